@@ -1,0 +1,74 @@
+# How every target of the project is compiled, and the three ways to declare one.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+
+find_program(CCACHE_PROGRAM ccache)
+if(CCACHE_PROGRAM)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+endif()
+
+find_package(Threads REQUIRED)
+
+option(QUIRE_WERROR "Treat warnings as errors" OFF)
+set(QUIRE_SANITIZE "" CACHE STRING "Sanitizers: empty, address,undefined or thread")
+
+add_library(quire_options INTERFACE)
+target_include_directories(quire_options INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
+# The numerics contract needs the same roundings everywhere: no contraction that the source does not spell out.
+target_compile_options(quire_options INTERFACE -Wall -Wextra -Wconversion -ffp-contract=off)
+target_link_libraries(quire_options INTERFACE Threads::Threads)
+if(QUIRE_WERROR)
+  target_compile_options(quire_options INTERFACE -Werror)
+endif()
+if(QUIRE_SANITIZE)
+  target_compile_options(quire_options INTERFACE -fsanitize=${QUIRE_SANITIZE} -fno-omit-frame-pointer)
+  target_link_options(quire_options INTERFACE -fsanitize=${QUIRE_SANITIZE})
+  if(QUIRE_SANITIZE MATCHES "undefined")
+    target_compile_options(quire_options INTERFACE -fno-sanitize-recover=undefined)
+  endif()
+  if(QUIRE_SANITIZE MATCHES "thread")
+    target_compile_options(quire_options INTERFACE -Wno-tsan)
+  endif()
+endif()
+
+# quire_library(base SOURCES a.cc b.cc DEPS fmt::fmt): the static library quire_base.
+function(quire_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})
+  add_library(quire_${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(quire_${name} PUBLIC quire_options ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS})
+endfunction()
+
+# quire_test(block_pool_test SOURCES block_pool_test.cc DEPS quire_kv [TIMEOUT seconds] [LABELS ...]): one test
+# program, one entry of CTest. A program all of whose tests were skipped is reported as skipped.
+function(quire_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  if(NOT QUIRE_BUILD_TESTS)
+    return()
+  endif()
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE QUIRE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
+endfunction()
+
+# quire_benchmark(bench_gemm SOURCES gemm.cc DEPS quire_cpu): a program under bench/, never run by CTest.
+function(quire_benchmark name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  if(NOT QUIRE_BUILD_BENCHMARKS)
+    return()
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS})
+  target_compile_definitions(${name} PRIVATE QUIRE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+endfunction()

@@ -1,0 +1,45 @@
+// What a client asks of generation. Names and defaults are those of vLLM's SamplingParams.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "quire/result.h"
+
+namespace quire {
+
+struct SamplingParams {
+  // Logits pipeline, in this order: logit_bias, penalties, min_tokens mask, temperature, min_p, top_k, top_p.
+  float temperature = 1.0F;  // 0: greedy
+  float top_p = 1.0F;
+  int32_t top_k = 0;  // 0 or -1: all
+  float min_p = 0.0F;
+  float repetition_penalty = 1.0F;  // over prompt and output
+  float presence_penalty = 0.0F;    // over output
+  float frequency_penalty = 0.0F;   // over output
+  std::vector<std::pair<int32_t, float>> logit_bias;
+  std::optional<uint64_t> seed;  // absent: drawn by the engine at admission
+
+  std::optional<int32_t> max_tokens;  // absent: what the context leaves
+  int32_t min_tokens = 0;
+  std::vector<std::string> stop;
+  bool include_stop_str_in_output = false;
+  std::vector<int32_t> stop_token_ids;
+  bool ignore_eos = false;
+
+  std::optional<int32_t> logprobs;         // top-k alternatives per generated token; 0: the sampled token's only
+  std::optional<int32_t> prompt_logprobs;  // the same for prompt tokens
+  bool skip_special_tokens = true;
+  bool detokenize = true;
+};
+
+inline constexpr int32_t kMaxLogprobs = 20;
+
+// Checks every range; token ids (logit_bias, stop_token_ids) against vocab_size. The error names the field, the
+// value and the range.
+Status ValidateSamplingParams(const SamplingParams& params, int32_t vocab_size);
+
+}  // namespace quire

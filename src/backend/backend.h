@@ -1,0 +1,171 @@
+// Backend: one device. Memory, packed weights, the paged KV cache, and the fused operations that a model is made of.
+//
+// Activations are float32, row-major [rows, features]; products follow the weight's format: with bf16 weights the
+// activations are rounded to bf16 (nearest even), products accumulate in float32.
+//
+// Numerics: the reduction order of every output element depends on the operation, the format and K (or the KV length)
+// alone, never on the number of rows, threads, chunks or blocks. `ref` states that order in scalar code; every other
+// backend gives the same bits.
+//
+// Operands are validated before they arrive (backend/ops.h: shape contracts); operations do not fail. One thread calls
+// a Backend at a time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "base/function_ref.h"
+#include "quire/result.h"
+#include "tensor/buffer.h"
+#include "tensor/tensor.h"
+
+namespace quire {
+
+// A weight W [out_features, in_features] in the backend's own layout; y = x Wᵀ.
+class PackedLinear {
+ public:
+  virtual ~PackedLinear() = default;
+  int64_t out_features() const { return out_features_; }
+  int64_t in_features() const { return in_features_; }
+  DType format() const { return format_; }
+  virtual size_t bytes() const = 0;
+
+ protected:
+  PackedLinear(int64_t out_features, int64_t in_features, DType format)
+      : out_features_(out_features), in_features_(in_features), format_(format) {}
+
+ private:
+  int64_t out_features_, in_features_;
+  DType format_;
+};
+
+struct KvShape {
+  int32_t num_layers = 0;
+  int32_t num_blocks = 0;
+  int32_t block_size = 16;  // power of two, 1 to 256
+  int32_t num_kv_heads = 0;
+  int32_t head_dim = 0;
+  DType dtype = DType::kBf16;  // kBf16 or kF32
+
+  // Keys and values of one token in all layers.
+  size_t BytesPerToken() const {
+    return size_t{2} * static_cast<size_t>(num_layers) * static_cast<size_t>(num_kv_heads) *
+           static_cast<size_t>(head_dim) * DTypeSize(dtype);
+  }
+  size_t BytesPerBlock() const { return BytesPerToken() * static_cast<size_t>(block_size); }
+};
+
+// The paged cache of all layers; its inner layout is the backend's.
+class KvCache {
+ public:
+  virtual ~KvCache() = default;
+  const KvShape& shape() const { return shape_; }
+
+ protected:
+  explicit KvCache(KvShape shape) : shape_(shape) {}
+
+ private:
+  KvShape shape_;
+};
+
+// Rows [first_row, first_row + num_rows) of a batch belong to one sequence and stand at consecutive positions from
+// first_position; block_table[p / block_size] holds position p, for every p up to the last row's.
+struct BatchSpan {
+  int32_t first_row = 0;
+  int32_t num_rows = 0;
+  int32_t first_position = 0;
+  const uint32_t* block_table = nullptr;
+};
+
+// Rotary position embedding, rotate-half convention: pairs (i, i + rotary_dim / 2).
+struct RopeTable {
+  const float* cos = nullptr;  // [max_position, rotary_dim / 2]
+  const float* sin = nullptr;  // the same
+  int32_t rotary_dim = 0;
+};
+
+struct LinearArgs {
+  Tensor x;  // [rows, in_features] f32
+  const PackedLinear* weight = nullptr;
+  const float* bias = nullptr;  // [out_features] or none; added after the sum over K
+  Tensor y;                     // [rows, out_features] f32
+  bool accumulate = false;      // y += instead of y =: the residual stream (y + (x Wᵀ + b))
+};
+
+struct RmsNormArgs {
+  Tensor x;                       // [rows, features]
+  const float* weight = nullptr;  // [features]
+  float epsilon = 0;
+  Tensor y;  // [rows, features]; may be x
+};
+
+// Normalises (if asked), rotates and stores what a fused QKV product left, before attention reads it.
+struct RopeAndCacheArgs {
+  Tensor qkv;  // [rows, (heads + 2 kv_heads) * head_dim]: queries are rotated in place
+  int32_t num_heads = 0;
+  const float* q_norm = nullptr;  // [head_dim] RMS norm per head (Qwen3), or none
+  const float* k_norm = nullptr;
+  float norm_epsilon = 0;
+  RopeTable rope;  // rotary_dim 0: no rotation
+  std::span<const BatchSpan> spans;
+  KvCache* cache = nullptr;
+  int32_t layer = 0;
+};
+
+// Causal attention of every row over its sequence's cached keys and values, positions 0 (or the window's start) to its
+// own. Softmax over partitions of 512 positions, merged in order.
+struct AttentionArgs {
+  Tensor qkv;  // as RopeAndCache left it: queries at the front of each row
+  int32_t num_heads = 0;
+  float scale = 0;
+  int32_t window = 0;  // 0: all; else positions p with row_position - p < window
+  std::span<const BatchSpan> spans;
+  const KvCache* cache = nullptr;
+  int32_t layer = 0;
+  Tensor y;  // [rows, heads * head_dim]
+};
+
+enum class Activation : uint8_t { kSilu, kGeluTanh };
+
+struct GatedActivationArgs {
+  Tensor gate_up;  // [rows, 2 * features]: gate first
+  Activation activation = Activation::kSilu;
+  Tensor y;  // [rows, features] = act(gate) * up
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  // "cpu-avx512", "ref", ...
+  virtual std::string name() const = 0;
+  virtual int num_threads() const = 0;
+
+  // Packs the row-wise concatenation of `parts` (each [n_i, in_features], f32, bf16 or f16, in any memory) to `format`
+  // (kF32 or kBf16). Parts of one format in and out keep their bits; others are rounded to nearest even.
+  virtual Result<std::unique_ptr<PackedLinear>> PackLinear(std::span<const Tensor> parts, DType format) = 0;
+  virtual Result<std::unique_ptr<KvCache>> AllocateKvCache(const KvShape& shape) = 0;
+
+  // Scratch that operations need beyond their operands, at up to max_rows rows; the caller lends it to SetScratch once.
+  // (Operations allocate nothing else.)
+  virtual size_t ScratchBytes(int64_t max_rows, int64_t max_features, int32_t max_heads, int32_t head_dim) const = 0;
+  virtual void SetScratch(Tensor bytes) = 0;
+
+  // y[r] = table row ids[r], to float32. table [vocab, features] f32 or bf16 (plain rows).
+  virtual void Embed(std::span<const int32_t> ids, const Tensor& table, const Tensor& y) = 0;
+  virtual void RmsNorm(const RmsNormArgs& args) = 0;
+  virtual void Linear(const LinearArgs& args) = 0;
+  virtual void RopeAndCache(const RopeAndCacheArgs& args) = 0;
+  virtual void Attention(const AttentionArgs& args) = 0;
+  virtual void GatedActivation(const GatedActivationArgs& args) = 0;
+  // y[i] = x[rows[i]].
+  virtual void GatherRows(const Tensor& x, std::span<const int32_t> rows, const Tensor& y) = 0;
+  // All layers of block `first` to block `second`, in order, as one batch.
+  virtual void CopyBlocks(KvCache& cache, std::span<const std::pair<uint32_t, uint32_t>> copies) = 0;
+  // Runs fn(begin, end) over [0, count) on the backend's threads: for host work such as sampling.
+  virtual void ParallelFor(int64_t count, FunctionRef<void(int64_t, int64_t)> fn) = 0;
+};
+
+}  // namespace quire

@@ -1,0 +1,148 @@
+// StepPlan and StepResult: the seam between deciding and computing. Flat values without pointers: a plan can be sent to
+// another process, and the file of a run's plans replays it.
+//
+// A runner mirrors per-sequence state (block table, sampling parameters, token history) in dense slots and applies a
+// plan in this order: removals, admissions, appended blocks, block copies, transfers, rows, tasks.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kv/block_id.h"
+#include "quire/result.h"
+#include "quire/sampling_params.h"
+#include "sched/ids.h"
+
+namespace quire {
+
+// A sequence enters a slot. Its history is the prompt and every token generated so far (a sequence that was preempted
+// comes back with them), so that penalties see the same tokens as if it had never left.
+struct Admission {
+  SlotId slot = {};
+  RequestId request = {};
+  uint32_t stream = 0;  // which of the request's sequences: part of its random key
+  SamplingParams params;
+  std::vector<int32_t> stop_token_ids;  // EOS and the request's own: masked before min_tokens
+  std::vector<int32_t> history;
+  uint32_t num_prompt_tokens = 0;
+  friend bool operator==(const Admission&, const Admission&);
+};
+
+struct BlockAppend {
+  SlotId slot = {};
+  BlockId block = {};
+  friend bool operator==(const BlockAppend&, const BlockAppend&) = default;
+};
+
+// Copy-on-write: the runner's table of `slot` at `table_index` becomes `destination`.
+struct BlockCopy {
+  SlotId slot = {};
+  uint32_t table_index = 0;
+  BlockId source = {};
+  BlockId destination = {};
+  friend bool operator==(const BlockCopy&, const BlockCopy&) = default;
+};
+
+// Swap and disk. Issued by a plan, reported by a later result.
+struct Transfer {
+  enum class Kind : uint8_t { kSwapOut, kSwapIn, kStore, kLoad };
+  uint64_t id = 0;
+  Kind kind = Kind::kSwapOut;
+  uint32_t source = 0;
+  uint32_t destination = 0;
+  friend bool operator==(const Transfer&, const Transfer&) = default;
+};
+
+// num_rows consecutive rows of the step, at consecutive positions of one sequence.
+struct PlanSpan {
+  SlotId slot = {};
+  uint32_t first_row = 0;
+  uint32_t num_rows = 0;
+  uint32_t first_position = 0;
+  friend bool operator==(const PlanSpan&, const PlanSpan&) = default;
+};
+
+// Where a row's token comes from: a literal, or the token that task `value` of the step before drew, so that the next
+// step can be planned before that one ends.
+struct TokenSource {
+  enum class Kind : uint8_t { kLiteral, kPreviousTask };
+  Kind kind = Kind::kLiteral;
+  int32_t value = 0;
+  friend bool operator==(const TokenSource&, const TokenSource&) = default;
+};
+
+// What is wanted of a row beyond its keys and values.
+struct RowTask {
+  enum class Kind : uint8_t {
+    kSample,  // draw the token at `position` from this row's logits
+    kScore,   // the log-probability of `target`, the prompt's token at `position`
+    kPool,    // the hidden state
+  };
+  Kind kind = Kind::kSample;
+  uint32_t row = 0;
+  SlotId slot = {};
+  uint32_t stream = 0;
+  uint32_t position = 0;  // of the token that is drawn or scored: the row's position + 1
+  uint32_t draws = 1;
+  int32_t target = -1;
+  friend bool operator==(const RowTask&, const RowTask&) = default;
+};
+
+struct StepPlan {
+  uint64_t step = 0;
+  std::vector<SlotId> removals;
+  std::vector<Admission> admissions;
+  std::vector<BlockAppend> appended_blocks;
+  std::vector<BlockCopy> copies;
+  std::vector<Transfer> transfers;
+  std::vector<PlanSpan> spans;      // rows are numbered span after span
+  std::vector<TokenSource> tokens;  // [rows]
+  std::vector<RowTask> tasks;       // by row, ascending
+  bool masks_follow = false;        // the runner waits for StepRunner::Sample(masks)
+
+  size_t num_rows() const { return tokens.size(); }
+  bool empty() const { return removals.empty() && admissions.empty() && transfers.empty() && tokens.empty(); }
+  void Clear();  // keeps capacity
+  friend bool operator==(const StepPlan&, const StepPlan&);
+};
+
+struct Candidate {
+  int32_t token = 0;
+  float logprob = 0;
+  friend bool operator==(const Candidate&, const Candidate&) = default;
+};
+
+// A token that a task drew or scored.
+struct TokenOutput {
+  int32_t token = 0;
+  float logprob = 0;
+  uint32_t rank = 0;  // 1 for the most likely
+  uint32_t first_candidate = 0;
+  uint32_t num_candidates = 0;
+  friend bool operator==(const TokenOutput&, const TokenOutput&) = default;
+};
+
+struct TaskResult {
+  enum class Status : uint8_t { kOk, kNan };  // kNan: the row's logits hold a NaN; its request fails, no other
+  Status status = Status::kOk;
+  uint32_t first_token = 0;
+  uint32_t num_tokens = 0;  // 0 to k
+  friend bool operator==(const TaskResult&, const TaskResult&) = default;
+};
+
+struct StepResult {
+  uint64_t step = 0;
+  std::vector<TaskResult> tasks;  // one per task of the plan
+  std::vector<TokenOutput> tokens;
+  std::vector<Candidate> candidates;  // best first
+  std::vector<float> pooled;
+  std::vector<uint64_t> transfers_completed;
+  std::vector<uint64_t> transfers_failed;
+  int64_t forward_us = 0;
+  int64_t sample_us = 0;
+
+  void Clear();  // keeps capacity
+  friend bool operator==(const StepResult&, const StepResult&);
+};
+
+}  // namespace quire

@@ -1,0 +1,52 @@
+#include "tensor/buffer.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+
+namespace quire {
+
+Result<Buffer> Buffer::Allocate(size_t bytes) {
+  Buffer buffer;
+  if (bytes == 0) return buffer;
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) return ResourceExhausted("cannot allocate {} bytes: {}", bytes, std::strerror(errno));
+  constexpr size_t kHugePage = size_t{2} << 20;
+  if (bytes >= kHugePage) madvise(data, bytes, MADV_HUGEPAGE);  // advice: failing costs speed only
+  buffer.data_ = data;
+  buffer.bytes_ = bytes;
+  return buffer;
+}
+
+Buffer::~Buffer() {
+  if (data_ != nullptr) munmap(data_, bytes_);
+}
+
+Buffer::Buffer(Buffer&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+
+Buffer& Buffer::operator=(Buffer&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+void* Arena::Allocate(size_t bytes) {
+  const size_t begin = used_;
+  used_ += Align(bytes);
+  QUIRE_CHECK(used_ <= buffer_.bytes(), "arena of {} bytes asked for {} more after {}", buffer_.bytes(), bytes, begin);
+  peak_ = std::max(peak_, used_);
+  return static_cast<char*>(buffer_.data()) + begin;
+}
+
+Tensor Arena::NewTensor(DType dtype, std::initializer_list<int64_t> shape) {
+  const Tensor sized(nullptr, dtype, shape);
+  return Tensor(Allocate(sized.bytes()), dtype, shape);
+}
+
+}  // namespace quire

@@ -1,0 +1,57 @@
+// Tokenizer: text to ids and back, exactly as Hugging Face `tokenizers` does it for the same tokenizer.json. Immutable
+// after Load: any thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "quire/result.h"
+
+namespace quire {
+
+class Tokenizer {
+ public:
+  // `directory` holds tokenizer.json (and, if there, tokenizer_config.json).
+  static Result<std::unique_ptr<Tokenizer>> Load(const std::string& directory);
+  // From the text of tokenizer.json alone.
+  static Result<std::unique_ptr<Tokenizer>> FromJson(std::string_view tokenizer_json);
+  virtual ~Tokenizer() = default;
+
+  // Special tokens in the text are recognised; add_special_tokens applies the post-processor's template (BOS, ...).
+  // An error if the text is not UTF-8 or a regex limit is hit.
+  virtual Result<std::vector<int32_t>> Encode(std::string_view text, bool add_special_tokens) const = 0;
+  virtual std::string Decode(std::span<const int32_t> ids, bool skip_special_tokens) const = 0;
+
+  virtual int32_t vocab_size() const = 0;  // largest id + 1
+  virtual bool IsSpecial(int32_t id) const = 0;
+  // The stored token, as in tokenizer.json's vocabulary ("Ġthe", "<0x0A>"); empty if there is none.
+  virtual std::string_view TokenText(int32_t id) const = 0;
+  virtual std::optional<int32_t> TokenId(std::string_view token) const = 0;
+};
+
+// Streams the text of one sequence: never half a UTF-8 character, and the concatenation of all pieces equals
+// Tokenizer::Decode of the ids. Not thread-safe; cheap to make. An id outside of the vocabulary decodes to nothing.
+class Detokenizer {
+ public:
+  // `prompt`: text before the first generated token decides its leading space; only its tail is looked at.
+  Detokenizer(const Tokenizer& tokenizer, bool skip_special_tokens, std::span<const int32_t> prompt = {});
+  ~Detokenizer();
+  Detokenizer(Detokenizer&&) noexcept;
+  Detokenizer& operator=(Detokenizer&&) noexcept;
+
+  // Appends the text that `id` completes to `out`.
+  void Append(int32_t id, std::string& out);
+  // What is held back at the end (an incomplete character decodes to U+FFFD).
+  void Flush(std::string& out);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace quire
