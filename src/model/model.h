@@ -1,0 +1,66 @@
+// Model: a decoder built once from an ArchSpec, a config and a checkpoint; const afterwards.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "backend/backend.h"
+#include "model/model_config.h"
+#include "quire/result.h"
+
+namespace quire {
+
+enum class ComputeDType : uint8_t { kAuto, kF32, kBf16 };  // --dtype
+
+struct ModelOptions {
+  ComputeDType dtype = ComputeDType::kAuto;  // auto: f32 checkpoints in f32, 16-bit ones in bf16 products
+  int32_t max_model_len = 0;                 // rope tables reach this far; 0: the config's max_position
+};
+
+// Memory of a model before its weights are read: what `quire info` and the plan at start-up print.
+struct ModelFootprint {
+  size_t weight_bytes = 0;
+  size_t kv_bytes_per_token = 0;  // at the KV dtype given
+  int64_t num_parameters = 0;
+};
+
+struct ForwardBatch {
+  std::span<const int32_t> tokens;   // [rows]
+  std::span<const BatchSpan> spans;  // cover the rows in order
+};
+
+class Model {
+ public:
+  // Reads config and weights from a Hugging Face directory. Errors name the file and the tensor.
+  static Result<std::unique_ptr<Model>> Load(const std::string& directory, Backend& backend,
+                                             const ModelOptions& options);
+  virtual ~Model() = default;
+
+  virtual const ModelConfig& config() const = 0;
+  virtual DType compute_dtype() const = 0;  // of the products: kF32 or kBf16
+  virtual size_t weight_bytes() const = 0;
+  virtual int64_t num_parameters() const = 0;
+  // The cache's shape but for num_blocks, block_size and dtype.
+  virtual KvShape kv_shape() const = 0;
+
+  // Bytes of the arena that Forward needs at max_rows rows plus Logits at max_logit_rows.
+  virtual size_t ArenaBytes(int64_t max_rows, int64_t max_logit_rows) const = 0;
+  // What to lend the backend (Backend::SetScratch) for steps of up to max_rows rows.
+  virtual size_t BackendScratchBytes(int64_t max_rows) const = 0;
+
+  // Writes the rows' keys and values to the cache; returns the hidden states after the final norm, [rows, hidden],
+  // in the arena. Allocates nothing else.
+  virtual Tensor Forward(const ForwardBatch& batch, KvCache& cache, Arena& arena) const = 0;
+  // hidden [rows, hidden] -> [rows, vocab_size] in the arena.
+  virtual Tensor Logits(const Tensor& hidden, Arena& arena) const = 0;
+
+ protected:
+  Model() = default;
+};
+
+// From the headers alone.
+Result<ModelFootprint> MeasureModel(const std::string& directory, const ModelOptions& options, DType kv_dtype);
+
+}  // namespace quire

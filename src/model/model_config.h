@@ -1,0 +1,61 @@
+// What config.json and generation_config.json say, after checking: the numbers a model is built from.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "quire/result.h"
+#include "tensor/dtype.h"
+
+namespace quire {
+
+struct RopeScaling {
+  enum class Kind : uint8_t { kNone, kLinear, kDynamicNtk, kLlama3, kYarn };
+  Kind kind = Kind::kNone;
+  float factor = 1;
+  float low_freq_factor = 1;   // llama3
+  float high_freq_factor = 4;  // llama3
+  int32_t original_max_position = 0;
+  float beta_fast = 32, beta_slow = 1;    // yarn
+  std::optional<float> attention_factor;  // yarn
+};
+
+struct ModelConfig {
+  std::string architecture;  // "LlamaForCausalLM"
+  int32_t vocab_size = 0;
+  int32_t hidden_size = 0;
+  int32_t intermediate_size = 0;
+  int32_t num_layers = 0;
+  int32_t num_heads = 0;
+  int32_t num_kv_heads = 0;
+  int32_t head_dim = 0;
+  int32_t max_position = 0;  // what the checkpoint was made for
+  float rms_norm_eps = 1e-6F;
+  float rope_theta = 10000;
+  RopeScaling rope_scaling;
+  int32_t sliding_window = 0;           // 0: none
+  std::vector<bool> layer_uses_window;  // [num_layers]; empty: all layers, if there is a window
+  Activation activation = Activation::kSilu;
+  bool tie_word_embeddings = false;
+  bool attention_bias = false;  // q, k, v have biases although the family's row says none
+  bool mlp_bias = false;
+  DType checkpoint_dtype = DType::kBf16;
+
+  std::vector<int32_t> eos_token_ids;
+  std::optional<int32_t> bos_token_id;
+  // generation_config.json's sampling defaults: what a request that says nothing gets.
+  std::optional<float> default_temperature, default_top_p, default_min_p, default_repetition_penalty;
+  std::optional<int32_t> default_top_k, default_max_tokens;
+};
+
+// Reads `directory`/config.json and generation_config.json. Errors name the file, the field, the value.
+Result<ModelConfig> LoadModelConfig(const std::string& directory);
+
+// A path is taken as it is; a hub name ("org/model") is looked up in the local Hugging Face cache
+// (HF_HUB_CACHE, HF_HOME, ~/.cache/huggingface/hub); else the error says how to download it.
+Result<std::string> ResolveModelDirectory(const std::string& path_or_name);
+
+}  // namespace quire

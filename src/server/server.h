@@ -1,0 +1,63 @@
+// The HTTP server: OpenAI's and vLLM's API over an Engine.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "quire/result.h"
+
+namespace quire {
+
+class ChatTemplate;
+class Engine;
+class Tokenizer;
+struct ModelConfig;
+
+struct ServerOptions {
+  std::string host = "127.0.0.1";
+  uint16_t port = 8000;               // 0: any free one
+  std::vector<std::string> api_keys;  // empty: open
+  bool no_key_for_metrics = false;
+  std::vector<std::string> served_model_names;  // the first one is what answers say
+  int num_io_threads = 1;
+  int num_worker_threads = 2;  // tokenizing, templating, parsing
+  size_t max_header_bytes = 64 << 10;
+  size_t max_body_bytes = size_t{64} << 20;
+  int header_timeout_s = 30;
+  int body_timeout_s = 120;
+  int write_timeout_s = 60;  // a client that does not read
+  int keep_alive_s = 60;
+  size_t max_connections = 4096;
+};
+
+// What requests are answered with. All outlive the server.
+struct ServedModel {
+  Engine* engine = nullptr;
+  const Tokenizer* tokenizer = nullptr;
+  const ChatTemplate* chat_template = nullptr;  // null: chat is a 400 that says so
+  const ModelConfig* config = nullptr;
+  std::string bos_token, eos_token;  // as text, for the template
+  int32_t max_model_len = 0;
+  std::string root;  // the model's directory, for /v1/models
+};
+
+class HttpServer {
+ public:
+  // Binds and listens; a used port is an error that names it.
+  static Result<std::unique_ptr<HttpServer>> Start(const ServerOptions& options, const ServedModel& model);
+  virtual ~HttpServer() = default;
+  virtual uint16_t port() const = 0;
+  // Stops accepting; answers that run go on.
+  virtual void StopAccepting() = 0;
+  virtual size_t num_active_requests() const = 0;
+  // Closes everything and joins the threads.
+  virtual void Stop() = 0;
+
+ protected:
+  HttpServer() = default;
+};
+
+}  // namespace quire
