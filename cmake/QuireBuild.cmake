@@ -21,8 +21,9 @@ set(QUIRE_SANITIZE "" CACHE STRING "Sanitizers: empty, address,undefined or thre
 
 add_library(quire_options INTERFACE)
 target_include_directories(quire_options INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
+# Designated initialisers leave members at their defaults on purpose.
 # The numerics contract needs the same roundings everywhere: no contraction that the source does not spell out.
-target_compile_options(quire_options INTERFACE -Wall -Wextra -Wconversion -ffp-contract=off)
+target_compile_options(quire_options INTERFACE -Wall -Wextra -Wconversion -Wno-missing-field-initializers -ffp-contract=off)
 target_link_libraries(quire_options INTERFACE Threads::Threads)
 if(QUIRE_WERROR)
   target_compile_options(quire_options INTERFACE -Werror)
@@ -45,6 +46,10 @@ function(quire_library name)
   target_link_libraries(quire_${name} PUBLIC quire_options ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS})
 endfunction()
 
+# What the sanitizer presets build and run: every test whose labels hold the preset's name.
+add_custom_target(asan_tests)
+add_custom_target(tsan_tests)
+
 # quire_test(block_pool_test SOURCES block_pool_test.cc DEPS quire_kv [TIMEOUT seconds] [LABELS ...]): one test
 # program, one entry of CTest. A program all of whose tests were skipped is reported as skipped.
 function(quire_test name)
@@ -60,6 +65,11 @@ function(quire_test name)
   target_compile_definitions(${name} PRIVATE QUIRE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
+  foreach(sanitizer asan tsan)
+    if(sanitizer IN_LIST ARG_LABELS)
+      add_dependencies(${sanitizer}_tests ${name})
+    endif()
+  endforeach()
 endfunction()
 
 # quire_benchmark(bench_gemm SOURCES gemm.cc DEPS quire_cpu): a program under bench/, never run by CTest.

@@ -1,0 +1,80 @@
+// What the command line says, parsed: one struct a sub-command, and the functions that run them. Each returns the
+// process's exit code.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "llm/loader.h"
+
+namespace quire {
+
+struct ServeCommand {
+  LoadOptions load;
+  std::string host = "127.0.0.1";
+  uint16_t port = 8000;
+  std::vector<std::string> api_keys;
+  bool no_key_for_metrics = false;
+  std::vector<std::string> served_model_names;
+  int io_threads = 1;
+};
+
+// Sampling options of the commands that generate; absent: the model's defaults.
+struct SamplingOptions {
+  std::optional<float> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
+  std::optional<int32_t> top_k, max_tokens;
+  std::optional<uint64_t> seed;
+  std::vector<std::string> stop;
+  bool ignore_eos = false;
+};
+
+struct RunCommand {
+  LoadOptions load;
+  SamplingOptions sampling;
+  std::string prompt;
+  bool chat = false;  // apply the chat template to the prompt
+};
+
+struct ChatCommand {
+  LoadOptions load;
+  SamplingOptions sampling;
+  std::string system;
+};
+
+struct BenchCommand {
+  enum class Kind { kThroughput, kLatency };
+  Kind kind = Kind::kThroughput;
+  LoadOptions load;
+  int32_t input_len = 128;
+  int32_t output_len = 128;
+  int32_t num_prompts = 64;       // throughput
+  int32_t max_concurrency = 0;    // throughput; 0: all at once
+  int32_t batch_size = 8;         // latency
+  int32_t num_iters = 5;          // latency
+  int32_t num_iters_warmup = 1;   // latency
+  double range_ratio = 0;         // lengths uniform in [len * (1 - r), len * (1 + r)]
+  uint64_t seed = 0;
+  bool json = false;
+};
+
+struct TokenizeCommand {
+  std::string directory;
+  bool jsonl = false;
+  bool no_special_tokens = false;
+  bool decode = false;
+};
+
+struct InfoCommand {
+  LoadOptions load;
+};
+
+int RunServe(const ServeCommand& command);
+int RunOnce(const RunCommand& command);
+int RunChat(const ChatCommand& command);
+int RunBench(const BenchCommand& command);
+int RunTokenize(const TokenizeCommand& command);
+int RunInfo(const InfoCommand& command);
+
+}  // namespace quire

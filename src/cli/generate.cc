@@ -1,0 +1,78 @@
+#include "cli/generate.h"
+
+#include <csignal>
+#include <cstdio>
+
+namespace quire {
+namespace {
+
+volatile std::sig_atomic_t interrupted = 0;
+
+// Ctrl-C during an answer: noticed by the loop that prints it.
+class InterruptGuard {
+ public:
+  InterruptGuard() {
+    interrupted = 0;
+    previous_ = std::signal(SIGINT, [](int) { interrupted = 1; });
+  }
+  ~InterruptGuard() { std::signal(SIGINT, previous_); }
+  InterruptGuard(const InterruptGuard&) = delete;
+  InterruptGuard& operator=(const InterruptGuard&) = delete;
+
+ private:
+  void (*previous_)(int);
+};
+
+}  // namespace
+
+Result<RunningModel> RunningModel::Start(const LoadOptions& options) {
+  RunningModel running;
+  QUIRE_ASSIGN_OR_RETURN(LoadedModel loaded, LoadModel(options));
+  running.loaded_ = std::make_unique<LoadedModel>(std::move(loaded));
+  running.thread_ = std::make_unique<EngineThread>(*running.loaded_->engine);
+  return running;
+}
+
+SamplingParams MakeSamplingParams(const ModelConfig& config, const SamplingOptions& options) {
+  SamplingParams params = DefaultSamplingParams(config);
+  if (options.temperature) params.temperature = *options.temperature;
+  if (options.top_p) params.top_p = *options.top_p;
+  if (options.min_p) params.min_p = *options.min_p;
+  if (options.top_k) params.top_k = *options.top_k;
+  if (options.repetition_penalty) params.repetition_penalty = *options.repetition_penalty;
+  if (options.presence_penalty) params.presence_penalty = *options.presence_penalty;
+  if (options.frequency_penalty) params.frequency_penalty = *options.frequency_penalty;
+  if (options.max_tokens) params.max_tokens = options.max_tokens;
+  if (options.seed) params.seed = options.seed;
+  params.stop = options.stop;
+  params.ignore_eos = options.ignore_eos;
+  return params;
+}
+
+Result<std::string> StreamToTerminal(Engine& engine, SubmitArgs args) {
+  QUIRE_ASSIGN_OR_RETURN(RequestHandle handle, engine.Submit(std::move(args)));
+  const InterruptGuard guard;
+  std::string text;
+  while (true) {
+    const std::optional<OutputDelta> delta = handle.Wait(std::chrono::milliseconds(100));
+    if (interrupted) handle.Abort();
+    if (!delta) {
+      if (interrupted) break;
+      continue;
+    }
+    text += delta->text;
+    std::fwrite(delta->text.data(), 1, delta->text.size(), stdout);
+    std::fflush(stdout);
+    if (delta->error) return *delta->error;
+    if (delta->finished() || interrupted) break;
+  }
+  std::fputc('\n', stdout);
+  return text;
+}
+
+int Complain(const Error& error) {
+  std::fprintf(stderr, "quire: %s\n", error.message.c_str());
+  return error.code == ErrorCode::kInvalidArgument ? 2 : 1;
+}
+
+}  // namespace quire

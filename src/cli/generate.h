@@ -1,0 +1,36 @@
+// What the commands that generate share: loading with a message, the engine's thread, streaming to the terminal.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/commands.h"
+#include "engine/engine.h"
+#include "llm/loader.h"
+
+namespace quire {
+
+// A loaded model whose engine runs.
+class RunningModel {
+ public:
+  static Result<RunningModel> Start(const LoadOptions& options);
+
+  LoadedModel& loaded() { return *loaded_; }
+  Engine& engine() { return *loaded_->engine; }
+
+ private:
+  std::unique_ptr<LoadedModel> loaded_;
+  std::unique_ptr<EngineThread> thread_;  // ends before the engine does
+};
+
+// The model's defaults with the command's options over them.
+SamplingParams MakeSamplingParams(const ModelConfig& config, const SamplingOptions& options);
+
+// Prints the text of the request as it comes; returns it whole. Ctrl-C ends the request, not the program.
+Result<std::string> StreamToTerminal(Engine& engine, SubmitArgs args);
+
+// "quire: message" on standard error; the exit code for it.
+int Complain(const Error& error);
+
+}  // namespace quire

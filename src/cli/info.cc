@@ -1,0 +1,31 @@
+// quire info [MODEL]: what a model is, and how memory would be planned, from its headers alone.
+#include <cstdio>
+
+#include "cli/commands.h"
+#include "cli/generate.h"
+#include "llm/loader.h"
+
+namespace quire {
+
+int RunInfo(const InfoCommand& command) {
+  const Result<ModelDescription> described = DescribeModel(command.load);
+  if (!described.ok()) return Complain(described.error());
+  const ModelConfig& config = described->config;
+  const auto row = [](const char* name, const std::string& value) {
+    std::printf("%-18s %s\n", name, value.c_str());
+  };
+  row("directory", described->directory);
+  row("architecture", config.architecture);
+  row("parameters", fmt::format("{:.2f} M", static_cast<double>(described->num_parameters) / 1e6));
+  row("checkpoint", DTypeName(config.checkpoint_dtype));
+  row("layers", fmt::format("{}", config.num_layers));
+  row("hidden size", fmt::format("{}", config.hidden_size));
+  row("heads", fmt::format("{} query, {} key-value, of {}", config.num_heads, config.num_kv_heads, config.head_dim));
+  row("vocabulary", fmt::format("{}", config.vocab_size));
+  row("context", fmt::format("{}", config.max_position));
+  row("KV per token", FormatBytes(described->kv_bytes_per_token));
+  std::printf("\n%s", FormatMemoryPlan(described->memory).c_str());
+  return 0;
+}
+
+}  // namespace quire

@@ -1,0 +1,233 @@
+// The only file that sees CLI11: its header is heavy. Option names and defaults are vLLM's where vLLM has the option.
+#include "cli/parse.h"
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+#include "base/log.h"
+#include "cli/commands.h"
+#include "quire/version.h"
+
+namespace quire {
+namespace {
+
+void AddModelFiles(CLI::App& app, LoadOptions& load, bool model_required) {
+  auto* model = app.add_option("model", load.model,
+                               "Model: a Hugging Face directory, or a hub name that is in the local cache "
+                               "(default: the embedded model)");
+  if (model_required) model->required();
+  app.add_option("--tokenizer", load.tokenizer, "Directory of tokenizer.json (default: the model's)");
+  app.add_option("--chat-template", load.chat_template, "Jinja file to use instead of the model's chat template");
+  app.add_option("--generation-config", load.generation_config,
+                 "Where sampling defaults come from: auto (the model's generation_config.json) or vllm (neutral)")
+      ->check(CLI::IsMember({"auto", "vllm"}))
+      ->capture_default_str();
+}
+
+void AddMemory(CLI::App& app, LoadOptions& load) {
+  app.add_option("--dtype", load.dtype,
+                 "Products of the weights: auto (float32 checkpoints in float32, others in bfloat16), bfloat16, "
+                 "float32")
+      ->check(CLI::IsMember({"auto", "bfloat16", "float32"}))
+      ->capture_default_str()
+      ->group("Memory and precision");
+  app.add_option("--kv-cache-dtype", load.kv_cache_dtype, "Keys and values: auto (as the products), bfloat16, float32")
+      ->check(CLI::IsMember({"auto", "bfloat16", "float32"}))
+      ->capture_default_str()
+      ->group("Memory and precision");
+  app.add_option("--max-model-len", load.max_model_len,
+                 "Longest sequence, prompt and output (default: the model's, or what the KV cache holds)")
+      ->check(CLI::PositiveNumber)
+      ->group("Memory and precision");
+  app.add_option("--block-size", load.block_size, "Tokens per KV block: a power of two from 1 to 256")
+      ->check(CLI::IsMember({1, 2, 4, 8, 16, 32, 64, 128, 256}))
+      ->capture_default_str()
+      ->group("Memory and precision");
+  app.add_option("--kv-cache-memory", load.kv_cache_memory,
+                 "Memory for the KV cache, such as 4GiB (default: a share of free memory)")
+      ->group("Memory and precision");
+  app.add_option("--num-gpu-blocks-override", load.num_gpu_blocks_override, "Exactly this many KV blocks")
+      ->check(CLI::PositiveNumber)
+      ->group("Memory and precision");
+  app.add_option("--gpu-memory-utilization", load.gpu_memory_utilization,
+                 "Share of the memory left after the weights that the KV cache may take by default")
+      ->check(CLI::Range(0.01, 0.98))
+      ->capture_default_str()
+      ->group("Memory and precision");
+}
+
+void AddScheduling(CLI::App& app, LoadOptions& load) {
+  app.add_option("--max-num-seqs", load.max_num_seqs, "Most sequences that run at once")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str()
+      ->group("Scheduling");
+  app.add_option("--max-num-batched-tokens", load.max_num_batched_tokens, "Most tokens of one step")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str()
+      ->group("Scheduling");
+  app.add_option("--long-prefill-token-threshold", load.long_prefill_token_threshold,
+                 "Most prompt tokens of one sequence in one step; 0: no limit of its own")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group("Scheduling");
+  app.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", load.enable_prefix_caching,
+               "Share the KV blocks of common prefixes between requests (default: on)")
+      ->group("Scheduling");
+  app.add_flag("--adaptive-chunking,!--no-adaptive-chunking", load.adaptive_chunking,
+               "Fit prompt chunks to measured step times, so that long prompts do not stall the streams beside them "
+               "(default: on)")
+      ->group("Scheduling");
+  app.add_option("--max-num-queued-reqs", load.max_queued_requests, "Requests that may wait; more get a 429")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->group("Scheduling");
+  app.add_option("--trace", load.trace, "Write every step's plan and result to this file, for replay")
+      ->group("Scheduling");
+}
+
+void AddDevice(CLI::App& app, LoadOptions& load) {
+  app.add_option("--threads", load.threads, "Compute threads (default: one per core)")
+      ->check(CLI::Range(1, 1024))
+      ->group("Device");
+  app.add_option("--cpu-isa", load.cpu_isa, "Instruction set of the kernels: auto, ref, avx2, avx512, avx512bf16")
+      ->capture_default_str()
+      ->group("Device");
+}
+
+void AddLoad(CLI::App& app, LoadOptions& load, bool model_required) {
+  AddModelFiles(app, load, model_required);
+  AddMemory(app, load);
+  AddScheduling(app, load);
+  AddDevice(app, load);
+}
+
+void AddSampling(CLI::App& app, SamplingOptions& sampling) {
+  const char* group = "Sampling";
+  app.add_option("--temperature", sampling.temperature, "0 is greedy")->group(group);
+  app.add_option("--top-p", sampling.top_p, "Nucleus: the most likely tokens that add up to this probability")
+      ->group(group);
+  app.add_option("--top-k", sampling.top_k, "Only the k most likely tokens")->group(group);
+  app.add_option("--min-p", sampling.min_p, "Only tokens at least this likely, relative to the best")->group(group);
+  app.add_option("--repetition-penalty", sampling.repetition_penalty)->group(group);
+  app.add_option("--presence-penalty", sampling.presence_penalty)->group(group);
+  app.add_option("--frequency-penalty", sampling.frequency_penalty)->group(group);
+  app.add_option("--seed", sampling.seed, "The same seed gives the same text")->group(group);
+  app.add_option("--max-tokens,-n", sampling.max_tokens, "Most tokens to generate")->group(group);
+  app.add_option("--stop", sampling.stop, "Stop at this text (may be given several times)")->group(group);
+  app.add_flag("--ignore-eos", sampling.ignore_eos, "Go on after the end-of-sequence token")->group(group);
+}
+
+// A sub-command's options live as long as the parser.
+template <typename Command>
+CLI::App& AddCommand(CLI::App& app, const char* name, const char* help, Command& command, int (*run)(const Command&),
+                     std::function<int()>& chosen) {
+  CLI::App& sub = *app.add_subcommand(name, help);
+  sub.final_callback([&command, run, &chosen] { chosen = [&command, run] { return run(command); }; });
+  return sub;
+}
+
+void AddServe(CLI::App& sub, ServeCommand& serve) {
+  AddLoad(sub, serve.load, false);
+  const char* group = "Server";
+  sub.add_option("--host", serve.host, "Address to listen on; 0.0.0.0 for all")->capture_default_str()->group(group);
+  sub.add_option("--port", serve.port, "Port to listen on; 0 for any free one")->capture_default_str()->group(group);
+  sub.add_option("--api-key", serve.api_keys, "Require this key (may be given several times; also QUIRE_API_KEY)")
+      ->envname("QUIRE_API_KEY")
+      ->group(group);
+  sub.add_flag("--no-key-for-metrics", serve.no_key_for_metrics, "Let dashboards read /metrics without a key")
+      ->group(group);
+  sub.add_option("--served-model-name", serve.served_model_names,
+                 "What the API calls the model (may be given several times; default: the model as given)")
+      ->group(group);
+  sub.add_option("--io-threads", serve.io_threads, "Threads of the HTTP server")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str()
+      ->group(group);
+}
+
+void AddBenchOptions(CLI::App& sub, BenchCommand& bench) {
+  AddLoad(sub, bench.load, false);
+  const char* group = "Benchmark";
+  sub.add_option("--input-len", bench.input_len, "Tokens of each prompt")->capture_default_str()->group(group);
+  sub.add_option("--output-len", bench.output_len, "Tokens to generate for each")->capture_default_str()->group(group);
+  sub.add_option("--range-ratio", bench.range_ratio, "Spread lengths evenly within this share of their mean")
+      ->check(CLI::Range(0.0, 1.0))
+      ->group(group);
+  sub.add_option("--seed", bench.seed, "Seed of prompts and lengths")->capture_default_str()->group(group);
+  sub.add_flag("--json", bench.json, "Print one JSON object instead of a table")->group(group);
+}
+
+void AddBench(CLI::App& app, BenchCommand& throughput, BenchCommand& latency, std::function<int()>& chosen) {
+  CLI::App& bench = *app.add_subcommand("bench", "Measure the engine without a server: throughput, latency");
+  bench.require_subcommand(1);
+  throughput.kind = BenchCommand::Kind::kThroughput;
+  latency.kind = BenchCommand::Kind::kLatency;
+  CLI::App& many = AddCommand(bench, "throughput", "Many random prompts at once: requests/s, tokens/s, TTFT, TPOT, ITL",
+                              throughput, &RunBench, chosen);
+  AddBenchOptions(many, throughput);
+  many.add_option("--num-prompts", throughput.num_prompts, "How many requests")->capture_default_str();
+  many.add_option("--max-concurrency", throughput.max_concurrency, "How many at a time; 0: all");
+  CLI::App& one = AddCommand(bench, "latency", "One batch after another: seconds per batch", latency, &RunBench, chosen);
+  AddBenchOptions(one, latency);
+  one.add_option("--batch-size", latency.batch_size, "Requests of one batch")->capture_default_str();
+  one.add_option("--num-iters", latency.num_iters, "Batches that count")->capture_default_str();
+  one.add_option("--num-iters-warmup", latency.num_iters_warmup, "Batches before them")->capture_default_str();
+}
+
+void AddTokenize(CLI::App& sub, TokenizeCommand& tokenize) {
+  sub.add_option("directory", tokenize.directory, "Directory of tokenizer.json")->required();
+  sub.add_flag("--jsonl", tokenize.jsonl, "Read one JSON string a line, write {\"ids\": [...]} a line");
+  sub.add_flag("--no-special-tokens", tokenize.no_special_tokens, "Do not add BOS and the like");
+  sub.add_flag("--decode", tokenize.decode, "The other way: ids to text");
+}
+
+}  // namespace
+
+int Main(int argc, char** argv) {
+  CLI::App app("Quire serves large language models: PagedAttention, continuous batching, the OpenAI API.", "quire");
+  app.set_version_flag("--version", std::string("quire ") + kVersion);
+  app.require_subcommand(1);
+  std::string log_level = "info";
+  app.add_option("--log-level", log_level, "debug, info, warning, error, off")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error", "off"}))
+      ->capture_default_str();
+  app.fallthrough();
+
+  std::function<int()> chosen;
+  ServeCommand serve;
+  AddServe(AddCommand(app, "serve", "Serve a model over HTTP (OpenAI's and vLLM's API)", serve, &RunServe, chosen),
+           serve);
+  RunCommand run;
+  CLI::App& run_app = AddCommand(app, "run", "Complete one prompt, streaming to the terminal", run, &RunOnce, chosen);
+  AddLoad(run_app, run.load, true);
+  run_app.add_option("prompt", run.prompt, "The text to go on from; - reads standard input")->required();
+  run_app.add_flag("--chat", run.chat, "Treat the prompt as a user's message: apply the chat template");
+  AddSampling(run_app, run.sampling);
+  ChatCommand chat;
+  CLI::App& chat_app = AddCommand(app, "chat", "Talk to a model in the terminal", chat, &RunChat, chosen);
+  AddLoad(chat_app, chat.load, false);
+  chat_app.add_option("--system", chat.system, "System message");
+  AddSampling(chat_app, chat.sampling);
+  BenchCommand throughput, latency;
+  AddBench(app, throughput, latency, chosen);
+  TokenizeCommand tokenize;
+  AddTokenize(AddCommand(app, "tokenize", "Text to token ids, and back", tokenize, &RunTokenize, chosen), tokenize);
+  InfoCommand info;
+  AddLoad(AddCommand(app, "info", "What a model is and how memory would be planned; loads no weights", info, &RunInfo,
+                     chosen),
+          info.load, false);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
+  }
+  const LogLevel levels[] = {LogLevel::kDebug, LogLevel::kInfo, LogLevel::kWarning, LogLevel::kError, LogLevel::kOff};
+  const std::string names[] = {"debug", "info", "warning", "error", "off"};
+  for (size_t i = 0; i < std::size(names); ++i) {
+    if (log_level == names[i]) SetLogLevel(levels[i]);
+  }
+  return chosen ? chosen() : 1;
+}
+
+}  // namespace quire

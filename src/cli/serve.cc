@@ -1,0 +1,130 @@
+// quire serve [MODEL]: loads, listens, and waits for a signal. SIGTERM or Ctrl-C drains: no new requests, those that
+// run are finished; a second signal stops at once.
+#include <csignal>
+#include <cstdio>
+#include <ctime>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "cli/generate.h"
+#include "llm/loader.h"
+#include "server/server.h"
+
+namespace quire {
+namespace {
+
+sigset_t TerminationSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  return signals;
+}
+
+// The next termination signal, or 0 when the time is over.
+int AwaitSignal(int timeout_ms) {
+  const sigset_t signals = TerminationSignals();
+  const timespec timeout = {.tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1'000'000L};
+  const int signal = sigtimedwait(&signals, nullptr, &timeout);
+  return signal > 0 ? signal : 0;
+}
+
+ServerOptions ToServerOptions(const ServeCommand& command, const std::string& model_name) {
+  ServerOptions options;
+  options.host = command.host;
+  options.port = command.port;
+  options.api_keys = command.api_keys;
+  options.no_key_for_metrics = command.no_key_for_metrics;
+  options.served_model_names = command.served_model_names;
+  if (options.served_model_names.empty()) options.served_model_names.push_back(model_name);
+  options.num_io_threads = command.io_threads;
+  return options;
+}
+
+ServedModel ToServedModel(const LoadedModel& loaded) {
+  ServedModel served;
+  served.engine = loaded.engine.get();
+  served.tokenizer = loaded.tokenizer.get();
+  served.chat_template = loaded.chat_template.get();
+  served.config = &loaded.config;
+  served.bos_token = loaded.bos_token;
+  served.eos_token = loaded.eos_token;
+  served.max_model_len = loaded.memory.max_model_len;
+  served.root = loaded.directory;
+  return served;
+}
+
+void PrintWelcome(const ServeCommand& command, const LoadedModel& loaded, const std::string& model_name,
+                  uint16_t port) {
+  const std::string host = command.host == "0.0.0.0" || command.host == "::" ? "127.0.0.1" : command.host;
+  const bool chat = loaded.chat_template != nullptr;
+  std::printf("%s\nquire: serving %s at http://%s:%u\n\ntry:\n", FormatMemoryPlan(loaded.memory).c_str(),
+              model_name.c_str(), host.c_str(), unsigned{port});
+  const std::string key = command.api_keys.empty() ? "" : "-H 'Authorization: Bearer YOUR_KEY' ";
+  if (chat) {
+    std::printf(
+        "  curl http://%s:%u/v1/chat/completions %s-H 'Content-Type: application/json' \\\n"
+        "    -d '{\"model\": \"%s\", \"messages\": [{\"role\": \"user\", \"content\": \"Tell me a story.\"}]}'\n",
+        host.c_str(), unsigned{port}, key.c_str(), model_name.c_str());
+  } else {
+    std::printf(
+        "  curl http://%s:%u/v1/completions %s-H 'Content-Type: application/json' \\\n"
+        "    -d '{\"model\": \"%s\", \"prompt\": \"Once upon a time\", \"max_tokens\": 64}'\n",
+        host.c_str(), unsigned{port}, key.c_str(), model_name.c_str());
+  }
+  std::fflush(stdout);
+}
+
+void LogStartup(const LoadedModel& loaded, double listen_s) {
+  std::string parts;
+  double total = listen_s;
+  for (const auto& [what, seconds] : loaded.times) {
+    parts += fmt::format("{}={:.3f} ", what, seconds);
+    total += seconds;
+  }
+  LogInfo("started {}listen={:.3f} total={:.3f}", parts, listen_s, total);
+}
+
+// Returns when everything that ran is answered, or a second signal came.
+void Drain(HttpServer& server, Engine& engine) {
+  LogInfo("draining requests={}", server.num_active_requests());
+  server.StopAccepting();
+  engine.StartDraining();
+  while (server.num_active_requests() > 0 || !engine.Drained()) {
+    if (AwaitSignal(20) != 0) {
+      LogInfo("stopping requests={} reason=\"second signal\"", server.num_active_requests());
+      return;
+    }
+  }
+}
+
+Status Serve(const ServeCommand& command) {
+  // Before any thread starts, so that all of them leave these signals to this one.
+  const sigset_t signals = TerminationSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+
+  QUIRE_ASSIGN_OR_RETURN(RunningModel running, RunningModel::Start(command.load));
+  const TimeUs begin = Clock::Real().NowUs();
+  const ServerOptions options = ToServerOptions(command, running.loaded().name);
+  QUIRE_ASSIGN_OR_RETURN(const std::unique_ptr<HttpServer> server,
+                         HttpServer::Start(options, ToServedModel(running.loaded())));
+  LogStartup(running.loaded(), static_cast<double>(Clock::Real().NowUs() - begin) * 1e-6);
+  PrintWelcome(command, running.loaded(), options.served_model_names.front(), server->port());
+
+  while (AwaitSignal(1000) == 0) {
+  }
+  Drain(*server, running.engine());
+  server->Stop();
+  LogInfo("stopped");
+  return {};
+}
+
+}  // namespace
+
+int RunServe(const ServeCommand& command) {
+  const Status status = Serve(command);
+  return status.ok() ? 0 : Complain(status.error());
+}
+
+}  // namespace quire

@@ -1,0 +1,248 @@
+#include "llm/loader.h"
+
+#include <filesystem>
+#include <thread>
+
+#include "backend/backend_factory.h"
+#include "base/clock.h"
+#include "base/env.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "engine/engine.h"
+#include "model/model.h"
+#include "runner/model_runner.h"
+#include "text/chat_template.h"
+#include "text/chat_template_source.h"
+#include "text/tokenizer.h"
+
+namespace quire {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Marks where start-up time goes.
+class Stopwatch {
+ public:
+  explicit Stopwatch(StartupTimes& times) : times_(times), begin_(Clock::Real().NowUs()) {}
+  void Lap(const char* what) {
+    const TimeUs now = Clock::Real().NowUs();
+    times_.emplace_back(what, static_cast<double>(now - begin_) * 1e-6);
+    begin_ = now;
+  }
+
+ private:
+  StartupTimes& times_;
+  TimeUs begin_;
+};
+
+Result<ComputeDType> ParseComputeDType(const std::string& name) {
+  if (name == "auto") return ComputeDType::kAuto;
+  if (name == "float32" || name == "float") return ComputeDType::kF32;
+  if (name == "bfloat16") return ComputeDType::kBf16;
+  return InvalidArgument("--dtype {} is not known: use auto, bfloat16 or float32", name);
+}
+
+Result<DType> ParseKvDType(const std::string& name, DType compute_dtype) {
+  if (name == "auto") return compute_dtype == DType::kF32 ? DType::kF32 : DType::kBf16;
+  if (name == "float32") return DType::kF32;
+  if (name == "bfloat16") return DType::kBf16;
+  return InvalidArgument("--kv-cache-dtype {} is not known: use auto, bfloat16 or float32", name);
+}
+
+int CoreCount() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
+
+Result<std::string> FindModel(const LoadOptions& options) {
+  return options.model.empty() ? EmbeddedModelDirectory() : ResolveModelDirectory(options.model);
+}
+
+Result<MemoryPlanInput> PlanInput(const LoadOptions& options, const ModelConfig& config, size_t kv_bytes_per_token) {
+  MemoryPlanInput input;
+  input.kv_bytes_per_token = kv_bytes_per_token;
+  input.block_size = options.block_size;
+  input.max_num_seqs = options.max_num_seqs;
+  input.model_max_len = config.max_position;
+  input.max_model_len = options.max_model_len;
+  input.num_blocks = options.num_gpu_blocks_override;
+  input.memory_share = options.gpu_memory_utilization;
+  if (!options.kv_cache_memory.empty()) {
+    QUIRE_ASSIGN_OR_RETURN(input.kv_cache_bytes, ParseByteSize(options.kv_cache_memory));
+  }
+  if (options.max_model_len && *options.max_model_len > config.max_position) {
+    return InvalidArgument("--max-model-len is {}, but the model was made for {} positions", *options.max_model_len,
+                           config.max_position);
+  }
+  return input;
+}
+
+ModelRunnerOptions RunnerOptions(const LoadOptions& options, int32_t max_model_len, DType kv_dtype) {
+  ModelRunnerOptions runner;
+  runner.max_num_seqs = options.max_num_seqs;
+  runner.max_num_batched_tokens = std::max(options.max_num_batched_tokens, options.max_num_seqs);
+  runner.max_model_len = max_model_len;
+  runner.block_size = options.block_size;
+  runner.kv_dtype = kv_dtype;
+  return runner;
+}
+
+SchedulerConfig ToSchedulerConfig(const LoadOptions& options, const MemoryPlan& memory) {
+  SchedulerConfig config;
+  config.max_num_seqs = static_cast<decltype(config.max_num_seqs)>(options.max_num_seqs);
+  config.max_num_batched_tokens = static_cast<decltype(config.max_num_batched_tokens)>(
+      std::max(options.max_num_batched_tokens, options.max_num_seqs));
+  config.max_model_len = static_cast<decltype(config.max_model_len)>(memory.max_model_len);
+  config.block_size = static_cast<decltype(config.block_size)>(memory.block_size);
+  config.num_blocks = static_cast<decltype(config.num_blocks)>(memory.num_blocks);
+  config.enable_prefix_caching = options.enable_prefix_caching;
+  config.long_prefill_token_threshold =
+      static_cast<decltype(config.long_prefill_token_threshold)>(options.long_prefill_token_threshold);
+  config.adaptive_chunk_budget = options.adaptive_chunking;
+  return config;
+}
+
+Status LoadText(const LoadOptions& options, LoadedModel& loaded) {
+  const std::string directory = options.tokenizer.empty() ? loaded.directory : options.tokenizer;
+  QUIRE_ASSIGN_OR_RETURN(loaded.tokenizer, Tokenizer::Load(directory));
+  return {};
+}
+
+// A model without a chat template serves completions; why chat is missing is told when it is asked for.
+Status LoadTemplate(const LoadOptions& options, LoadedModel& loaded) {
+  const std::string directory = options.tokenizer.empty() ? loaded.directory : options.tokenizer;
+  Result<ChatTemplateSource> source = LoadChatTemplateSource(directory);
+  if (source.ok()) {
+    loaded.bos_token = source->bos_token;
+    loaded.eos_token = source->eos_token;
+  }
+  std::string text;
+  if (!options.chat_template.empty()) {
+    QUIRE_ASSIGN_OR_RETURN(text, Env::Posix().ReadFile(options.chat_template));
+  } else if (source.ok()) {
+    text = source->source;
+  } else {
+    loaded.chat_template_problem = source.error().message;
+    return {};
+  }
+  Result<std::unique_ptr<ChatTemplate>> parsed = ChatTemplate::Parse(text);
+  if (parsed.ok()) {
+    loaded.chat_template = *std::move(parsed);
+  } else if (!options.chat_template.empty()) {
+    return std::move(parsed).error();
+  } else {
+    loaded.chat_template_problem = parsed.error().message;
+    LogWarning("chat_template_unusable reason={}", LogValue(parsed.error().message));
+  }
+  return {};
+}
+
+Status PlanAndBuildEngine(const LoadOptions& options, size_t available_bytes, LoadedModel& loaded) {
+  QUIRE_ASSIGN_OR_RETURN(loaded.kv_dtype, ParseKvDType(options.kv_cache_dtype, loaded.compute_dtype));
+  KvShape shape = loaded.model->kv_shape();
+  shape.dtype = loaded.kv_dtype;
+  QUIRE_ASSIGN_OR_RETURN(MemoryPlanInput input, PlanInput(options, loaded.config, shape.BytesPerToken()));
+  input.available_bytes = available_bytes;
+  input.weight_bytes = loaded.model->weight_bytes();
+  const int32_t longest = options.max_model_len.value_or(loaded.config.max_position);
+  ModelRunnerOptions runner_options = RunnerOptions(options, longest, loaded.kv_dtype);
+  input.scratch_bytes = RunnerScratchBytes(*loaded.model, runner_options);
+  QUIRE_ASSIGN_OR_RETURN(loaded.memory, PlanMemory(input));
+  runner_options.num_blocks = loaded.memory.num_blocks;
+  runner_options.max_model_len = loaded.memory.max_model_len;
+  QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<ModelRunner> runner,
+                         ModelRunner::Create(*loaded.backend, *loaded.model, runner_options));
+  EngineOptions engine_options;
+  engine_options.scheduler = ToSchedulerConfig(options, loaded.memory);
+  engine_options.vocab_size = loaded.config.vocab_size;
+  engine_options.eos_token_ids = loaded.config.eos_token_ids;
+  engine_options.max_queued_requests = static_cast<size_t>(options.max_queued_requests);
+  engine_options.trace_path = options.trace;
+  QUIRE_ASSIGN_OR_RETURN(loaded.engine, Engine::Create(std::move(engine_options), std::move(runner), loaded.tokenizer));
+  return {};
+}
+
+}  // namespace
+
+LoadedModel::LoadedModel() = default;
+LoadedModel::~LoadedModel() = default;
+LoadedModel::LoadedModel(LoadedModel&&) noexcept = default;
+LoadedModel& LoadedModel::operator=(LoadedModel&&) noexcept = default;
+
+Result<LoadedModel> LoadModel(const LoadOptions& options) {
+  LoadedModel loaded;
+  Stopwatch stopwatch(loaded.times);
+  const size_t available_bytes = AvailableMemoryBytes();
+  loaded.name = options.model.empty() ? "tiny" : options.model;
+  QUIRE_ASSIGN_OR_RETURN(loaded.directory, FindModel(options));
+  QUIRE_RETURN_IF_ERROR(LoadText(options, loaded));
+  stopwatch.Lap("tokenizer");
+  QUIRE_RETURN_IF_ERROR(LoadTemplate(options, loaded));
+  stopwatch.Lap("template");
+  QUIRE_ASSIGN_OR_RETURN(loaded.backend,
+                         MakeCpuBackend({.num_threads = options.threads > 0 ? options.threads : CoreCount(),
+                                         .isa = options.cpu_isa}));
+  ModelOptions model_options;
+  QUIRE_ASSIGN_OR_RETURN(model_options.dtype, ParseComputeDType(options.dtype));
+  model_options.max_model_len = options.max_model_len.value_or(0);
+  QUIRE_ASSIGN_OR_RETURN(loaded.model, Model::Load(loaded.directory, *loaded.backend, model_options));
+  stopwatch.Lap("weights");
+  loaded.config = loaded.model->config();
+  if (options.generation_config == "vllm") {
+    loaded.config.default_temperature = loaded.config.default_top_p = loaded.config.default_min_p = std::nullopt;
+    loaded.config.default_repetition_penalty = std::nullopt;
+    loaded.config.default_top_k = loaded.config.default_max_tokens = std::nullopt;
+  }
+  loaded.compute_dtype = loaded.model->compute_dtype();
+  loaded.num_parameters = loaded.model->num_parameters();
+  QUIRE_RETURN_IF_ERROR(PlanAndBuildEngine(options, available_bytes, loaded));
+  stopwatch.Lap("engine");
+  LogInfo("model_loaded name={} architecture={} parameters={} dtype={} kv_dtype={} backend={} threads={}",
+          LogValue(loaded.name), loaded.config.architecture, loaded.num_parameters, DTypeName(loaded.compute_dtype),
+          DTypeName(loaded.kv_dtype), loaded.backend->name(), loaded.backend->num_threads());
+  return loaded;
+}
+
+Result<std::string> EmbeddedModelDirectory() {
+  std::vector<std::string> candidates;
+  if (const char* share = std::getenv("QUIRE_SHARE_DIR")) candidates.push_back(JoinPath(share, "models/tiny"));
+  std::error_code code;
+  const fs::path program = fs::read_symlink("/proc/self/exe", code);
+  if (!code) candidates.push_back((program.parent_path().parent_path() / "share/quire/models/tiny").string());
+  candidates.push_back(JoinPath(QUIRE_SOURCE_DIR, "models/tiny"));
+  for (const std::string& candidate : candidates) {
+    if (Env::Posix().Exists(JoinPath(candidate, "config.json"))) return candidate;
+  }
+  return NotFound("the embedded model is not at {}: install it with the program, or name a model",
+                  fmt::format("{}", fmt::join(candidates, ", nor at ")));
+}
+
+SamplingParams DefaultSamplingParams(const ModelConfig& config) {
+  SamplingParams params;
+  params.temperature = config.default_temperature.value_or(params.temperature);
+  params.top_p = config.default_top_p.value_or(params.top_p);
+  params.top_k = config.default_top_k.value_or(params.top_k);
+  params.min_p = config.default_min_p.value_or(params.min_p);
+  params.repetition_penalty = config.default_repetition_penalty.value_or(params.repetition_penalty);
+  params.max_tokens = config.default_max_tokens;
+  return params;
+}
+
+Result<ModelDescription> DescribeModel(const LoadOptions& options) {
+  ModelDescription described;
+  QUIRE_ASSIGN_OR_RETURN(described.directory, FindModel(options));
+  QUIRE_ASSIGN_OR_RETURN(described.config, LoadModelConfig(described.directory));
+  ModelOptions model_options;
+  QUIRE_ASSIGN_OR_RETURN(model_options.dtype, ParseComputeDType(options.dtype));
+  const bool f32 = model_options.dtype == ComputeDType::kF32 ||
+                   (model_options.dtype == ComputeDType::kAuto && described.config.checkpoint_dtype == DType::kF32);
+  QUIRE_ASSIGN_OR_RETURN(const DType kv_dtype, ParseKvDType(options.kv_cache_dtype, f32 ? DType::kF32 : DType::kBf16));
+  QUIRE_ASSIGN_OR_RETURN(const ModelFootprint footprint,
+                         MeasureModel(described.directory, model_options, kv_dtype));
+  QUIRE_ASSIGN_OR_RETURN(MemoryPlanInput input, PlanInput(options, described.config, footprint.kv_bytes_per_token));
+  input.available_bytes = AvailableMemoryBytes();
+  input.weight_bytes = footprint.weight_bytes;
+  described.num_parameters = footprint.num_parameters;
+  described.kv_bytes_per_token = footprint.kv_bytes_per_token;
+  QUIRE_ASSIGN_OR_RETURN(described.memory, PlanMemory(input));
+  return described;
+}
+
+}  // namespace quire

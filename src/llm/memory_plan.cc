@@ -1,0 +1,136 @@
+#include "llm/memory_plan.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <sstream>
+
+#include "base/env.h"
+#include "base/error.h"
+
+namespace quire {
+namespace {
+
+struct Unit {
+  const char* name;
+  double bytes;
+};
+constexpr Unit kUnits[] = {{"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40},
+                           {"kB", 1e3},     {"MB", 1e6},     {"GB", 1e9},     {"TB", 1e12},
+                           {"k", 1e3},      {"m", 1e6},      {"g", 1e9},      {"K", 0x1p10},
+                           {"M", 0x1p20},   {"G", 0x1p30},   {"B", 1},        {"", 1}};
+
+int64_t BlocksFor(int64_t tokens, int32_t block_size) { return (tokens + block_size - 1) / block_size; }
+
+// The number of blocks asked for, or what a share of free memory gives, but no more than every slot can use.
+Result<int64_t> ChooseNumBlocks(const MemoryPlanInput& input) {
+  const size_t block_bytes = input.kv_bytes_per_token * static_cast<size_t>(input.block_size);
+  const size_t fixed = input.weight_bytes + input.scratch_bytes;
+  if (input.num_blocks) return int64_t{*input.num_blocks};
+  if (input.kv_cache_bytes) {
+    if (*input.kv_cache_bytes + fixed > input.available_bytes) {
+      return ResourceExhausted(
+          "a KV cache of {} beside weights ({}) and scratch ({}) does not fit the {} that are free: "
+          "lower --kv-cache-memory",
+          FormatBytes(*input.kv_cache_bytes), FormatBytes(input.weight_bytes), FormatBytes(input.scratch_bytes),
+          FormatBytes(input.available_bytes));
+    }
+    return static_cast<int64_t>(*input.kv_cache_bytes / block_bytes);
+  }
+  if (fixed >= input.available_bytes) {
+    return ResourceExhausted("weights ({}) and scratch ({}) do not fit the {} that are free",
+                             FormatBytes(input.weight_bytes), FormatBytes(input.scratch_bytes),
+                             FormatBytes(input.available_bytes));
+  }
+  const double share = static_cast<double>(input.available_bytes - fixed) * input.memory_share;
+  const int64_t affordable = static_cast<int64_t>(share / static_cast<double>(block_bytes));
+  const int32_t longest = input.max_model_len.value_or(input.model_max_len);
+  const int64_t usable = BlocksFor(longest, input.block_size) * input.max_num_seqs;
+  return std::min(affordable, usable);
+}
+
+}  // namespace
+
+Result<MemoryPlan> PlanMemory(const MemoryPlanInput& input) {
+  QUIRE_ASSIGN_OR_RETURN(int64_t num_blocks, ChooseNumBlocks(input));
+  num_blocks = std::min<int64_t>(num_blocks, INT32_MAX / input.block_size);
+  if (num_blocks < 1) {
+    return ResourceExhausted("not one KV block of {} tokens ({}) fits: raise --kv-cache-memory", input.block_size,
+                             FormatBytes(input.kv_bytes_per_token * static_cast<size_t>(input.block_size)));
+  }
+  MemoryPlan plan;
+  plan.weight_bytes = input.weight_bytes;
+  plan.scratch_bytes = input.scratch_bytes;
+  plan.num_blocks = static_cast<int32_t>(num_blocks);
+  plan.block_size = input.block_size;
+  plan.kv_tokens = num_blocks * input.block_size;
+  plan.kv_bytes = input.kv_bytes_per_token * static_cast<size_t>(plan.kv_tokens);
+  if (input.max_model_len && *input.max_model_len > plan.kv_tokens) {
+    return InvalidArgument(
+        "one sequence of --max-model-len {} tokens does not fit the KV cache of {} tokens ({}): raise "
+        "--kv-cache-memory or lower --max-model-len",
+        *input.max_model_len, plan.kv_tokens, FormatBytes(plan.kv_bytes));
+  }
+  plan.max_model_len =
+      static_cast<int32_t>(std::min<int64_t>(input.max_model_len.value_or(input.model_max_len), plan.kv_tokens));
+  plan.full_length_sequences = static_cast<double>(plan.kv_tokens) / plan.max_model_len;
+  return plan;
+}
+
+std::string FormatMemoryPlan(const MemoryPlan& plan) {
+  return fmt::format(
+      "memory plan\n"
+      "  weights   {:>12}\n"
+      "  KV cache  {:>12}  {} blocks of {} tokens: {} tokens, {:.1f} sequences of {}\n"
+      "  scratch   {:>12}\n",
+      FormatBytes(plan.weight_bytes), FormatBytes(plan.kv_bytes), plan.num_blocks, plan.block_size, plan.kv_tokens,
+      plan.full_length_sequences, plan.max_model_len, FormatBytes(plan.scratch_bytes));
+}
+
+Result<size_t> ParseByteSize(const std::string& text) {
+  double number = 0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
+  std::string unit(end, text.data() + text.size());
+  unit.erase(0, unit.find_first_not_of(' ') == std::string::npos ? unit.size() : unit.find_first_not_of(' '));
+  const auto* found = std::find_if(std::begin(kUnits), std::end(kUnits), [&](const Unit& u) { return unit == u.name; });
+  const double bytes = found == std::end(kUnits) ? -1 : number * found->bytes;
+  if (code != std::errc() || !(bytes >= 1) || bytes > 0x1p60) {
+    return InvalidArgument("\"{}\" is not a size: write a number and a unit, such as 4GiB or 512MiB", text);
+  }
+  return static_cast<size_t>(bytes);
+}
+
+std::string FormatBytes(size_t bytes) {
+  constexpr const char* kNames[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  double value = static_cast<double>(bytes);
+  size_t unit = 0;
+  for (; value >= 1024 && unit + 1 < std::size(kNames); ++unit) value /= 1024;
+  return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.2f} {}", value, kNames[unit]);
+}
+
+namespace {
+
+std::optional<size_t> ReadNumber(const std::string& path) {
+  const Result<std::string> text = Env::Posix().ReadFile(path);
+  size_t value = 0;
+  if (!text.ok() || std::from_chars(text->data(), text->data() + text->size(), value).ec != std::errc()) return {};
+  return value;
+}
+
+}  // namespace
+
+size_t AvailableMemoryBytes() {
+  size_t available = size_t{1} << 30;
+  if (const Result<std::string> info = Env::Posix().ReadFile("/proc/meminfo"); info.ok()) {
+    std::istringstream lines(*info);
+    for (std::string key, rest; lines >> key && std::getline(lines, rest);) {
+      if (key == "MemAvailable:") available = static_cast<size_t>(std::strtoull(rest.c_str(), nullptr, 10)) << 10;
+    }
+  }
+  const auto limit = ReadNumber("/sys/fs/cgroup/memory.max");
+  const auto used = ReadNumber("/sys/fs/cgroup/memory.current");
+  if (limit && used) available = std::min(available, *limit > *used ? *limit - *used : 0);
+  return available;
+}
+
+}  // namespace quire

@@ -1,0 +1,52 @@
+// Who gets how much memory: weights, scratch, and the KV pool out of what is left. Pure arithmetic.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "quire/result.h"
+
+namespace quire {
+
+struct MemoryPlanInput {
+  size_t weight_bytes = 0;
+  size_t scratch_bytes = 0;
+  size_t kv_bytes_per_token = 0;
+  int32_t block_size = 16;
+  int32_t max_num_seqs = 256;
+  int32_t model_max_len = 0;             // what the checkpoint was made for
+  std::optional<int32_t> max_model_len;  // --max-model-len; absent: model_max_len, or less if that cannot fit
+  std::optional<size_t> kv_cache_bytes;  // --kv-cache-memory
+  std::optional<int32_t> num_blocks;     // --num-gpu-blocks-override
+  double memory_share = 0.5;             // of free memory after weights and scratch, by default
+  size_t available_bytes = 0;            // before anything of this plan is allocated
+};
+
+struct MemoryPlan {
+  size_t weight_bytes = 0;
+  size_t scratch_bytes = 0;
+  size_t kv_bytes = 0;
+  int32_t num_blocks = 0;
+  int32_t block_size = 0;
+  int32_t max_model_len = 0;
+  int64_t kv_tokens = 0;             // how many tokens fit
+  double full_length_sequences = 0;  // how many of max_model_len tokens
+};
+
+// Errors name the numbers and the option to change.
+Result<MemoryPlan> PlanMemory(const MemoryPlanInput& input);
+
+// A few lines for people: weights, KV cache, scratch; how many tokens and full-length sequences fit.
+std::string FormatMemoryPlan(const MemoryPlan& plan);
+
+// "4GiB", "512MiB", "1.5GB", "1000000": bytes.
+Result<size_t> ParseByteSize(const std::string& text);
+// "1.25 GiB".
+std::string FormatBytes(size_t bytes);
+
+// MemAvailable of /proc/meminfo, bounded by the control group's limit.
+size_t AvailableMemoryBytes();
+
+}  // namespace quire

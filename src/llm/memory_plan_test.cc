@@ -1,0 +1,63 @@
+#include "llm/memory_plan.h"
+
+#include <gtest/gtest.h>
+
+namespace quire {
+namespace {
+
+MemoryPlanInput SmallModel() {
+  return {.weight_bytes = 1000,
+          .scratch_bytes = 200,
+          .kv_bytes_per_token = 10,
+          .block_size = 4,
+          .max_num_seqs = 8,
+          .model_max_len = 100,
+          .available_bytes = 9200};
+}
+
+TEST(PlanMemory, GivesTheKvCacheAShareOfWhatIsFree) {
+  const Result<MemoryPlan> plan = PlanMemory(SmallModel());
+  ASSERT_TRUE(plan.ok());
+  EXPECT_EQ(plan->num_blocks, 100);  // half of 8,000 bytes in blocks of 40
+  EXPECT_EQ(plan->kv_tokens, 400);
+  EXPECT_EQ(plan->max_model_len, 100);
+  EXPECT_DOUBLE_EQ(plan->full_length_sequences, 4.0);
+}
+
+TEST(PlanMemory, TakesNoMoreThanEverySlotAtFullLengthCanUse) {
+  MemoryPlanInput input = SmallModel();
+  input.max_num_seqs = 2;
+  EXPECT_EQ(PlanMemory(input)->num_blocks, 50);
+}
+
+TEST(PlanMemory, ExactBlocksWinAndCapTheContext) {
+  MemoryPlanInput input = SmallModel();
+  input.num_blocks = 5;
+  EXPECT_EQ(PlanMemory(input)->num_blocks, 5);
+  EXPECT_EQ(PlanMemory(input)->max_model_len, 20);
+  input.max_model_len = 21;
+  EXPECT_NE(PlanMemory(input).error().message.find("--max-model-len 21"), std::string::npos);
+}
+
+TEST(PlanMemory, RefusesWhatCannotFitWithTheNumbers) {
+  MemoryPlanInput input = SmallModel();
+  input.available_bytes = 1100;
+  EXPECT_NE(PlanMemory(input).error().message.find("do not fit"), std::string::npos);
+  input = SmallModel();
+  input.kv_cache_bytes = 9000;
+  EXPECT_NE(PlanMemory(input).error().message.find("--kv-cache-memory"), std::string::npos);
+  input.kv_cache_bytes = 39;
+  EXPECT_EQ(PlanMemory(input).error().code, ErrorCode::kResourceExhausted);
+}
+
+TEST(ParseByteSize, ReadsUnitsAndRefusesNonsense) {
+  EXPECT_EQ(*ParseByteSize("4GiB"), size_t{4} << 30);
+  EXPECT_EQ(*ParseByteSize("1.5 GB"), 1500000000U);
+  EXPECT_EQ(*ParseByteSize("1000"), 1000U);
+  for (const char* bad : {"", "GiB", "4XB", "-1GiB", "nan", "1e30GiB", "0"})
+    EXPECT_FALSE(ParseByteSize(bad).ok()) << bad;
+  EXPECT_EQ(FormatBytes(size_t{3} << 29), "1.50 GiB");
+}
+
+}  // namespace
+}  // namespace quire
