@@ -1,8 +1,11 @@
 // Sampler: one row of logits and the request's parameters -> a token, its log-probability, its rank, alternatives.
 // A draw is a function of (seed, stream, position) and the row alone. Thread-safe between rows: one SamplerScratch per
-// thread.
+// thread. No function here allocates.
 //
-// Log-probabilities are of the raw model distribution (before any processing), as in vLLM's default `raw_logprobs`.
+// The pipeline follows vLLM: logit_bias, penalties, masks, temperature, min_p, top_k, top_p. Equal logits are ordered
+// by id, so that what top_k and top_p keep is always one definite set. The draw inverts the cumulative distribution of
+// the kept tokens in the order of their ids. Log-probabilities and ranks are of the raw model distribution (before any
+// processing), as in vLLM's default `raw_logprobs`.
 #pragma once
 
 #include <cstdint>
@@ -11,29 +14,12 @@
 
 #include "base/rng.h"
 #include "quire/sampling_params.h"
+#include "sampling/token_counts.h"
 
 namespace quire {
 
-// How often each token stands in a sequence, kept by the runner as the sequence grows; what penalties read.
-class TokenCounts {
- public:
-  TokenCounts();
-  ~TokenCounts();
-  void Reset();
-  void AddPrompt(int32_t token);
-  void AddOutput(int32_t token);
-  struct Entry {
-    int32_t token;
-    bool in_prompt;
-    int32_t output_count;
-  };
-  std::span<const Entry> entries() const { return entries_; }
-
- private:
-  Entry& At(int32_t token);
-  std::vector<Entry> entries_;
-  std::vector<int32_t> index_;  // open addressing over entries_
-};
+// Below this temperature sampling is greedy, as in vLLM.
+inline constexpr float kMinTemperature = 1e-5F;
 
 struct SampleRequest {
   const SamplingParams* params = nullptr;
@@ -49,22 +35,39 @@ struct SampledCandidate {
 };
 
 struct SampleOutcome {
+  // The row holds a NaN or +inf, or nothing in it may be drawn (all masked): there is no token.
   bool is_nan = false;
   int32_t token = 0;
-  float logprob = 0;
-  uint32_t rank = 0;  // 1: most likely
+  float logprob = 0;  // these two only if params.logprobs is set or alternatives are asked
+  uint32_t rank = 0;  // 1: most likely; equal logits by id
 };
+
+// Whether a sequence with these parameters needs TokenCounts.
+bool UsesPenalties(const SamplingParams& params);
 
 // Work memory of one thread: sized once for a vocabulary.
 class SamplerScratch {
  public:
   explicit SamplerScratch(int32_t vocab_size);
-  std::vector<float> logits;
-  std::vector<int32_t> indices;
-  std::vector<float> values;
+  static size_t Bytes(int32_t vocab_size);
+
+  struct Weighted {
+    float logit;
+    float weight;
+  };
+
+  std::vector<float> logits;     // [vocab] after processing
+  std::vector<int32_t> ids;      // candidates, ascending
+  std::vector<float> values;     // their logits
+  std::vector<float> weights;    // their probabilities, not normalised
+  std::vector<Weighted> select;  // reordered by selections
+  std::vector<float> block_max;
+  std::vector<float> block_work;
+  std::vector<double> block_sums;
 };
 
 // logits [vocab] are left as they were. `top`, if not empty, receives the most likely tokens, best first, ties by id.
+// REQUIRES: top.size() <= vocab; token ids of the request are below vocab.
 SampleOutcome SampleToken(std::span<const float> logits, const SampleRequest& request, SamplerScratch& scratch,
                           std::span<SampledCandidate> top);
 

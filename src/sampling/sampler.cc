@@ -1,0 +1,175 @@
+#include "sampling/sampler.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "sampling/candidates.h"
+#include "sampling/logits_pipeline.h"
+#include "sampling/row_scan.h"
+
+namespace quire {
+namespace {
+
+constexpr SampleOutcome kNoToken = {.is_nan = true};
+
+// The raw distribution of a row: log-probability = logit - log_sum.
+struct RawDistribution {
+  std::span<const float> logits;
+  double log_sum = 0;
+
+  float Logprob(float logit) const { return static_cast<float>(static_cast<double>(logit) - log_sum); }
+};
+
+RawDistribution MakeRawDistribution(std::span<const float> logits, const RowScan& scan, SamplerScratch& scratch) {
+  const double sum = SumWeights(logits, scan.max, 1.0F, scratch.block_sums);
+  return {logits, static_cast<double>(scan.max) + std::log(sum)};
+}
+
+void FillTop(const RawDistribution& raw, SamplerScratch& scratch, std::span<SampledCandidate> top) {
+  if (top.empty()) return;
+  const float floor = FloorOfTopK(scratch.block_max, top.size(), scratch.block_work);
+  const size_t count = GatherAtLeast(raw.logits, scratch.block_max, floor, scratch.ids.data(), scratch.values.data());
+  const auto first = scratch.ids.begin();
+  std::partial_sort(first, first + static_cast<std::ptrdiff_t>(top.size()), first + static_cast<std::ptrdiff_t>(count),
+                    [logits = raw.logits](int32_t a, int32_t b) {
+                      const float x = logits[static_cast<size_t>(a)], y = logits[static_cast<size_t>(b)];
+                      return x > y || (x == y && a < b);
+                    });
+  for (size_t i = 0; i < top.size(); ++i) {
+    const int32_t token = scratch.ids[i];
+    top[i] = {token, raw.Logprob(raw.logits[static_cast<size_t>(token)])};
+  }
+}
+
+void Describe(const RawDistribution& raw, SampleOutcome& outcome) {
+  outcome.logprob = raw.Logprob(raw.logits[static_cast<size_t>(outcome.token)]);
+  outcome.rank = CountBefore(raw.logits, outcome.token) + 1;
+}
+
+// The first index at which the running sum of the weights exceeds target; at the latest the last of a positive weight.
+size_t InvertCdf(std::span<const float> weights, double target) {
+  size_t last = 0;
+  double sum = 0;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (!(weights[i] > 0)) continue;
+    last = i;
+    sum += static_cast<double>(weights[i]);
+    if (sum > target) break;
+  }
+  return last;
+}
+
+// Over the whole row: the block first, then the token in it.
+int32_t DrawFromRow(const ScannedRow& row, double uniform, SamplerScratch& scratch) {
+  const double target = uniform * SumWeights(row.logits, row.max, row.inverse_temperature, scratch.block_sums);
+  size_t block = 0;
+  double sum = 0, before = 0;  // through `block`, and before it
+  for (size_t b = 0; b < scratch.block_sums.size(); ++b) {
+    if (!(scratch.block_sums[b] > 0)) continue;
+    block = b;
+    before = sum;
+    sum += scratch.block_sums[b];
+    if (sum > target) break;
+  }
+  const size_t begin = block * kScanBlock;
+  const std::span<const float> logits = row.logits.subspan(begin, std::min(kScanBlock, row.logits.size() - begin));
+  std::array<float, kScanBlock> weights;
+  ComputeWeights(logits, row.max, row.inverse_temperature, weights.data());
+  return static_cast<int32_t>(begin + InvertCdf(std::span(weights).first(logits.size()), target - before));
+}
+
+int32_t DrawFromCandidates(size_t count, double uniform, const SamplerScratch& scratch) {
+  const std::span<const float> weights = std::span(scratch.weights).first(count);
+  return scratch.ids[InvertCdf(weights, uniform * TotalWeight(weights))];
+}
+
+// A bound below every logit whose weight can reach min_p: weights are rounded, so it lies a little deeper.
+float FloorOfMinP(const ScannedRow& row, float min_p) {
+  const double depth = (1e-3 - std::log(static_cast<double>(min_p))) / static_cast<double>(row.inverse_temperature);
+  return static_cast<float>(static_cast<double>(row.max) - depth - 1e-6 * std::abs(static_cast<double>(row.max)));
+}
+
+// min_p, top_k and top_p, one after the other; returns how many candidates they leave in scratch.
+size_t SelectCandidates(const ScannedRow& row, const SamplingParams& params, SamplerScratch& scratch) {
+  const size_t top_k = params.top_k > 0 ? static_cast<size_t>(params.top_k) : row.logits.size();
+  const bool limits_k = top_k < row.logits.size();
+  const auto top_p = static_cast<double>(params.top_p);
+  if (!limits_k && !(params.min_p > 0)) return SelectTopP(row, top_p, scratch);
+
+  float floor = std::numeric_limits<float>::lowest();
+  if (params.min_p > 0) floor = std::max(floor, FloorOfMinP(row, params.min_p));
+  if (limits_k) floor = std::max(floor, FloorOfTopK(row.block_max, top_k, scratch.block_work));
+  size_t count = GatherCandidates(row, floor, scratch);
+  if (params.min_p > 0) count = KeepWeightAtLeast(params.min_p, count, scratch);
+  if (limits_k) count = KeepTopK(top_k, count, scratch);
+  if (top_p >= 1) return count;
+  return KeepTopP(top_p, TotalWeight(std::span(scratch.weights).first(count)), count, scratch);
+}
+
+int32_t Draw(const ScannedRow& row, const SampleRequest& request, SamplerScratch& scratch) {
+  const SamplingParams& params = *request.params;
+  const double uniform = UniformDouble(request.key, 0);
+  const bool selects = params.top_p < 1 || params.top_k > 0 || params.min_p > 0;
+  if (!selects) return DrawFromRow(row, uniform, scratch);
+  return DrawFromCandidates(SelectCandidates(row, params, scratch), uniform, scratch);
+}
+
+}  // namespace
+
+SamplerScratch::SamplerScratch(int32_t vocab_size)
+    : logits(static_cast<size_t>(vocab_size)),
+      ids(logits.size()),
+      values(logits.size()),
+      weights(logits.size()),
+      select(logits.size()),
+      block_max(NumScanBlocks(logits.size())),
+      block_work(block_max.size()),
+      block_sums(block_max.size()) {}
+
+size_t SamplerScratch::Bytes(int32_t vocab_size) {
+  const auto vocab = static_cast<size_t>(vocab_size);
+  return vocab * (3 * sizeof(float) + sizeof(int32_t) + sizeof(Weighted)) +
+         NumScanBlocks(vocab) * (2 * sizeof(float) + sizeof(double));
+}
+
+SampleOutcome SampleToken(std::span<const float> logits, const SampleRequest& request, SamplerScratch& scratch,
+                          std::span<SampledCandidate> top) {
+  RowScan scan = ScanRow(logits, scratch.block_max);
+  if (!scan.is_valid) return kNoToken;
+  const bool wants_logprob = request.params->logprobs.has_value() || !top.empty();
+  RawDistribution raw;
+  if (wants_logprob) {
+    raw = MakeRawDistribution(logits, scan, scratch);
+    FillTop(raw, scratch, top);
+  }
+  std::span<const float> row = logits;
+  if (!LeavesLogitsAlone(request)) {
+    std::copy(logits.begin(), logits.end(), scratch.logits.begin());
+    ProcessLogits(request, scratch.logits);
+    row = scratch.logits;
+    scan = ScanRow(row, scratch.block_max);
+    if (!scan.is_valid) return kNoToken;
+  }
+  const float temperature = request.params->temperature;
+  SampleOutcome outcome = {.token = scan.argmax};
+  if (temperature >= kMinTemperature) {
+    outcome.token = Draw({row, scratch.block_max, scan.max, 1.0F / temperature}, request, scratch);
+  }
+  if (wants_logprob) Describe(raw, outcome);
+  return outcome;
+}
+
+SampleOutcome ScoreToken(std::span<const float> logits, int32_t token, SamplerScratch& scratch,
+                         std::span<SampledCandidate> top) {
+  const RowScan scan = ScanRow(logits, scratch.block_max);
+  if (!scan.is_valid) return kNoToken;
+  const RawDistribution raw = MakeRawDistribution(logits, scan, scratch);
+  FillTop(raw, scratch, top);
+  SampleOutcome outcome = {.token = token};
+  Describe(raw, outcome);
+  return outcome;
+}
+
+}  // namespace quire
