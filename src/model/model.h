@@ -15,8 +15,9 @@ namespace quire {
 enum class ComputeDType : uint8_t { kAuto, kF32, kBf16 };  // --dtype
 
 struct ModelOptions {
-  ComputeDType dtype = ComputeDType::kAuto;  // auto: f32 checkpoints in f32, 16-bit ones in bf16 products
-  int32_t max_model_len = 0;                 // rope tables reach this far; 0: the config's max_position
+  // auto: f32 checkpoints in f32, bf16 ones in bf16 products, f16 ones in f32 (exact; bf16 would drop three bits).
+  ComputeDType dtype = ComputeDType::kAuto;
+  int32_t max_model_len = 0;  // rope tables reach this far; 0: the config's max_position
 };
 
 // Memory of a model before its weights are read: what `quire info` and the plan at start-up print.

@@ -20,7 +20,8 @@ struct RopeScaling {
   float high_freq_factor = 4;  // llama3
   int32_t original_max_position = 0;
   float beta_fast = 32, beta_slow = 1;    // yarn
-  std::optional<float> attention_factor;  // yarn
+  std::optional<float> attention_factor;  // yarn; none: 0.1 ln(factor) + 1
+  bool truncate = true;                   // yarn: the ramp's ends are rounded outwards to whole dimensions
 };
 
 struct ModelConfig {
@@ -32,7 +33,7 @@ struct ModelConfig {
   int32_t num_heads = 0;
   int32_t num_kv_heads = 0;
   int32_t head_dim = 0;
-  int32_t max_position = 0;  // what the checkpoint was made for
+  int32_t max_position = 0;  // what the checkpoint was made for, with its rope scaling
   float rms_norm_eps = 1e-6F;
   float rope_theta = 10000;
   RopeScaling rope_scaling;
@@ -40,9 +41,10 @@ struct ModelConfig {
   std::vector<bool> layer_uses_window;  // [num_layers]; empty: all layers, if there is a window
   Activation activation = Activation::kSilu;
   bool tie_word_embeddings = false;
-  bool attention_bias = false;  // q, k, v have biases although the family's row says none
+  bool attention_bias = false;  // as config.json says; the family's row decides what it means
   bool mlp_bias = false;
-  DType checkpoint_dtype = DType::kBf16;
+  // As config.json says; a loaded Model's config always has one (the embedding's, if config.json is silent).
+  std::optional<DType> checkpoint_dtype;
 
   std::vector<int32_t> eos_token_ids;
   std::optional<int32_t> bos_token_id;

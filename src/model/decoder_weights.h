@@ -1,0 +1,37 @@
+// The weights of a decoder as its family's row names them, in the order in which they are used.
+#pragma once
+
+#include <vector>
+
+#include "model/arch_spec.h"
+#include "model/attention.h"
+#include "model/linear.h"
+#include "model/mlp.h"
+#include "model/model_config.h"
+#include "model/weight_source.h"
+#include "quire/result.h"
+
+namespace quire {
+
+struct DecoderLayer {
+  RmsNorm attention_norm;
+  Attention attention;
+  RmsNorm mlp_norm;
+  Mlp mlp;
+};
+
+struct DecoderWeights {
+  EmbeddingTable embedding;
+  std::vector<DecoderLayer> layers;
+  RmsNorm final_norm;
+  Linear lm_head;
+};
+
+// Takes every weight from `source`. With tied embeddings the head packs the embedding's tensor again: rows to look up
+// and panels to multiply are two layouts.
+Result<DecoderWeights> BuildDecoder(const ArchSpec& spec, const ModelConfig& config, WeightSource& source);
+
+// The shape of a layer's attention, as ScratchBytes wants it too.
+AttentionShape MakeAttentionShape(const ModelConfig& config, int32_t layer);
+
+}  // namespace quire

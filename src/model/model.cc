@@ -1,0 +1,182 @@
+#include "model/model.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "base/check.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "model/arch_spec.h"
+#include "model/checkpoint.h"
+#include "model/decoder_weights.h"
+#include "model/rope_table.h"
+#include "model/weight_source.h"
+
+namespace quire {
+namespace {
+
+DType ProductFormat(ComputeDType wanted, DType stored) {
+  switch (wanted) {
+    case ComputeDType::kF32:
+      return DType::kF32;
+    case ComputeDType::kBf16:
+      return DType::kBf16;
+    case ComputeDType::kAuto:
+      break;
+  }
+  return stored == DType::kBf16 ? DType::kBf16 : DType::kF32;
+}
+
+size_t FloatBytes(int64_t rows, int64_t features) {
+  return Arena::Align(static_cast<size_t>(rows * features) * sizeof(float));
+}
+
+// Everything before weights are read: shared by Load and MeasureModel.
+struct Opened {
+  ModelConfig config;
+  const ArchSpec* spec = nullptr;
+  Checkpoint checkpoint;
+  DType format = DType::kF32;
+  int32_t num_positions = 0;
+};
+
+Result<Opened> Open(const std::string& directory, const ModelOptions& options) {
+  QUIRE_ASSIGN_OR_RETURN(ModelConfig config, LoadModelConfig(directory));
+  QUIRE_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(directory));
+  const ArchSpec* spec = FindArchSpec(config.architecture);
+  QUIRE_CHECK(spec != nullptr);
+  if (!config.checkpoint_dtype) {
+    const std::array<int64_t, 2> shape = {config.vocab_size, config.hidden_size};
+    QUIRE_ASSIGN_OR_RETURN(const Tensor embedding, checkpoint.Find(spec->names.embedding, shape));
+    config.checkpoint_dtype = embedding.dtype();
+  }
+  if (options.max_model_len < 0) {
+    return InvalidArgument("max_model_len is {}: must be positive, or 0 for the model's own", options.max_model_len);
+  }
+  const DType format = ProductFormat(options.dtype, *config.checkpoint_dtype);
+  const int32_t num_positions = options.max_model_len > 0 ? options.max_model_len : config.max_position;
+  return Opened{std::move(config), spec, std::move(checkpoint), format, num_positions};
+}
+
+// Tensors that no weight was made of hint at a variant of the family that config.json does not tell.
+void WarnOfUnusedTensors(const std::string& directory, const WeightSource& source, const WeightNames& names) {
+  std::vector<std::string> unused = source.UnusedTensors();
+  std::erase_if(unused, [&](const std::string& name) {
+    return name == names.lm_head || name.ends_with("rotary_emb.inv_freq");  // a tied head; a constant
+  });
+  if (unused.empty()) return;
+  LogWarning("tensors_ignored model={} count={} first={}", LogValue(directory), unused.size(),
+             LogValue(unused.front()));
+}
+
+class DecoderModel : public Model {
+ public:
+  DecoderModel(ModelConfig config, DType format, Backend& backend, DecoderWeights weights, RopeTables rope,
+               const WeightSource& source)
+      : config_(std::move(config)),
+        format_(format),
+        backend_(backend),
+        weights_(std::move(weights)),
+        rope_(std::move(rope)),
+        weight_bytes_(source.bytes() + RopeTables::Bytes(config_, rope_.num_positions())),
+        num_parameters_(source.num_parameters()) {}
+
+  const ModelConfig& config() const override { return config_; }
+  DType compute_dtype() const override { return format_; }
+  size_t weight_bytes() const override { return weight_bytes_; }
+  int64_t num_parameters() const override { return num_parameters_; }
+
+  KvShape kv_shape() const override {
+    KvShape shape;
+    shape.num_layers = config_.num_layers;
+    shape.num_kv_heads = config_.num_kv_heads;
+    shape.head_dim = config_.head_dim;
+    return shape;
+  }
+
+  size_t ArenaBytes(int64_t max_rows, int64_t max_logit_rows) const override {
+    const size_t branch = std::max(Attention::ScratchBytes(MakeAttentionShape(config_, 0), max_rows),
+                                   Mlp::ScratchBytes(config_.intermediate_size, max_rows));
+    const size_t forward = FloatBytes(max_rows, config_.hidden_size) + branch;
+    const size_t logits = FloatBytes(max_logit_rows, config_.vocab_size);
+    return FloatBytes(max_rows, config_.hidden_size) + std::max(forward, logits);
+  }
+
+  size_t BackendScratchBytes(int64_t max_rows) const override {
+    const int64_t features = std::max({int64_t{config_.hidden_size}, int64_t{config_.intermediate_size},
+                                       int64_t{config_.num_heads} * config_.head_dim});
+    return backend_.ScratchBytes(max_rows, features, config_.num_heads, config_.head_dim);
+  }
+
+  Tensor Forward(const ForwardBatch& batch, KvCache& cache, Arena& arena) const override {
+    CheckSpans(batch.spans);
+    const auto rows = static_cast<int64_t>(batch.tokens.size());
+    const Tensor hidden = arena.NewTensor(DType::kF32, {rows, config_.hidden_size});
+    const size_t mark = arena.mark();
+    const Tensor normed = arena.NewTensor(DType::kF32, {rows, config_.hidden_size});
+    const StepContext step{backend_, batch.spans, rope_.view(), cache, arena};
+
+    backend_.Embed(batch.tokens, weights_.embedding.rows, hidden);
+    for (const DecoderLayer& layer : weights_.layers) {
+      layer.attention_norm.Apply(backend_, hidden, normed);
+      layer.attention.Forward(step, normed, hidden);
+      layer.mlp_norm.Apply(backend_, hidden, normed);
+      layer.mlp.Forward(step, normed, hidden);
+    }
+    weights_.final_norm.Apply(backend_, hidden, hidden);
+    arena.Release(mark);
+    return hidden;
+  }
+
+  Tensor Logits(const Tensor& hidden, Arena& arena) const override {
+    const Tensor logits = arena.NewTensor(DType::kF32, {hidden.dim(0), config_.vocab_size});
+    weights_.lm_head.Apply(backend_, hidden, logits);
+    return logits;
+  }
+
+ private:
+  // A position beyond the rope tables is the runner's defect.
+  void CheckSpans(std::span<const BatchSpan> spans) const {
+    for (const BatchSpan& span : spans) {
+      QUIRE_CHECK_LE(int64_t{span.first_position} + span.num_rows, int64_t{rope_.num_positions()});
+    }
+  }
+
+  ModelConfig config_;
+  DType format_;
+  Backend& backend_;
+  DecoderWeights weights_;
+  RopeTables rope_;
+  size_t weight_bytes_;
+  int64_t num_parameters_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Model>> Model::Load(const std::string& directory, Backend& backend,
+                                           const ModelOptions& options) {
+  QUIRE_ASSIGN_OR_RETURN(Opened opened, Open(directory, options));
+  const auto source = MakePackingSource(backend, opened.checkpoint, opened.format);
+  QUIRE_ASSIGN_OR_RETURN(DecoderWeights weights, BuildDecoder(*opened.spec, opened.config, *source));
+  QUIRE_ASSIGN_OR_RETURN(RopeTables rope, RopeTables::Make(opened.config, opened.num_positions, backend));
+  WarnOfUnusedTensors(directory, *source, opened.spec->names);
+  return std::unique_ptr<Model>(std::make_unique<DecoderModel>(std::move(opened.config), opened.format, backend,
+                                                               std::move(weights), std::move(rope), *source));
+}
+
+Result<ModelFootprint> MeasureModel(const std::string& directory, const ModelOptions& options, DType kv_dtype) {
+  QUIRE_ASSIGN_OR_RETURN(Opened opened, Open(directory, options));
+  const auto source = MakeMeasuringSource(opened.checkpoint, opened.format);
+  QUIRE_RETURN_IF_ERROR(BuildDecoder(*opened.spec, opened.config, *source));
+  KvShape kv;
+  kv.num_layers = opened.config.num_layers;
+  kv.num_kv_heads = opened.config.num_kv_heads;
+  kv.head_dim = opened.config.head_dim;
+  kv.dtype = kv_dtype;
+  return ModelFootprint{.weight_bytes = source->bytes() + RopeTables::Bytes(opened.config, opened.num_positions),
+                        .kv_bytes_per_token = kv.BytesPerToken(),
+                        .num_parameters = source->num_parameters()};
+}
+
+}  // namespace quire

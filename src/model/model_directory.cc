@@ -1,0 +1,83 @@
+// Finds the directory of a model: a path, or a name in the local Hugging Face cache, whose layout is
+// models--<org>--<name>/{refs/main, snapshots/<commit>/}.
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "base/env.h"
+#include "base/error.h"
+#include "model/model_config.h"
+
+namespace quire {
+namespace {
+
+std::string Variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+// In the order in which Hugging Face's own tools look.
+std::string HubCacheDirectory() {
+  for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
+    if (std::string path = Variable(name); !path.empty()) return path;
+  }
+  if (const std::string home = Variable("HF_HOME"); !home.empty()) return JoinPath(home, "hub");
+  if (const std::string cache = Variable("XDG_CACHE_HOME"); !cache.empty()) return JoinPath(cache, "huggingface/hub");
+  return JoinPath(Variable("HOME"), ".cache/huggingface/hub");
+}
+
+bool IsNamePart(const std::string& part) {
+  const auto allowed = [](unsigned char c) { return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.'; };
+  return !part.empty() && part.size() <= 96 && part.front() != '.' && std::all_of(part.begin(), part.end(), allowed);
+}
+
+// "org/model", or a bare "model".
+bool IsHubName(const std::string& name) {
+  const size_t slash = name.find('/');
+  if (slash == std::string::npos) return IsNamePart(name);
+  return IsNamePart(name.substr(0, slash)) && IsNamePart(name.substr(slash + 1));
+}
+
+std::string CacheFolderName(const std::string& hub_name) {
+  std::string folder = "models--" + hub_name;
+  if (const size_t slash = folder.find('/'); slash != std::string::npos) folder.replace(slash, 1, "--");
+  return folder;
+}
+
+std::string Stripped(std::string text) {
+  const auto is_space = [](unsigned char c) { return std::isspace(c) != 0; };
+  text.erase(std::remove_if(text.begin(), text.end(), is_space), text.end());
+  return text;
+}
+
+// The commit that refs/main names; without it, the only snapshot there is. Empty: none.
+std::string SnapshotCommit(const std::string& folder) {
+  if (const auto reference = Env::Posix().ReadFile(JoinPath(folder, "refs/main"))) {
+    const std::string commit = Stripped(*reference);
+    return IsNamePart(commit) ? commit : "";
+  }
+  const auto snapshots = Env::Posix().ListDirectory(JoinPath(folder, "snapshots"));
+  return snapshots && snapshots->size() == 1 ? snapshots->front() : "";
+}
+
+}  // namespace
+
+Result<std::string> ResolveModelDirectory(const std::string& path_or_name) {
+  const Env& env = Env::Posix();
+  if (env.IsDirectory(path_or_name)) return path_or_name;
+  if (env.Exists(path_or_name)) {
+    return InvalidArgument("{} is a file: a model is a directory with config.json and model.safetensors", path_or_name);
+  }
+  if (!IsHubName(path_or_name)) return NotFound("there is no model directory {}", path_or_name);
+  const std::string folder = JoinPath(HubCacheDirectory(), CacheFolderName(path_or_name));
+  const std::string commit = SnapshotCommit(folder);
+  const std::string snapshot = JoinPath(JoinPath(folder, "snapshots"), commit);
+  if (!commit.empty() && env.Exists(JoinPath(snapshot, "config.json"))) return snapshot;
+  return NotFound(
+      "there is no directory {} and no complete copy of such a model in {}; download it with: hf download {}",
+      path_or_name, HubCacheDirectory(), path_or_name);
+}
+
+}  // namespace quire

@@ -1,0 +1,52 @@
+// SafetensorsFile: a mapped file in the safetensors format, its header checked before anything is believed: eight bytes
+// of header length (little-endian), a JSON object of {dtype, shape, data_offsets} per name, then the data, which the
+// tensors cover without holes or overlaps. https://github.com/huggingface/safetensors
+//
+// Errors name the file and the tensor. Const after Open; any thread.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/mapped_file.h"
+#include "quire/result.h"
+#include "tensor/dtype.h"
+
+namespace quire {
+
+struct SafetensorsEntry {
+  std::string dtype_name;      // "BF16", "I64", ...
+  std::optional<DType> dtype;  // none: a storage type that has no DType here
+  std::vector<int64_t> shape;
+  std::span<const std::byte> data;  // in the mapping; need not be aligned
+};
+
+class SafetensorsFile {
+ public:
+  static Result<SafetensorsFile> Open(const std::string& path);
+
+  const std::string& path() const { return file_.path(); }
+  const std::map<std::string, SafetensorsEntry, std::less<>>& entries() const { return entries_; }
+  // nullptr if there is none.
+  const SafetensorsEntry* Find(std::string_view name) const;
+
+ private:
+  explicit SafetensorsFile(MappedFile file) : file_(std::move(file)) {}
+  Status ParseHeader();
+
+  MappedFile file_;
+  std::map<std::string, SafetensorsEntry, std::less<>> entries_;
+};
+
+// A name out of a file as it stands in a message: quoted, control characters escaped, shortened.
+std::string PrintableName(std::string_view name);
+
+// "[32, 64]"
+std::string ShapeText(std::span<const int64_t> shape);
+
+}  // namespace quire

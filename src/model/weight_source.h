@@ -1,0 +1,72 @@
+// WeightSource: what building a decoder asks for its weights. One kind packs them from a checkpoint, the other counts
+// what they would take; both walk the same structure, so a footprint finds the same missing and misshapen tensors as
+// loading does. One thread at a time; packing itself runs on the backend's threads.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "model/checkpoint.h"
+#include "quire/result.h"
+#include "tensor/buffer.h"
+
+namespace quire {
+
+// One tensor of the checkpoint among those that are stacked into a weight: [rows, in_features], or [rows].
+struct WeightPart {
+  std::string name;
+  int64_t rows = 0;
+};
+
+// Plain rows [vocab, features], bf16 or f32, in memory of its own.
+struct EmbeddingTable {
+  Buffer buffer;
+  Tensor rows;
+};
+
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+
+  // The row-wise stack of `parts`.
+  virtual Result<std::unique_ptr<PackedLinear>> Matrix(std::span<const WeightPart> parts, int64_t in_features) = 0;
+  // The parts in one float vector: biases, norms.
+  virtual Result<std::vector<float>> Vector(std::span<const WeightPart> parts) = 0;
+  virtual Result<EmbeddingTable> Table(const std::string& name, int64_t rows, int64_t features) = 0;
+
+  // Of all weights so far, in memory; a tensor that is used twice takes its place twice.
+  size_t bytes() const { return bytes_; }
+  // A tensor that is used twice counts once.
+  int64_t num_parameters() const { return num_parameters_; }
+  // What the checkpoint holds beyond what was asked for.
+  std::vector<std::string> UnusedTensors() const;
+
+ protected:
+  // `format`: of the products, kF32 or kBf16.
+  WeightSource(Checkpoint& checkpoint, DType format) : checkpoint_(checkpoint), format_(format) {}
+
+  Result<Tensor> Find(const std::string& name, std::span<const int64_t> shape);
+  DType format() const { return format_; }
+  // f16 has no embedding kernel: its rows are widened, or rounded where products are bf16.
+  DType TableFormat(DType stored) const { return stored == DType::kF16 ? format_ : stored; }
+  void AddBytes(size_t bytes) { bytes_ += bytes; }
+
+ private:
+  Checkpoint& checkpoint_;
+  DType format_;
+  std::set<std::string> used_;
+  size_t bytes_ = 0;
+  int64_t num_parameters_ = 0;
+};
+
+// Packs and copies out of the checkpoint, which can go afterwards.
+std::unique_ptr<WeightSource> MakePackingSource(Backend& backend, Checkpoint& checkpoint, DType format);
+// Reads headers only; every weight it hands out is empty. Padding of a backend's layout is not counted.
+std::unique_ptr<WeightSource> MakeMeasuringSource(Checkpoint& checkpoint, DType format);
+
+}  // namespace quire
