@@ -7,8 +7,8 @@
 // alone, never on the number of rows, threads, chunks or blocks. `ref` states that order in scalar code; every other
 // backend gives the same bits.
 //
-// Operands are validated before they arrive (backend/ops.h: shape contracts); operations do not fail. One thread calls
-// a Backend at a time.
+// Every operation first CHECKs its operands (backend/ops.h: shape contracts) and otherwise does not fail. One thread
+// calls a Backend at a time.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,24 @@
+// Chooses a CPU backend: the widest instruction set that this CPU has, or the one that is asked for.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "quire/result.h"
+
+namespace quire {
+
+struct CpuBackendOptions {
+  int num_threads = 1;
+  std::string isa = "auto";  // "auto", "ref", "avx2", "avx512", "avx512bf16"
+};
+
+// kInvalidArgument for an instruction set that does not exist or that this CPU lacks; the message lists what it has.
+Result<std::unique_ptr<Backend>> MakeCpuBackend(const CpuBackendOptions& options);
+
+// The instruction sets that MakeCpuBackend accepts on this CPU, the slowest ("ref") first, without "auto".
+std::vector<std::string> SupportedCpuIsas();
+
+}  // namespace quire

@@ -1,0 +1,136 @@
+#include "backend/ops.h"
+
+#include <bit>
+
+#include "base/check.h"
+#include "base/error.h"
+
+namespace quire {
+namespace {
+
+// A float32 matrix of any number of rows, none included.
+void CheckMatrix(const Tensor& tensor, int64_t rows, int64_t columns) {
+  QUIRE_CHECK(tensor.dtype() == DType::kF32, "{}", DTypeName(tensor.dtype()));
+  QUIRE_CHECK_EQ(tensor.rank(), 2);
+  QUIRE_CHECK_EQ(tensor.dim(0), rows);
+  QUIRE_CHECK_EQ(tensor.dim(1), columns);
+  QUIRE_CHECK(rows == 0 || tensor.data() != nullptr);
+}
+
+void CheckRowIds(std::span<const int32_t> rows, int64_t limit) {
+  for (const int32_t row : rows) QUIRE_CHECK(row >= 0 && row < limit, "{} of {}", row, limit);
+}
+
+void CheckSpans(std::span<const BatchSpan> spans, int64_t rows) {
+  for (const BatchSpan& span : spans) {
+    QUIRE_CHECK(span.first_row >= 0 && span.num_rows >= 0 && span.first_position >= 0);
+    QUIRE_CHECK_LE(int64_t{span.first_row} + span.num_rows, rows);
+    QUIRE_CHECK(span.num_rows == 0 || span.block_table != nullptr);
+  }
+}
+
+void CheckHeads(const KvShape& shape, int32_t num_heads, int32_t layer) {
+  QUIRE_CHECK(num_heads > 0 && num_heads % shape.num_kv_heads == 0, "{} over {}", num_heads, shape.num_kv_heads);
+  QUIRE_CHECK(layer >= 0 && layer < shape.num_layers, "{} of {}", layer, shape.num_layers);
+}
+
+int64_t QkvWidth(const KvShape& shape, int32_t num_heads) {
+  return (int64_t{num_heads} + 2 * int64_t{shape.num_kv_heads}) * shape.head_dim;
+}
+
+}  // namespace
+
+void CheckOperands(const LinearArgs& args) {
+  QUIRE_CHECK(args.weight != nullptr);
+  CheckMatrix(args.x, args.x.dim(0), args.weight->in_features());
+  CheckMatrix(args.y, args.x.dim(0), args.weight->out_features());
+}
+
+void CheckOperands(const RmsNormArgs& args) {
+  QUIRE_CHECK(args.weight != nullptr);
+  CheckMatrix(args.x, args.x.dim(0), args.x.dim(1));
+  CheckMatrix(args.y, args.x.dim(0), args.x.dim(1));
+}
+
+void CheckOperands(const RopeAndCacheArgs& args) {
+  QUIRE_CHECK(args.cache != nullptr);
+  const KvShape& shape = args.cache->shape();
+  CheckHeads(shape, args.num_heads, args.layer);
+  CheckMatrix(args.qkv, args.qkv.dim(0), QkvWidth(shape, args.num_heads));
+  CheckSpans(args.spans, args.qkv.dim(0));
+  QUIRE_CHECK(args.rope.rotary_dim >= 0 && args.rope.rotary_dim % 2 == 0 && args.rope.rotary_dim <= shape.head_dim,
+              "{} of {}", args.rope.rotary_dim, shape.head_dim);
+  QUIRE_CHECK(args.rope.rotary_dim == 0 || (args.rope.cos != nullptr && args.rope.sin != nullptr));
+}
+
+void CheckOperands(const AttentionArgs& args) {
+  QUIRE_CHECK(args.cache != nullptr);
+  const KvShape& shape = args.cache->shape();
+  CheckHeads(shape, args.num_heads, args.layer);
+  CheckMatrix(args.qkv, args.qkv.dim(0), QkvWidth(shape, args.num_heads));
+  CheckMatrix(args.y, args.qkv.dim(0), int64_t{args.num_heads} * shape.head_dim);
+  CheckSpans(args.spans, args.qkv.dim(0));
+  QUIRE_CHECK_GE(args.window, 0);
+}
+
+void CheckOperands(const GatedActivationArgs& args) {
+  CheckMatrix(args.y, args.y.dim(0), args.y.dim(1));
+  CheckMatrix(args.gate_up, args.y.dim(0), 2 * args.y.dim(1));
+}
+
+void CheckEmbed(std::span<const int32_t> ids, const Tensor& table, const Tensor& y) {
+  QUIRE_CHECK(table.dtype() == DType::kF32 || table.dtype() == DType::kBf16, "{}", DTypeName(table.dtype()));
+  QUIRE_CHECK_EQ(table.rank(), 2);
+  CheckMatrix(y, static_cast<int64_t>(ids.size()), table.dim(1));
+  CheckRowIds(ids, table.dim(0));
+}
+
+void CheckGatherRows(const Tensor& x, std::span<const int32_t> rows, const Tensor& y) {
+  CheckMatrix(x, x.dim(0), x.dim(1));
+  CheckMatrix(y, static_cast<int64_t>(rows.size()), x.dim(1));
+  CheckRowIds(rows, x.dim(0));
+}
+
+void CheckCopyBlocks(const KvCache& cache, std::span<const std::pair<uint32_t, uint32_t>> copies) {
+  const auto num_blocks = static_cast<uint32_t>(cache.shape().num_blocks);
+  for (const auto& [from, to] : copies) {
+    QUIRE_CHECK(from < num_blocks && to < num_blocks, "{} to {} of {}", from, to, num_blocks);
+  }
+}
+
+Status ValidatePackLinear(std::span<const Tensor> parts, DType format) {
+  if (format != DType::kF32 && format != DType::kBf16) {
+    return InvalidArgument("weights cannot be packed to {}: use float32 or bfloat16", DTypeName(format));
+  }
+  if (parts.empty()) return InvalidArgument("a linear layer needs at least one weight");
+  for (const Tensor& part : parts) {
+    if (part.rank() != 2 || part.dim(0) <= 0 || part.dim(1) <= 0) {
+      return InvalidArgument("a weight of rank {} is not a matrix", part.rank());
+    }
+    if (part.dim(1) != parts[0].dim(1)) {
+      return InvalidArgument("weights of {} and {} input features cannot be one layer", parts[0].dim(1), part.dim(1));
+    }
+    if (part.dtype() != DType::kF32 && part.dtype() != DType::kBf16 && part.dtype() != DType::kF16) {
+      return InvalidArgument("weights stored as {} are not supported: use float32, bfloat16 or float16",
+                             DTypeName(part.dtype()));
+    }
+  }
+  return {};
+}
+
+Status ValidateKvShape(const KvShape& shape) {
+  const bool power_of_two = shape.block_size >= 1 && std::has_single_bit(static_cast<uint32_t>(shape.block_size));
+  if (!power_of_two || shape.block_size > 256) {
+    return InvalidArgument("block size is {}: must be a power of two from 1 to 256", shape.block_size);
+  }
+  if (shape.dtype != DType::kBf16 && shape.dtype != DType::kF32) {
+    return InvalidArgument("a KV cache of {} is not supported: use bfloat16 or float32", DTypeName(shape.dtype));
+  }
+  if (shape.num_layers <= 0 || shape.num_blocks <= 0 || shape.num_kv_heads <= 0 || shape.head_dim <= 0) {
+    return InvalidArgument("a KV cache needs layers, blocks, heads and a head size: got {}, {}, {} and {}",
+                           shape.num_layers, shape.num_blocks, shape.num_kv_heads, shape.head_dim);
+  }
+  return {};
+}
+
+}  // namespace quire

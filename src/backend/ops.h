@@ -1,0 +1,27 @@
+// Shape contracts of the operations. Every backend checks its operands with these first; operands come from this
+// program's own model code, so that a mismatch is a defect (CHECK), except where sizes come from a file or an option.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <utility>
+
+#include "backend/backend.h"
+#include "quire/result.h"
+
+namespace quire {
+
+void CheckOperands(const LinearArgs& args);
+void CheckOperands(const RmsNormArgs& args);
+void CheckOperands(const RopeAndCacheArgs& args);
+void CheckOperands(const AttentionArgs& args);
+void CheckOperands(const GatedActivationArgs& args);
+void CheckEmbed(std::span<const int32_t> ids, const Tensor& table, const Tensor& y);
+void CheckGatherRows(const Tensor& x, std::span<const int32_t> rows, const Tensor& y);
+void CheckCopyBlocks(const KvCache& cache, std::span<const std::pair<uint32_t, uint32_t>> copies);
+
+// Weights come from files and cache shapes from options: these fail with an Error.
+Status ValidatePackLinear(std::span<const Tensor> parts, DType format);
+Status ValidateKvShape(const KvShape& shape);
+
+}  // namespace quire

@@ -1,0 +1,232 @@
+#include "backend/ref/ref_backend.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "backend/flush_denormals.h"
+#include "backend/ops.h"
+#include "backend/ref/ref_ops.h"
+#include "backend/weight_rows.h"
+#include "base/error.h"
+#include "base/thread_team.h"
+
+namespace quire {
+namespace {
+
+// Weights row-major as floats; those of a bf16 layer hold bf16 values.
+class RefLinear : public PackedLinear {
+ public:
+  RefLinear(int64_t out_features, int64_t in_features, DType format, Buffer buffer)
+      : PackedLinear(out_features, in_features, format), buffer_(std::move(buffer)) {}
+  size_t bytes() const override { return buffer_.bytes(); }
+  const float* row(int64_t n) const { return static_cast<const float*>(buffer_.data()) + n * in_features(); }
+
+ private:
+  Buffer buffer_;
+};
+
+// [layer][block][slot][key or value][kv_head][head_dim] in the cache's format.
+class RefKvCache : public KvCache {
+ public:
+  RefKvCache(const KvShape& shape, Buffer buffer) : KvCache(shape), buffer_(std::move(buffer)) {}
+
+  size_t BlockBytes() const { return shape().BytesPerBlock() / static_cast<size_t>(shape().num_layers); }
+  char* Block(int32_t layer, uint32_t block) const {
+    const size_t index = static_cast<size_t>(layer) * static_cast<size_t>(shape().num_blocks) + block;
+    return static_cast<char*>(buffer_.data()) + index * BlockBytes();
+  }
+
+  void Store(int32_t layer, const uint32_t* block_table, int32_t position, int32_t which, const float* heads) const {
+    char* vector = Vector(layer, block_table, position, which, 0);
+    const int64_t n = int64_t{shape().num_kv_heads} * shape().head_dim;
+    for (int64_t i = 0; i < n; ++i) {
+      if (shape().dtype == DType::kF32) {
+        reinterpret_cast<float*>(vector)[i] = heads[i];
+      } else {
+        reinterpret_cast<Bf16*>(vector)[i] = ToBf16(heads[i]);
+      }
+    }
+  }
+
+  void Load(int32_t layer, const uint32_t* block_table, int32_t position, int32_t which, int32_t kv_head,
+            float* out) const {
+    const char* vector = Vector(layer, block_table, position, which, kv_head);
+    for (int32_t d = 0; d < shape().head_dim; ++d) {
+      out[d] = shape().dtype == DType::kF32 ? reinterpret_cast<const float*>(vector)[d]
+                                            : ToFloat(reinterpret_cast<const Bf16*>(vector)[d]);
+    }
+  }
+
+ private:
+  char* Vector(int32_t layer, const uint32_t* block_table, int32_t position, int32_t which, int32_t kv_head) const {
+    const int64_t slot = position % shape().block_size;
+    const int64_t index = ((slot * 2 + which) * shape().num_kv_heads + kv_head) * shape().head_dim;
+    return Block(layer, block_table[position / shape().block_size]) +
+           static_cast<size_t>(index) * DTypeSize(shape().dtype);
+  }
+
+  Buffer buffer_;
+};
+
+class RefBackend : public Backend {
+ public:
+  explicit RefBackend(int num_threads) : team_(num_threads) {}
+
+  std::string name() const override { return "ref"; }
+  int num_threads() const override { return team_.num_threads(); }
+
+  Result<std::unique_ptr<PackedLinear>> PackLinear(std::span<const Tensor> parts, DType format) override {
+    QUIRE_RETURN_IF_ERROR(ValidatePackLinear(parts, format));
+    const WeightRows rows(parts);
+    const int64_t n = rows.num_rows(), k = rows.width();
+    QUIRE_ASSIGN_OR_RETURN(Buffer buffer, Buffer::Allocate(static_cast<size_t>(n * k) * sizeof(float)));
+    float* packed = static_cast<float*>(buffer.data());
+    team_.ParallelFor(n, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) rows.Load(row, packed + row * k);
+      if (format == DType::kF32) return;
+      for (int64_t i = begin * k; i < end * k; ++i) packed[i] = ToFloat(ToBf16(packed[i]));
+    });
+    return std::unique_ptr<PackedLinear>(std::make_unique<RefLinear>(n, k, format, std::move(buffer)));
+  }
+
+  Result<std::unique_ptr<KvCache>> AllocateKvCache(const KvShape& shape) override {
+    QUIRE_RETURN_IF_ERROR(ValidateKvShape(shape));
+    if (shape.head_dim > ref::kMaxHeadDim) {
+      return InvalidArgument("heads of {} dimensions are not supported: at most {}", shape.head_dim, ref::kMaxHeadDim);
+    }
+    QUIRE_ASSIGN_OR_RETURN(Buffer buffer,
+                           Buffer::Allocate(shape.BytesPerBlock() * static_cast<size_t>(shape.num_blocks)));
+    return std::unique_ptr<KvCache>(std::make_unique<RefKvCache>(shape, std::move(buffer)));
+  }
+
+  size_t ScratchBytes(int64_t, int64_t, int32_t, int32_t) const override { return 0; }
+  void SetScratch(Tensor) override {}
+
+  void Embed(std::span<const int32_t> ids, const Tensor& table, const Tensor& y) override {
+    CheckEmbed(ids, table, y);
+    const int64_t n = table.dim(1);
+    for (size_t r = 0; r < ids.size(); ++r) {
+      WeightRows({&table, 1}).Load(ids[r], y.f32() + static_cast<int64_t>(r) * n);
+    }
+  }
+
+  void RmsNorm(const RmsNormArgs& args) override {
+    CheckOperands(args);
+    const int64_t n = args.x.dim(1);
+    ForRows(args.x.dim(0), [&](int64_t row) {
+      ref::RmsNormRow(args.x.f32() + row * n, args.weight, args.epsilon, n, args.y.f32() + row * n);
+    });
+  }
+
+  void Linear(const LinearArgs& args) override {
+    CheckOperands(args);
+    const auto& weight = static_cast<const RefLinear&>(*args.weight);
+    const int64_t n = weight.out_features(), k = weight.in_features(), rows = args.x.dim(0);
+    const auto dot = weight.format() == DType::kBf16 ? ref::DotBf16 : ref::DotF32;
+    ForRows(rows * n, [&](int64_t i) {
+      float sum = dot(args.x.f32() + i / n * k, weight.row(i % n), k);
+      if (args.bias != nullptr) sum += args.bias[i % n];
+      float& y = args.y.f32()[i];
+      y = args.accumulate ? y + sum : sum;
+    });
+  }
+
+  void RopeAndCache(const RopeAndCacheArgs& args) override {
+    CheckOperands(args);
+    for (const BatchSpan& span : args.spans) {
+      ForRows(span.num_rows, [&](int64_t i) { RopeAndCacheRow(args, span, static_cast<int32_t>(i)); });
+    }
+  }
+
+  void Attention(const AttentionArgs& args) override {
+    CheckOperands(args);
+    for (const BatchSpan& span : args.spans) {
+      ForRows(int64_t{span.num_rows} * args.num_heads, [&](int64_t i) {
+        AttendHead(args, span, static_cast<int32_t>(i / args.num_heads), static_cast<int32_t>(i % args.num_heads));
+      });
+    }
+  }
+
+  void GatedActivation(const GatedActivationArgs& args) override {
+    CheckOperands(args);
+    const int64_t n = args.y.dim(1);
+    const auto activate = args.activation == Activation::kSilu ? ref::Silu : ref::GeluTanh;
+    ForRows(args.y.dim(0), [&](int64_t row) {
+      const float* gate = args.gate_up.f32() + row * 2 * n;
+      for (int64_t i = 0; i < n; ++i) args.y.f32()[row * n + i] = activate(gate[i]) * gate[n + i];
+    });
+  }
+
+  void GatherRows(const Tensor& x, std::span<const int32_t> rows, const Tensor& y) override {
+    CheckGatherRows(x, rows, y);
+    const int64_t n = x.dim(1);
+    for (size_t r = 0; r < rows.size(); ++r) {
+      std::copy_n(x.f32() + rows[r] * n, n, y.f32() + static_cast<int64_t>(r) * n);
+    }
+  }
+
+  void CopyBlocks(KvCache& cache, std::span<const std::pair<uint32_t, uint32_t>> copies) override {
+    CheckCopyBlocks(cache, copies);
+    auto& kv = static_cast<RefKvCache&>(cache);
+    for (int32_t layer = 0; layer < kv.shape().num_layers; ++layer) {
+      for (const auto& [from, to] : copies) {
+        if (from != to) std::memcpy(kv.Block(layer, to), kv.Block(layer, from), kv.BlockBytes());
+      }
+    }
+  }
+
+  void ParallelFor(int64_t count, FunctionRef<void(int64_t, int64_t)> fn) override { team_.ParallelFor(count, fn); }
+
+ private:
+  template <typename Fn>
+  void ForRows(int64_t count, Fn fn) {
+    team_.ParallelFor(count, [&](int64_t begin, int64_t end) {
+      const FlushDenormalsScope flush;
+      for (int64_t i = begin; i < end; ++i) fn(i);
+    });
+  }
+
+  static void RopeAndCacheRow(const RopeAndCacheArgs& args, const BatchSpan& span, int32_t row) {
+    const auto& cache = static_cast<const RefKvCache&>(*args.cache);
+    const int64_t head_dim = cache.shape().head_dim, kv_heads = cache.shape().num_kv_heads;
+    const int32_t position = span.first_position + row;
+    const int64_t half = args.rope.rotary_dim / 2;
+    float* qkv = args.qkv.f32() + (span.first_row + row) * args.qkv.dim(1);
+    for (int64_t head = 0; head < args.num_heads + kv_heads; ++head) {
+      float* vector = qkv + head * head_dim;
+      const float* norm = head < args.num_heads ? args.q_norm : args.k_norm;
+      if (norm != nullptr) ref::RmsNormRow(vector, norm, args.norm_epsilon, head_dim, vector);
+      if (half == 0) continue;
+      ref::RotateHead(vector, args.rope.cos + position * half, args.rope.sin + position * half, args.rope.rotary_dim);
+    }
+    const float* keys = qkv + args.num_heads * head_dim;
+    cache.Store(args.layer, span.block_table, position, 0, keys);
+    cache.Store(args.layer, span.block_table, position, 1, keys + kv_heads * head_dim);
+  }
+
+  static void AttendHead(const AttentionArgs& args, const BatchSpan& span, int32_t row, int32_t head) {
+    const auto& cache = static_cast<const RefKvCache&>(*args.cache);
+    const int32_t head_dim = cache.shape().head_dim;
+    const int32_t kv_head = head / (args.num_heads / cache.shape().num_kv_heads);
+    const int32_t end = span.first_position + row + 1;
+    const int32_t begin = args.window == 0 ? 0 : std::max(0, end - args.window);
+    const int64_t batch_row = span.first_row + row;
+    float loaded[ref::kMaxHeadDim];
+    const auto at = [&](int32_t position, int32_t which) {
+      cache.Load(args.layer, span.block_table, position, which, kv_head, loaded);
+      return static_cast<const float*>(loaded);
+    };
+    ref::AttendRow(
+        args.qkv.f32() + batch_row * args.qkv.dim(1) + int64_t{head} * head_dim, head_dim, args.scale, begin, end,
+        [&](int32_t p) { return at(p, 0); }, [&](int32_t p) { return at(p, 1); },
+        args.y.f32() + batch_row * args.y.dim(1) + int64_t{head} * head_dim);
+  }
+
+  ThreadTeam team_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> MakeRefBackend(int num_threads) { return std::make_unique<RefBackend>(num_threads); }
+
+}  // namespace quire
