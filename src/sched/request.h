@@ -17,6 +17,7 @@ struct Request {
   SamplingParams params;  // seed and max_tokens are set by the engine before the scheduler sees it
   std::vector<int32_t> eos_token_ids;
   TimeUs arrival = 0;
+  uint32_t stream = 0;      // which of several samples of one prompt: part of the random key
   int32_t priority = 0;     // lower is sooner; used by the priority policy
   std::string cache_salt;   // prefix-cache hits only within the same salt
   uint64_t adapter_id = 0;  // 0: none

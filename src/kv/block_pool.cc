@@ -1,0 +1,74 @@
+#include "kv/block_pool.h"
+
+#include "base/check.h"
+
+namespace quire {
+
+BlockPool::BlockPool(uint32_t num_blocks, EvictionListener* listener)
+    : blocks_(num_blocks), links_(num_blocks), listener_(listener) {
+  for (uint32_t i = 0; i < num_blocks; ++i) free_.PushBack(i);
+}
+
+bool BlockPool::Allocate(uint32_t count, std::vector<BlockId>& out) {
+  if (count > num_available()) return false;
+  for (uint32_t i = 0; i < count; ++i) out.push_back(Take());
+  return true;
+}
+
+BlockId BlockPool::Take() {
+  const bool evicts = free_.empty();
+  const BlockId block{evicts ? cached_.PopFront() : free_.PopFront()};
+  At(block) = {.references = 1, .reusable = false};
+  if (evicts && listener_ != nullptr) listener_->OnEvict(block);
+  return block;
+}
+
+void BlockPool::AddReference(BlockId block) {
+  Block& state = At(block);
+  if (state.references == 0) {
+    QUIRE_CHECK(state.reusable, "block {} is free: it has no content to share", static_cast<uint32_t>(block));
+    cached_.Remove(static_cast<uint32_t>(block));
+  }
+  ++state.references;
+}
+
+void BlockPool::Release(BlockId block) {
+  Block& state = At(block);
+  QUIRE_CHECK(state.references > 0, "double free of block {}", static_cast<uint32_t>(block));
+  if (--state.references > 0) return;
+  (state.reusable ? cached_ : free_).PushBack(static_cast<uint32_t>(block));
+}
+
+void BlockPool::SetReusable(BlockId block, bool reusable) {
+  Block& state = At(block);
+  if (state.references == 0) {
+    QUIRE_CHECK(state.reusable, "block {} is free", static_cast<uint32_t>(block));
+    if (reusable) return;
+    cached_.Remove(static_cast<uint32_t>(block));
+    free_.PushBack(static_cast<uint32_t>(block));
+  }
+  state.reusable = reusable;
+}
+
+void BlockPool::CheckInvariants() const {
+  uint32_t num_used = 0, num_reusable_idle = 0;
+  for (const Block& block : blocks_) {
+    if (block.references > 0) ++num_used;
+    if (block.references == 0 && block.reusable) ++num_reusable_idle;
+  }
+  QUIRE_CHECK_EQ(num_used + num_cached() + num_free(), num_total());
+  QUIRE_CHECK_EQ(num_reusable_idle, num_cached());
+  const auto check_list = [&](const BlockList& list, bool reusable) {
+    uint32_t length = 0;
+    for (uint32_t i = list.front(); i != BlockLink::kNone; i = list.next(i), ++length) {
+      QUIRE_CHECK_LT(length, list.size());
+      QUIRE_CHECK_EQ(blocks_[i].references, 0U);
+      QUIRE_CHECK_EQ(blocks_[i].reusable, reusable);
+    }
+    QUIRE_CHECK_EQ(length, list.size());
+  };
+  check_list(free_, false);
+  check_list(cached_, true);
+}
+
+}  // namespace quire

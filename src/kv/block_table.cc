@@ -1,0 +1,82 @@
+#include "kv/block_table.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+
+namespace quire {
+
+BlockTable::BlockTable(BlockTable&& other) noexcept
+    : pool_(other.pool_), block_size_(other.block_size_), blocks_(std::exchange(other.blocks_, {})) {}
+
+BlockTable& BlockTable::operator=(BlockTable&& other) noexcept {
+  if (this == &other) return *this;
+  Clear();
+  pool_ = other.pool_;
+  block_size_ = other.block_size_;
+  blocks_ = std::exchange(other.blocks_, {});
+  return *this;
+}
+
+BlockTable BlockTable::Fork() const {
+  BlockTable fork(*pool_, block_size_);
+  fork.Share(blocks_);
+  return fork;
+}
+
+void BlockTable::Share(std::span<const BlockId> blocks) {
+  for (const BlockId block : blocks) pool_->AddReference(block);
+  blocks_.insert(blocks_.end(), blocks.begin(), blocks.end());
+}
+
+uint32_t BlockTable::NumSharedIn(uint32_t begin, uint32_t end) const {
+  const uint32_t last = std::min(BlocksForTokens(end, block_size_), num_blocks());
+  uint32_t num_shared = 0;
+  for (uint32_t i = begin / block_size_; i < last; ++i) {
+    if (pool_->references(blocks_[i]) > 1) ++num_shared;
+  }
+  return num_shared;
+}
+
+uint32_t BlockTable::NumToAppend(uint32_t end) const {
+  const uint32_t num_needed = BlocksForTokens(end, block_size_);
+  return num_needed > num_blocks() ? num_needed - num_blocks() : 0;
+}
+
+uint32_t BlockTable::NumBlocksToWrite(uint32_t begin, uint32_t end) const {
+  return begin == end ? 0 : NumSharedIn(begin, end) + NumToAppend(end);
+}
+
+bool BlockTable::PrepareWrite(uint32_t begin, uint32_t end, std::vector<CopyOnWrite>& copies) {
+  QUIRE_CHECK_LE(begin, end);
+  QUIRE_CHECK_LE(begin, num_slots());
+  if (begin == end) return true;
+  const uint32_t num_shared = NumSharedIn(begin, end);
+  const uint32_t num_owned = num_blocks();
+  // The new blocks come behind the table; those that replace shared ones are moved from there to their places.
+  if (!pool_->Allocate(num_shared + NumToAppend(end), blocks_)) return false;
+  for (uint32_t i = begin / block_size_, left = num_shared; left > 0; ++i) {
+    if (pool_->references(blocks_[i]) == 1) continue;
+    const BlockId source = std::exchange(blocks_[i], blocks_[num_owned + num_shared - left]);
+    copies.push_back({.table_index = i, .source = source, .destination = blocks_[i]});
+    pool_->Release(source);
+    --left;
+  }
+  blocks_.erase(blocks_.begin() + num_owned, blocks_.begin() + num_owned + num_shared);
+  return true;
+}
+
+void BlockTable::Clear() {
+  for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) pool_->Release(*block);
+  blocks_.clear();
+}
+
+void BlockTable::CheckInvariants() const {
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    QUIRE_CHECK_GT(pool_->references(blocks_[i]), 0U);
+    QUIRE_CHECK(i == 0 || blocks_[i] != blocks_[i - 1], "block {} twice", static_cast<uint32_t>(blocks_[i]));
+  }
+}
+
+}  // namespace quire

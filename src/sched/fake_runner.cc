@@ -1,0 +1,242 @@
+#include "sched/fake_runner.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace quire {
+namespace {
+
+uint64_t Mix(uint64_t a, uint64_t b) {
+  uint64_t x = a * 0x9E3779B97F4A7C15ULL + b + 0x632BE59BD9B4E019ULL;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;
+  return x ^ (x >> 31);
+}
+
+uint64_t Digest(uint64_t before, int32_t token) { return Mix(before, static_cast<uint32_t>(token)); }
+
+int32_t DrawnToken(uint64_t digest, uint64_t seed, uint32_t position, int32_t vocab_size) {
+  return static_cast<int32_t>(Mix(Mix(digest, seed), position) % static_cast<uint64_t>(vocab_size));
+}
+
+uint64_t SeedOf(const Admission& admission) { return admission.params.seed.value_or(0) + admission.stream; }
+
+}  // namespace
+
+FakeRunner::FakeRunner(const FakeRunnerOptions& options)
+    : options_(options),
+      slots_(options.num_slots),
+      cells_(options.verify ? size_t{options.num_blocks} * options.block_size : 0),
+      num_tables_(options.num_blocks) {}
+
+std::vector<int32_t> FakeRunner::Continue(std::vector<int32_t> tokens, uint64_t seed, uint32_t num_tokens,
+                                          int32_t vocab_size) {
+  uint64_t digest = 0;
+  for (const int32_t token : tokens) digest = Digest(digest, token);
+  std::vector<int32_t> output;
+  for (auto position = static_cast<uint32_t>(tokens.size()); output.size() < num_tokens; ++position) {
+    output.push_back(DrawnToken(digest, seed, position, vocab_size));
+    digest = Digest(digest, output.back());
+  }
+  return output;
+}
+
+uint32_t FakeRunner::num_occupied_slots() const {
+  return static_cast<uint32_t>(std::ranges::count_if(slots_, [](const Slot& slot) { return slot.occupied; }));
+}
+
+Status FakeRunner::Submit(const StepPlan& plan) {
+  if (submitted_) return Internal("step {}: the step before has not been collected", plan.step);
+  if (plan.masks_follow) return Unimplemented("the fake runner takes no masks");
+  QUIRE_RETURN_IF_ERROR(ApplyTables(plan));
+  row_digests_.assign(plan.num_rows(), 0);
+  uint32_t num_rows = 0;
+  for (const PlanSpan& span : plan.spans) {
+    if (span.first_row != num_rows) return Internal("a span starts at row {}, not {}", span.first_row, num_rows);
+    num_rows += span.num_rows;
+    if (num_rows > plan.num_rows()) return Internal("spans have more than {} rows", plan.num_rows());
+    QUIRE_RETURN_IF_ERROR(RunSpan(plan, span));
+  }
+  if (num_rows != plan.num_rows()) return Internal("spans have {} of {} rows", num_rows, plan.num_rows());
+  result_.Clear();
+  result_.step = plan.step;
+  uint32_t last_row = 0;
+  for (const RowTask& task : plan.tasks) {
+    if (task.row < last_row || task.row >= num_rows) return Internal("task of row {} after {}", task.row, last_row);
+    last_row = task.row;
+    QUIRE_RETURN_IF_ERROR(RunTask(task));
+  }
+  previous_.clear();
+  for (const TaskResult& task : result_.tasks) {
+    previous_.push_back(task.num_tokens > 0 ? result_.tokens[task.first_token].token : -1);
+  }
+  result_.forward_us =
+      options_.step_us + options_.prompt_row_us * static_cast<int64_t>(plan.num_rows() - plan.spans.size());
+  submitted_ = true;
+  return {};
+}
+
+Status FakeRunner::Sample(std::span<const std::span<const uint32_t>> /*masks*/) {
+  return Unimplemented("the fake runner takes no masks");
+}
+
+Status FakeRunner::Collect(StepResult& result) {
+  if (!submitted_) return Internal("no step has been submitted");
+  submitted_ = false;
+  std::swap(result, result_);
+  return {};
+}
+
+Status FakeRunner::ApplyTables(const StepPlan& plan) {
+  for (const SlotId slot : plan.removals) QUIRE_RETURN_IF_ERROR(Remove(slot));
+  for (const Admission& admission : plan.admissions) QUIRE_RETURN_IF_ERROR(Admit(admission));
+  for (const BlockAppend& append : plan.appended_blocks) QUIRE_RETURN_IF_ERROR(AppendBlock(append));
+  for (const BlockCopy& copy : plan.copies) QUIRE_RETURN_IF_ERROR(Copy(copy));
+  return {};
+}
+
+Result<FakeRunner::Slot*> FakeRunner::Occupied(SlotId slot) {
+  const auto index = static_cast<size_t>(slot);
+  if (index >= slots_.size() || !slots_[index].occupied) return Internal("slot {} is empty", index);
+  return &slots_[index];
+}
+
+Status FakeRunner::Remove(SlotId id) {
+  QUIRE_ASSIGN_OR_RETURN(Slot * slot, Occupied(id));
+  for (const BlockId block : slot->table) --num_tables_[static_cast<size_t>(block)];
+  slot->occupied = false;
+  return {};
+}
+
+Status FakeRunner::Admit(const Admission& admission) {
+  const auto index = static_cast<size_t>(admission.slot);
+  if (index >= slots_.size()) return Internal("there is no slot {}", index);
+  Slot& slot = slots_[index];
+  if (slot.occupied) return Internal("slot {} is occupied", index);
+  if (admission.num_prompt_tokens == 0 || admission.num_prompt_tokens > admission.history.size()) {
+    return Internal("{} prompt tokens of {}", admission.num_prompt_tokens, admission.history.size());
+  }
+  slot.occupied = true;
+  slot.admission = admission;
+  slot.history = admission.history;
+  slot.table.clear();
+  return {};
+}
+
+Status FakeRunner::AppendBlock(const BlockAppend& append) {
+  QUIRE_ASSIGN_OR_RETURN(Slot * slot, Occupied(append.slot));
+  if (static_cast<uint32_t>(append.block) >= options_.num_blocks) {
+    return Internal("there is no block {}", static_cast<uint32_t>(append.block));
+  }
+  slot->table.push_back(append.block);
+  ++num_tables_[static_cast<size_t>(append.block)];
+  return {};
+}
+
+Status FakeRunner::Copy(const BlockCopy& copy) {
+  QUIRE_ASSIGN_OR_RETURN(Slot * slot, Occupied(copy.slot));
+  if (copy.table_index >= slot->table.size() || slot->table[copy.table_index] != copy.source) {
+    return Internal("copy of a block that is not at {}", copy.table_index);
+  }
+  if (static_cast<uint32_t>(copy.destination) >= options_.num_blocks || copy.destination == copy.source) {
+    return Internal("copy to block {}", static_cast<uint32_t>(copy.destination));
+  }
+  --num_tables_[static_cast<size_t>(copy.source)];
+  ++num_tables_[static_cast<size_t>(copy.destination)];
+  slot->table[copy.table_index] = copy.destination;
+  if (options_.verify) {
+    std::copy_n(&cells_[static_cast<size_t>(copy.source) * options_.block_size], options_.block_size,
+                &cells_[static_cast<size_t>(copy.destination) * options_.block_size]);
+  }
+  return {};
+}
+
+Result<FakeRunner::Cell*> FakeRunner::CellAt(const Slot& slot, uint32_t position) {
+  const size_t index = position / options_.block_size;
+  if (index >= slot.table.size()) return Internal("position {} is behind {} blocks", position, slot.table.size());
+  return &cells_[static_cast<size_t>(slot.table[index]) * options_.block_size + position % options_.block_size];
+}
+
+Status FakeRunner::VerifyHistory(const Slot& slot, uint32_t end) const {
+  uint64_t digest = 0;
+  if (end > slot.table.size() * options_.block_size) return Internal("{} tokens are behind the table", end);
+  for (uint32_t i = 0; i < end; ++i) {
+    const auto block = static_cast<size_t>(slot.table[i / options_.block_size]);
+    const Cell& cell = cells_[block * options_.block_size + i % options_.block_size];
+    digest = Digest(digest, slot.history[i]);
+    if (cell.token != slot.history[i] || cell.digest != digest) {
+      return Internal("request {}: block {} holds token {} where position {} has {}",
+                      static_cast<uint64_t>(slot.admission.request), block, cell.token, i, slot.history[i]);
+    }
+  }
+  return {};
+}
+
+Result<int32_t> FakeRunner::TokenOf(const TokenSource& source) const {
+  if (source.kind == TokenSource::Kind::kLiteral) return source.value;
+  const auto task = static_cast<size_t>(source.value);
+  if (source.value < 0 || task >= previous_.size()) return Internal("there was no task {}", source.value);
+  return previous_[task];
+}
+
+Status FakeRunner::RunSpan(const StepPlan& plan, const PlanSpan& span) {
+  QUIRE_ASSIGN_OR_RETURN(Slot * slot, Occupied(span.slot));
+  if (!options_.verify) return {};
+  if (span.num_rows == 0 || span.first_position > slot->history.size()) return Internal("a span has no rows");
+  QUIRE_RETURN_IF_ERROR(VerifyHistory(*slot, span.first_position));
+  uint64_t digest = 0;
+  if (span.first_position > 0) {
+    QUIRE_ASSIGN_OR_RETURN(const Cell* before, CellAt(*slot, span.first_position - 1));
+    digest = before->digest;
+  }
+  for (uint32_t i = 0; i < span.num_rows; ++i) {
+    const uint32_t position = span.first_position + i;
+    QUIRE_ASSIGN_OR_RETURN(const int32_t token, TokenOf(plan.tokens[span.first_row + i]));
+    if (position == slot->history.size()) slot->history.push_back(token);
+    if (slot->history[position] != token) return Internal("row has token {} at position {}", token, position);
+    QUIRE_ASSIGN_OR_RETURN(Cell * cell, CellAt(*slot, position));
+    const BlockId block = slot->table[position / options_.block_size];
+    if (num_tables_[static_cast<size_t>(block)] != 1) {
+      return Internal("a write to block {}, which is shared", static_cast<uint32_t>(block));
+    }
+    digest = Digest(digest, token);
+    *cell = {token, digest};
+    row_digests_[span.first_row + i] = digest;
+  }
+  return {};
+}
+
+Status FakeRunner::RunTask(const RowTask& task) {
+  QUIRE_ASSIGN_OR_RETURN(Slot * slot, Occupied(task.slot));
+  const SamplingParams& params = slot->admission.params;
+  const auto first_token = static_cast<uint32_t>(result_.tokens.size());
+  if (nans_.contains({slot->admission.request, task.position})) {
+    result_.tasks.push_back({TaskResult::Status::kNan, first_token, 0});
+    return {};
+  }
+  const uint64_t digest = row_digests_[task.row];
+  if (task.kind == RowTask::Kind::kScore) {
+    if (options_.verify && slot->history.at(task.position) != task.target) return Internal("score of a wrong target");
+    Draw(task.target, digest, params.prompt_logprobs);
+  } else {
+    const int32_t token = DrawnToken(digest, SeedOf(slot->admission), task.position, options_.vocab_size);
+    Draw(token, digest, params.logprobs);
+  }
+  result_.tasks.push_back({TaskResult::Status::kOk, first_token, 1});
+  return {};
+}
+
+void FakeRunner::Draw(int32_t token, uint64_t digest, std::optional<int32_t> num_candidates) {
+  TokenOutput output = {.token = token,
+                        .logprob = -static_cast<float>(Mix(digest, static_cast<uint32_t>(token)) % 1000) / 100.0F,
+                        .rank = 1,
+                        .first_candidate = static_cast<uint32_t>(result_.candidates.size())};
+  for (int32_t i = 0; i < num_candidates.value_or(0); ++i) {
+    result_.candidates.push_back({(token + i) % options_.vocab_size, output.logprob - static_cast<float>(i)});
+    ++output.num_candidates;
+  }
+  result_.tokens.push_back(output);
+}
+
+}  // namespace quire

@@ -1,0 +1,53 @@
+#include "sched/scheduler_config.h"
+
+#include <bit>
+
+#include "base/error.h"
+#include "kv/block_table.h"
+
+namespace quire {
+
+Status ValidateSchedulerConfig(const SchedulerConfig& config) {
+  if (!std::has_single_bit(config.block_size) || config.block_size > 256) {
+    return InvalidArgument("block size is {}: must be a power of two from 1 to 256", config.block_size);
+  }
+  if (config.num_blocks == 0) return InvalidArgument("the KV cache has no blocks: give it more memory");
+  if (uint64_t{config.num_blocks} * config.block_size > 0xFFFFFFFFULL) {
+    return InvalidArgument("the KV cache has {} blocks of {} tokens: at most 2^32 tokens are addressed",
+                           config.num_blocks, config.block_size);
+  }
+  if (config.max_num_seqs == 0) return InvalidArgument("max_num_seqs is 0: must be at least 1");
+  if (config.max_model_len < 2) return InvalidArgument("max_model_len is {}: must be at least 2", config.max_model_len);
+  if (config.max_num_batched_tokens < config.max_num_seqs) {
+    return InvalidArgument("max_num_batched_tokens is {}: must be at least max_num_seqs, which is {}",
+                           config.max_num_batched_tokens, config.max_num_seqs);
+  }
+  if (!(config.watermark >= 0 && config.watermark < 1)) {
+    return InvalidArgument("watermark is {}: must be in [0, 1)", config.watermark);
+  }
+  return {};
+}
+
+Status ProveFits(const SchedulerConfig& config, size_t num_prompt_tokens, int32_t max_tokens) {
+  if (num_prompt_tokens == 0) return InvalidArgument("the prompt is empty");
+  if (max_tokens < 1) return InvalidArgument("max_tokens is {}: must be at least 1", max_tokens);
+  if (num_prompt_tokens >= config.max_model_len) {
+    return InvalidArgument("the prompt has {} tokens: the model's context of {} tokens leaves no room for an answer",
+                           num_prompt_tokens, config.max_model_len);
+  }
+  const uint64_t total = num_prompt_tokens + static_cast<uint64_t>(max_tokens);
+  if (total > config.max_model_len) {
+    return InvalidArgument(
+        "the prompt has {} tokens and max_tokens is {}, together {}: the model's context is {} tokens",
+        num_prompt_tokens, max_tokens, total, config.max_model_len);
+  }
+  const uint64_t num_blocks = BlocksForTokens(total, config.block_size);
+  if (num_blocks > config.num_blocks) {
+    return InvalidArgument(
+        "the prompt has {} tokens and max_tokens is {}: they need {} KV blocks of {} tokens, and the cache has {}",
+        num_prompt_tokens, max_tokens, num_blocks, config.block_size, config.num_blocks);
+  }
+  return {};
+}
+
+}  // namespace quire

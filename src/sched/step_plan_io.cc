@@ -1,0 +1,208 @@
+#include "sched/step_plan_io.h"
+
+#include <bit>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#include "base/error.h"
+
+namespace quire {
+namespace {
+
+static_assert(std::endian::native == std::endian::little);
+
+class Writer {
+ public:
+  explicit Writer(std::string& out) : out_(out) {}
+
+  template <typename T>
+  requires(std::is_arithmetic_v<T> || std::is_enum_v<T>) void operator()(const T& value) {
+    out_.append(reinterpret_cast<const char*>(&value), sizeof(value));
+  }
+  void operator()(const bool& value) { (*this)(static_cast<uint8_t>(value)); }
+  void operator()(const std::string& value) {
+    (*this)(static_cast<uint64_t>(value.size()));
+    out_.append(value);
+  }
+  template <typename T>
+  void operator()(const std::optional<T>& value) {
+    (*this)(value.has_value());
+    if (value) (*this)(*value);
+  }
+  template <typename T>
+  void operator()(const std::vector<T>& values) {
+    (*this)(static_cast<uint64_t>(values.size()));
+    for (const T& value : values) (*this)(value);
+  }
+  template <typename A, typename B>
+  void operator()(const std::pair<A, B>& value) {
+    (*this)(value.first);
+    (*this)(value.second);
+  }
+  template <typename T>
+  requires(std::is_class_v<T>) void operator()(const T& value);
+
+ private:
+  std::string& out_;
+};
+
+class Reader {
+ public:
+  explicit Reader(std::string_view bytes) : bytes_(bytes) {}
+
+  bool failed() const { return failed_; }
+  size_t num_left() const { return bytes_.size(); }
+
+  template <typename T>
+  requires(std::is_arithmetic_v<T> || std::is_enum_v<T>) void operator()(T& value) {
+    if (bytes_.size() < sizeof(value)) return Fail();
+    std::memcpy(&value, bytes_.data(), sizeof(value));
+    bytes_.remove_prefix(sizeof(value));
+  }
+  void operator()(bool& value) {
+    uint8_t byte = 0;
+    (*this)(byte);
+    if (byte > 1) return Fail();
+    value = byte == 1;
+  }
+  void operator()(std::string& value) {
+    uint64_t size = 0;
+    (*this)(size);
+    if (size > bytes_.size()) return Fail();
+    value.assign(bytes_.substr(0, size));
+    bytes_.remove_prefix(size);
+  }
+  template <typename T>
+  void operator()(std::optional<T>& value) {
+    bool present = false;
+    (*this)(present);
+    value.reset();
+    if (present) (*this)(value.emplace());
+  }
+  // Every element takes a byte or more, so that a wild count fails before it allocates much.
+  template <typename T>
+  void operator()(std::vector<T>& values) {
+    uint64_t size = 0;
+    (*this)(size);
+    values.clear();
+    if (size > bytes_.size()) return Fail();
+    for (uint64_t i = 0; i < size && !failed_; ++i) (*this)(values.emplace_back());
+  }
+  template <typename A, typename B>
+  void operator()(std::pair<A, B>& value) {
+    (*this)(value.first);
+    (*this)(value.second);
+  }
+  template <typename T>
+  requires(std::is_class_v<T>) void operator()(T& value);
+
+ private:
+  void Fail() {
+    failed_ = true;
+    bytes_ = {};
+  }
+
+  std::string_view bytes_;
+  bool failed_ = false;
+};
+
+// One list of fields per type serves both directions: F is called with each field in order.
+template <typename T, typename... Fields>
+void Each(T& visit, Fields&... fields) {
+  (visit(fields), ...);
+}
+
+template <typename V, typename T>
+void VisitFields(V& visit, T& x) {
+  using Type = std::remove_const_t<T>;
+  if constexpr (std::is_same_v<Type, SamplingParams>) {
+    Each(visit, x.temperature, x.top_p, x.top_k, x.min_p, x.repetition_penalty, x.presence_penalty, x.frequency_penalty,
+         x.logit_bias, x.seed, x.max_tokens, x.min_tokens, x.stop, x.include_stop_str_in_output, x.stop_token_ids,
+         x.ignore_eos, x.logprobs, x.prompt_logprobs, x.skip_special_tokens, x.detokenize);
+  } else if constexpr (std::is_same_v<Type, Admission>) {
+    Each(visit, x.slot, x.request, x.stream, x.params, x.stop_token_ids, x.history, x.num_prompt_tokens);
+  } else if constexpr (std::is_same_v<Type, BlockAppend>) {
+    Each(visit, x.slot, x.block);
+  } else if constexpr (std::is_same_v<Type, BlockCopy>) {
+    Each(visit, x.slot, x.table_index, x.source, x.destination);
+  } else if constexpr (std::is_same_v<Type, Transfer>) {
+    Each(visit, x.id, x.kind, x.source, x.destination);
+  } else if constexpr (std::is_same_v<Type, PlanSpan>) {
+    Each(visit, x.slot, x.first_row, x.num_rows, x.first_position);
+  } else if constexpr (std::is_same_v<Type, TokenSource>) {
+    Each(visit, x.kind, x.value);
+  } else if constexpr (std::is_same_v<Type, RowTask>) {
+    Each(visit, x.kind, x.row, x.slot, x.stream, x.position, x.draws, x.target);
+  } else if constexpr (std::is_same_v<Type, StepPlan>) {
+    Each(visit, x.step, x.removals, x.admissions, x.appended_blocks, x.copies, x.transfers, x.spans, x.tokens, x.tasks,
+         x.masks_follow);
+  } else if constexpr (std::is_same_v<Type, Candidate>) {
+    Each(visit, x.token, x.logprob);
+  } else if constexpr (std::is_same_v<Type, TokenOutput>) {
+    Each(visit, x.token, x.logprob, x.rank, x.first_candidate, x.num_candidates);
+  } else if constexpr (std::is_same_v<Type, TaskResult>) {
+    Each(visit, x.status, x.first_token, x.num_tokens);
+  } else {
+    static_assert(std::is_same_v<Type, StepResult>);
+    Each(visit, x.step, x.tasks, x.tokens, x.candidates, x.pooled, x.transfers_completed, x.transfers_failed,
+         x.forward_us, x.sample_us);
+  }
+}
+
+template <typename T>
+requires(std::is_class_v<T>) void Writer::operator()(const T& value) { VisitFields(*this, value); }
+
+template <typename T>
+requires(std::is_class_v<T>) void Reader::operator()(T& value) { VisitFields(*this, value); }
+
+template <typename T>
+void Append(const T& value, std::string& out) {
+  Writer writer(out);
+  writer(kStepPlanFormat);
+  writer(value);
+}
+
+// Enumerators outside their range would be undefined in every switch that follows.
+Status CheckEnums(const StepPlan& plan) {
+  for (const Transfer& transfer : plan.transfers) {
+    if (transfer.kind > Transfer::Kind::kLoad) return DataLoss("step plan: a transfer of unknown kind");
+  }
+  for (const TokenSource& source : plan.tokens) {
+    if (source.kind > TokenSource::Kind::kPreviousTask) return DataLoss("step plan: a token source of unknown kind");
+  }
+  for (const RowTask& task : plan.tasks) {
+    if (task.kind > RowTask::Kind::kPool) return DataLoss("step plan: a row task of unknown kind");
+  }
+  return {};
+}
+
+Status CheckEnums(const StepResult& result) {
+  for (const TaskResult& task : result.tasks) {
+    if (task.status > TaskResult::Status::kNan) return DataLoss("step result: a task of unknown status");
+  }
+  return {};
+}
+
+template <typename T>
+Status Parse(std::string_view bytes, T& value, const char* what) {
+  Reader reader(bytes);
+  uint8_t format = 0;
+  reader(format);
+  if (reader.failed() || format != kStepPlanFormat) {
+    return DataLoss("{}: format {} where {} is known", what, format, kStepPlanFormat);
+  }
+  reader(value);
+  if (reader.failed()) return DataLoss("{}: its {} bytes are truncated or damaged", what, bytes.size());
+  if (reader.num_left() > 0) return DataLoss("{}: {} bytes too many", what, reader.num_left());
+  return CheckEnums(value);
+}
+
+}  // namespace
+
+void AppendBytes(const StepPlan& plan, std::string& out) { Append(plan, out); }
+void AppendBytes(const StepResult& result, std::string& out) { Append(result, out); }
+Status ParseBytes(std::string_view bytes, StepPlan& plan) { return Parse(bytes, plan, "step plan"); }
+Status ParseBytes(std::string_view bytes, StepResult& result) { return Parse(bytes, result, "step result"); }
+
+}  // namespace quire
