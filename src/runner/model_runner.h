@@ -1,8 +1,16 @@
-// ModelRunner: executes StepPlans on a Model. Mirrors each running sequence's block table, history and sampling
-// parameters in dense slots; a step is forward -> wanted rows -> head -> sampler. Runs on the caller's thread; after
-// construction and warm-up, a steady-state step allocates nothing on the heap.
+// ModelRunner: executes StepPlans on a Model. Mirrors each running sequence's block table, token counts and sampling
+// parameters in dense slots; a step is forward -> wanted rows -> head -> sampler. Runs on the caller's thread, which
+// lends its time in Submit (or Sample, for plans with masks); sampling spreads over the backend's threads. After
+// warm-up, a step that admits nothing allocates nothing on the heap.
+//
+// Plans come from a scheduler in the same process or from a checked trace: one that names what does not exist is a
+// defect and stops the process.
+//
+// Conventions: a sample task with several draws draws for the streams from its own on. A pool task appends its row's
+// hidden state, after the final norm, to StepResult::pooled. Transfers are not carried out: all are reported failed.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 
@@ -22,14 +30,17 @@ struct ModelRunnerOptions {
   DType kv_dtype = DType::kBf16;
 };
 
-// Scratch of the runner (arena, backend scratch, logits): part of the memory plan, before the KV cache is sized.
-size_t RunnerScratchBytes(const Model& model, const ModelRunnerOptions& options);
+// Scratch of the runner (arena, backend scratch, sampling on num_threads threads): part of the memory plan, before the
+// KV cache is sized.
+size_t RunnerScratchBytes(const Model& model, const ModelRunnerOptions& options, int num_threads = 1);
 
 class ModelRunner : public StepRunner {
  public:
   // Allocates the KV cache and the scratch. backend and model outlive the runner.
   static Result<std::unique_ptr<ModelRunner>> Create(Backend& backend, const Model& model,
                                                      const ModelRunnerOptions& options);
+
+  virtual const KvShape& kv_shape() const = 0;
 };
 
 }  // namespace quire

@@ -1,0 +1,382 @@
+#include "runner/model_runner.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "runner/slot_table.h"
+#include "sampling/sampler.h"
+#include "tensor/buffer.h"
+
+namespace quire {
+namespace {
+
+// Logits are made for so many rows at a time, however many a prompt with prompt_logprobs wants.
+constexpr int64_t kMaxLogitRows = 64;
+
+int64_t LogitRows(const ModelRunnerOptions& options) {
+  return std::min<int64_t>(kMaxLogitRows, options.max_num_batched_tokens);
+}
+
+size_t ArenaBytes(const Model& model, const ModelRunnerOptions& options) {
+  const int64_t logit_rows = LogitRows(options);
+  const size_t gathered = static_cast<size_t>(logit_rows * model.config().hidden_size) * sizeof(float);
+  return model.ArenaBytes(options.max_num_batched_tokens, logit_rows) + Arena::Align(gathered);
+}
+
+Status CheckOptions(const ModelRunnerOptions& options) {
+  if (options.max_num_seqs < 1 || options.max_num_batched_tokens < 1 || options.max_model_len < 1) {
+    return InvalidArgument("max_num_seqs {}, max_num_batched_tokens {} and max_model_len {} must be at least 1",
+                           options.max_num_seqs, options.max_num_batched_tokens, options.max_model_len);
+  }
+  if (options.num_blocks < 1) return InvalidArgument("the KV cache has {} blocks: it needs one", options.num_blocks);
+  if (options.block_size < 1 || options.block_size > 256 ||
+      !std::has_single_bit(static_cast<uint32_t>(options.block_size))) {
+    return InvalidArgument("block_size is {}: it must be a power of two from 1 to 256", options.block_size);
+  }
+  return {};
+}
+
+class ModelRunnerImpl final : public ModelRunner {
+ public:
+  ModelRunnerImpl(Backend& backend, const Model& model, const ModelRunnerOptions& options,
+                  std::unique_ptr<KvCache> cache, Buffer arena, Buffer backend_scratch);
+
+  Status Submit(const StepPlan& plan) override;
+  Status Sample(std::span<const std::span<const uint32_t>> masks) override;
+  Status Collect(StepResult& result) override;
+  const KvShape& kv_shape() const override { return cache_->shape(); }
+
+ private:
+  enum class State : uint8_t { kIdle, kAwaitsMasks, kDone };
+  using Masks = std::span<const std::span<const uint32_t>>;
+
+  void CopyBlocks(const StepPlan& plan);
+  void BuildBatch(const StepPlan& plan);
+  int32_t TokenOf(const TokenSource& source) const;
+  void CheckTasks(const StepPlan& plan) const;
+  void LayOutResult();
+  void RunTasks(Masks masks);
+  size_t FormLogitChunk(size_t begin);
+  Tensor ChunkLogits();
+  void RunChunk(size_t begin, size_t end, Masks masks);
+  void RunTask(size_t index, const Tensor& logits, Masks masks, SamplerScratch& scratch);
+  SampleOutcome RunDraw(const RowTask& task, uint32_t draw, std::span<const float> row, std::span<const uint32_t> mask,
+                        std::span<SampledCandidate> top, SamplerScratch& scratch) const;
+  void RunPoolTasks();
+  void RememberTokens();
+  size_t NumCandidates(const RowTask& task) const;
+
+  Backend& backend_;
+  const Model& model_;
+  const size_t max_rows_;
+  const size_t max_logit_rows_;
+  const int32_t vocab_size_;
+  std::unique_ptr<KvCache> cache_;
+  Arena arena_;
+  Buffer backend_scratch_;
+  SlotTable slots_;
+  std::vector<SamplerScratch> scratch_;  // one per thread of the backend
+
+  State state_ = State::kIdle;
+  StepResult result_;
+  std::vector<int32_t> previous_tokens_;  // of the tasks of the step before; -1: none was drawn
+
+  // The step at work.
+  std::vector<int32_t> tokens_;  // [rows]
+  std::vector<BatchSpan> spans_;
+  std::vector<std::pair<uint32_t, uint32_t>> copies_;
+  std::vector<RowTask> tasks_;
+  std::vector<uint32_t> mask_index_;  // per task: which of the masks is its own
+  std::vector<int32_t> chunk_rows_;   // rows whose logits are made together
+  std::vector<uint32_t> chunk_row_;   // per task: its place in chunk_rows_
+  Tensor hidden_;
+};
+
+ModelRunnerImpl::ModelRunnerImpl(Backend& backend, const Model& model, const ModelRunnerOptions& options,
+                                 std::unique_ptr<KvCache> cache, Buffer arena, Buffer backend_scratch)
+    : backend_(backend),
+      model_(model),
+      max_rows_(static_cast<size_t>(options.max_num_batched_tokens)),
+      max_logit_rows_(static_cast<size_t>(LogitRows(options))),
+      vocab_size_(model.config().vocab_size),
+      cache_(std::move(cache)),
+      arena_(std::move(arena)),
+      backend_scratch_(std::move(backend_scratch)),
+      slots_({.num_slots = options.max_num_seqs,
+              .num_blocks = options.num_blocks,
+              .block_size = options.block_size,
+              .max_model_len = options.max_model_len,
+              .vocab_size = vocab_size_}),
+      scratch_(static_cast<size_t>(backend.num_threads()), SamplerScratch(vocab_size_)) {
+  backend_.SetScratch(Tensor(backend_scratch_.data(), DType::kU8, {static_cast<int64_t>(backend_scratch_.bytes())}));
+  tokens_.reserve(max_rows_);
+  spans_.reserve(static_cast<size_t>(options.max_num_seqs));
+  tasks_.reserve(max_rows_);
+  chunk_rows_.reserve(max_logit_rows_);
+}
+
+Status ModelRunnerImpl::Submit(const StepPlan& plan) {
+  QUIRE_CHECK(state_ == State::kIdle, "one step is in flight at a time");
+  const TimeUs start = Clock::Real().NowUs();
+  result_.Clear();
+  result_.step = plan.step;
+  slots_.Apply(plan);
+  CopyBlocks(plan);
+  for (const Transfer& transfer : plan.transfers) result_.transfers_failed.push_back(transfer.id);
+  arena_.Reset();
+  BuildBatch(plan);
+  CheckTasks(plan);
+  tasks_.assign(plan.tasks.begin(), plan.tasks.end());
+  if (!tokens_.empty()) hidden_ = model_.Forward({.tokens = tokens_, .spans = spans_}, *cache_, arena_);
+  result_.forward_us = Clock::Real().NowUs() - start;
+  state_ = State::kAwaitsMasks;
+  if (!plan.masks_follow) RunTasks({});
+  return {};
+}
+
+Status ModelRunnerImpl::Sample(Masks masks) {
+  QUIRE_CHECK(state_ == State::kAwaitsMasks, "no step waits for masks");
+  const auto num_samples = std::count_if(tasks_.begin(), tasks_.end(),
+                                         [](const RowTask& task) { return task.kind == RowTask::Kind::kSample; });
+  QUIRE_CHECK_EQ(masks.size(), static_cast<size_t>(num_samples));
+  RunTasks(masks);
+  return {};
+}
+
+Status ModelRunnerImpl::Collect(StepResult& result) {
+  QUIRE_CHECK(state_ == State::kDone, "no step has been done");
+  state_ = State::kIdle;
+  std::swap(result, result_);
+  return {};
+}
+
+void ModelRunnerImpl::CopyBlocks(const StepPlan& plan) {
+  if (plan.copies.empty()) return;
+  copies_.clear();
+  for (const BlockCopy& copy : plan.copies) {
+    copies_.emplace_back(static_cast<uint32_t>(copy.source), static_cast<uint32_t>(copy.destination));
+  }
+  backend_.CopyBlocks(*cache_, copies_);
+}
+
+void ModelRunnerImpl::BuildBatch(const StepPlan& plan) {
+  QUIRE_CHECK_LE(plan.num_rows(), max_rows_);
+  tokens_.clear();
+  for (const TokenSource& source : plan.tokens) tokens_.push_back(TokenOf(source));
+  spans_.clear();
+  size_t next_row = 0;
+  for (const PlanSpan& span : plan.spans) {
+    const Slot& slot = slots_.at(span.slot);
+    QUIRE_CHECK_EQ(span.first_row, next_row);
+    QUIRE_CHECK(span.num_rows > 0);
+    QUIRE_CHECK(slots_.Covers(slot, uint64_t{span.first_position} + span.num_rows),
+                "slot {} has {} blocks, too few for positions {} to {}", static_cast<uint32_t>(span.slot),
+                slot.block_table.size(), span.first_position, span.first_position + span.num_rows);
+    next_row += span.num_rows;
+    spans_.push_back({.first_row = static_cast<int32_t>(span.first_row),
+                      .num_rows = static_cast<int32_t>(span.num_rows),
+                      .first_position = static_cast<int32_t>(span.first_position),
+                      .block_table = slot.block_table.data()});
+  }
+  QUIRE_CHECK_EQ(next_row, tokens_.size());
+}
+
+int32_t ModelRunnerImpl::TokenOf(const TokenSource& source) const {
+  if (source.kind == TokenSource::Kind::kLiteral) {
+    QUIRE_CHECK(source.value >= 0 && source.value < vocab_size_, "token {}", source.value);
+    return source.value;
+  }
+  QUIRE_CHECK(source.value >= 0 && static_cast<size_t>(source.value) < previous_tokens_.size(), "task {} of {}",
+              source.value, previous_tokens_.size());
+  // A task that drew nothing ended its request; what this row computes is dropped.
+  return std::max(0, previous_tokens_[static_cast<size_t>(source.value)]);
+}
+
+void ModelRunnerImpl::CheckTasks(const StepPlan& plan) const {
+  size_t span = 0;
+  for (const RowTask& task : plan.tasks) {
+    while (span < plan.spans.size() && task.row >= plan.spans[span].first_row + plan.spans[span].num_rows) ++span;
+    QUIRE_CHECK(span < plan.spans.size() && task.row >= plan.spans[span].first_row, "tasks ascend by row: {}",
+                task.row);
+    QUIRE_CHECK_EQ(static_cast<uint32_t>(task.slot), static_cast<uint32_t>(plan.spans[span].slot));
+    if (task.kind == RowTask::Kind::kScore) {
+      QUIRE_CHECK(task.target >= 0 && task.target < vocab_size_, "target {}", task.target);
+    }
+  }
+}
+
+size_t ModelRunnerImpl::NumCandidates(const RowTask& task) const {
+  const SamplingParams& params = slots_.at(task.slot).params;
+  const std::optional<int32_t>& wanted = task.kind == RowTask::Kind::kScore ? params.prompt_logprobs : params.logprobs;
+  return static_cast<size_t>(std::clamp(wanted.value_or(0), 0, std::min(kMaxLogprobs, vocab_size_)));
+}
+
+// Every task's tokens and candidates get their places first, so that threads can fill them in any order.
+void ModelRunnerImpl::LayOutResult() {
+  result_.tasks.resize(tasks_.size());
+  mask_index_.resize(tasks_.size());
+  uint32_t num_masks = 0;
+  for (size_t i = 0; i < tasks_.size(); ++i) {
+    const RowTask& task = tasks_[i];
+    mask_index_[i] = num_masks;
+    result_.tasks[i].first_token = static_cast<uint32_t>(result_.tokens.size());
+    if (task.kind == RowTask::Kind::kPool) continue;
+    if (task.kind == RowTask::Kind::kSample) ++num_masks;
+    const uint32_t num_tokens = task.kind == RowTask::Kind::kSample ? task.draws : 1;
+    const size_t num_candidates = NumCandidates(task);
+    for (uint32_t draw = 0; draw < num_tokens; ++draw) {
+      result_.tokens.push_back({.first_candidate = static_cast<uint32_t>(result_.candidates.size()),
+                                .num_candidates = static_cast<uint32_t>(num_candidates)});
+      result_.candidates.resize(result_.candidates.size() + num_candidates);
+    }
+    result_.tasks[i].num_tokens = num_tokens;
+  }
+}
+
+void ModelRunnerImpl::RunTasks(Masks masks) {
+  const TimeUs start = Clock::Real().NowUs();
+  LayOutResult();
+  chunk_row_.resize(tasks_.size());
+  for (size_t begin = 0; begin < tasks_.size();) {
+    const size_t end = FormLogitChunk(begin);
+    if (!chunk_rows_.empty()) RunChunk(begin, end, masks);
+    begin = end;
+  }
+  RunPoolTasks();
+  RememberTokens();
+  result_.sample_us = Clock::Real().NowUs() - start;
+  state_ = State::kDone;
+}
+
+// Tasks from `begin` on, until their rows fill a chunk; returns the end.
+size_t ModelRunnerImpl::FormLogitChunk(size_t begin) {
+  chunk_rows_.clear();
+  size_t end = begin;
+  for (; end < tasks_.size(); ++end) {
+    if (tasks_[end].kind == RowTask::Kind::kPool) continue;
+    const auto row = static_cast<int32_t>(tasks_[end].row);
+    if (chunk_rows_.empty() || chunk_rows_.back() != row) {
+      if (chunk_rows_.size() == max_logit_rows_) break;
+      chunk_rows_.push_back(row);
+    }
+    chunk_row_[end] = static_cast<uint32_t>(chunk_rows_.size() - 1);
+  }
+  return end;
+}
+
+Tensor ModelRunnerImpl::ChunkLogits() {
+  const auto count = static_cast<int64_t>(chunk_rows_.size());
+  const int64_t first = chunk_rows_.front();
+  if (chunk_rows_.back() - first + 1 == count) return model_.Logits(hidden_.Rows(first, first + count), arena_);
+  const Tensor wanted = arena_.NewTensor(DType::kF32, {count, hidden_.dim(1)});
+  backend_.GatherRows(hidden_, chunk_rows_, wanted);
+  return model_.Logits(wanted, arena_);
+}
+
+void ModelRunnerImpl::RunChunk(size_t begin, size_t end, Masks masks) {
+  const size_t mark = arena_.mark();
+  const Tensor logits = ChunkLogits();
+  std::atomic<size_t> next = begin;
+  backend_.ParallelFor(static_cast<int64_t>(scratch_.size()), [&](int64_t first, int64_t last) {
+    for (int64_t worker = first; worker < last; ++worker) {
+      SamplerScratch& scratch = scratch_[static_cast<size_t>(worker)];
+      for (size_t i = next.fetch_add(1); i < end; i = next.fetch_add(1)) RunTask(i, logits, masks, scratch);
+    }
+  });
+  arena_.Release(mark);
+}
+
+void ModelRunnerImpl::RunTask(size_t index, const Tensor& logits, Masks masks, SamplerScratch& scratch) {
+  const RowTask& task = tasks_[index];
+  if (task.kind == RowTask::Kind::kPool) return;
+  TaskResult& task_result = result_.tasks[index];
+  const auto vocab = static_cast<size_t>(vocab_size_);
+  const std::span<const float> row(logits.f32() + chunk_row_[index] * vocab, vocab);
+  const std::span<const uint32_t> mask = masks.empty() ? std::span<const uint32_t>() : masks[mask_index_[index]];
+  std::array<SampledCandidate, kMaxLogprobs> top;
+  for (uint32_t draw = 0; draw < task_result.num_tokens; ++draw) {
+    TokenOutput& output = result_.tokens[task_result.first_token + draw];
+    const std::span<SampledCandidate> alternatives = std::span(top).first(output.num_candidates);
+    const SampleOutcome outcome = RunDraw(task, draw, row, mask, alternatives, scratch);
+    if (outcome.is_nan) {
+      task_result.status = TaskResult::Status::kNan;
+      task_result.num_tokens = 0;
+      return;
+    }
+    output.token = outcome.token;
+    output.logprob = outcome.logprob;
+    output.rank = outcome.rank;
+    for (size_t i = 0; i < alternatives.size(); ++i) {
+      result_.candidates[output.first_candidate + i] = {alternatives[i].token, alternatives[i].logprob};
+    }
+  }
+}
+
+SampleOutcome ModelRunnerImpl::RunDraw(const RowTask& task, uint32_t draw, std::span<const float> row,
+                                       std::span<const uint32_t> mask, std::span<SampledCandidate> top,
+                                       SamplerScratch& scratch) const {
+  if (task.kind == RowTask::Kind::kScore) return ScoreToken(row, task.target, scratch, top);
+  const Slot& slot = slots_.at(task.slot);
+  const SampleRequest request = {
+      .params = &slot.params,
+      .counts = slot.uses_penalties ? &slot.counts : nullptr,
+      .masked_tokens = slots_.MaskedTokens(slot, task.position),
+      .allowed_mask = mask,
+      .key = {.seed = slot.params.seed.value_or(0), .stream = task.stream + draw, .position = task.position}};
+  return SampleToken(row, request, scratch, top);
+}
+
+void ModelRunnerImpl::RunPoolTasks() {
+  for (size_t i = 0; i < tasks_.size(); ++i) {
+    if (tasks_[i].kind != RowTask::Kind::kPool) continue;
+    const auto width = static_cast<size_t>(hidden_.dim(1));
+    const std::span<const float> row(hidden_.f32() + tasks_[i].row * width, width);
+    if (!std::all_of(row.begin(), row.end(), [](float x) { return std::isfinite(x); })) {
+      result_.tasks[i].status = TaskResult::Status::kNan;
+    }
+    result_.pooled.insert(result_.pooled.end(), row.begin(), row.end());
+  }
+}
+
+void ModelRunnerImpl::RememberTokens() {
+  previous_tokens_.assign(tasks_.size(), -1);
+  for (size_t i = 0; i < tasks_.size(); ++i) {
+    const TaskResult& task_result = result_.tasks[i];
+    if (tasks_[i].kind != RowTask::Kind::kSample || task_result.num_tokens == 0) continue;
+    previous_tokens_[i] = result_.tokens[task_result.first_token].token;
+    // Several draws are the first tokens of several sequences: each is admitted with its own history.
+    if (tasks_[i].draws == 1) slots_.AppendOutput(tasks_[i].slot, previous_tokens_[i]);
+  }
+}
+
+}  // namespace
+
+size_t RunnerScratchBytes(const Model& model, const ModelRunnerOptions& options, int num_threads) {
+  return ArenaBytes(model, options) + model.BackendScratchBytes(options.max_num_batched_tokens) +
+         static_cast<size_t>(num_threads) * SamplerScratch::Bytes(model.config().vocab_size);
+}
+
+Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(Backend& backend, const Model& model,
+                                                         const ModelRunnerOptions& options) {
+  QUIRE_RETURN_IF_ERROR(CheckOptions(options));
+  KvShape shape = model.kv_shape();
+  shape.num_blocks = options.num_blocks;
+  shape.block_size = options.block_size;
+  shape.dtype = options.kv_dtype;
+  QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<KvCache> cache, backend.AllocateKvCache(shape));
+  QUIRE_ASSIGN_OR_RETURN(Buffer arena, Buffer::Allocate(ArenaBytes(model, options)));
+  QUIRE_ASSIGN_OR_RETURN(Buffer backend_scratch,
+                         Buffer::Allocate(model.BackendScratchBytes(options.max_num_batched_tokens)));
+  return std::unique_ptr<ModelRunner>(std::make_unique<ModelRunnerImpl>(backend, model, options, std::move(cache),
+                                                                        std::move(arena), std::move(backend_scratch)));
+}
+
+}  // namespace quire

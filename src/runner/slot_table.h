@@ -1,0 +1,60 @@
+// SlotTable: a runner's mirror of the running sequences. It follows the plans' admissions, removals and blocks, and
+// checks that they are consistent. Memory of a slot is reserved when a sequence enters it, for its whole life.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "quire/sampling_params.h"
+#include "sampling/token_counts.h"
+#include "sched/step_plan.h"
+
+namespace quire {
+
+struct SlotLimits {
+  int32_t num_slots = 0;
+  int32_t num_blocks = 0;
+  int32_t block_size = 0;
+  int32_t max_model_len = 0;
+  int32_t vocab_size = 0;
+};
+
+struct Slot {
+  bool active = false;
+  RequestId request = {};
+  uint32_t stream = 0;
+  uint32_t num_prompt_tokens = 0;
+  SamplingParams params;
+  std::vector<int32_t> stop_token_ids;
+  bool uses_penalties = false;  // only then are tokens counted
+  TokenCounts counts;
+  std::vector<uint32_t> block_table;
+};
+
+class SlotTable {
+ public:
+  explicit SlotTable(const SlotLimits& limits);
+
+  // Removals, admissions, appended blocks, and the tables' side of copies.
+  void Apply(const StepPlan& plan);
+  // A token was drawn for the sequence.
+  void AppendOutput(SlotId slot, int32_t token);
+
+  // REQUIRES: a sequence is in it.
+  const Slot& at(SlotId slot) const;
+  // Tokens that may not be drawn at `position`: the stop tokens, before min_tokens.
+  std::span<const int32_t> MaskedTokens(const Slot& slot, uint32_t position) const;
+  // Whether the slot's blocks hold positions [0, end).
+  bool Covers(const Slot& slot, uint64_t end) const;
+
+ private:
+  Slot& Find(SlotId slot);
+  void Admit(const Admission& admission);
+  void ReserveFor(const Admission& admission, Slot& slot) const;
+
+  SlotLimits limits_;
+  std::vector<Slot> slots_;
+};
+
+}  // namespace quire
