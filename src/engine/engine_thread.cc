@@ -1,0 +1,48 @@
+#include <atomic>
+#include <exception>
+#include <thread>
+
+#include "base/error.h"
+#include "engine/engine.h"
+
+namespace quire {
+
+struct EngineThread::Impl {
+  Engine& engine;
+  std::atomic<bool> stopping{false};
+  std::thread thread;
+
+  void Loop() {
+    while (!stopping) {
+      if (!engine.Step() && !stopping) engine.WaitForWork();
+    }
+    engine.Fail(Unavailable("the server has stopped"));
+  }
+
+  // One of the two doors where exceptions end: whatever a library threw fails the engine, not the process. The loop
+  // goes on, to answer what still comes in with the reason.
+  void Run() {
+    while (!stopping) {
+      try {
+        Loop();
+      } catch (const std::exception& exception) {
+        engine.Fail(Internal("the engine failed: {}", exception.what()));
+      }
+    }
+  }
+};
+
+EngineThread::EngineThread(Engine& engine) : impl_(std::make_unique<Impl>(engine)) {
+  impl_->thread = std::thread([impl = impl_.get()] { impl->Run(); });
+}
+
+EngineThread::~EngineThread() { Stop(); }
+
+void EngineThread::Stop() {
+  if (!impl_->thread.joinable()) return;
+  impl_->stopping = true;
+  impl_->engine.Wake();
+  impl_->thread.join();
+}
+
+}  // namespace quire
