@@ -14,6 +14,14 @@
 
 namespace quire {
 
+// One run of a tokenizer's decoder over one sequence, token by token; what it has appended is final. Not thread-safe.
+class TokenStream {
+ public:
+  virtual ~TokenStream() = default;
+  virtual void Append(int32_t id, std::string& out) = 0;
+  virtual void Flush(std::string& out) = 0;
+};
+
 class Tokenizer {
  public:
   // `directory` holds tokenizer.json (and, if there, tokenizer_config.json).
@@ -32,6 +40,10 @@ class Tokenizer {
   // The stored token, as in tokenizer.json's vocabulary ("Ġthe", "<0x0A>"); empty if there is none.
   virtual std::string_view TokenText(int32_t id) const = 0;
   virtual std::optional<int32_t> TokenId(std::string_view token) const = 0;
+
+  // What a Detokenizer runs on. By default each token is decoded alone, which suits a tokenizer whose tokens do not
+  // depend on each other.
+  virtual std::unique_ptr<TokenStream> NewStream(bool skip_special_tokens) const;
 };
 
 // Streams the text of one sequence: never half a UTF-8 character, and the concatenation of all pieces equals

@@ -1,0 +1,28 @@
+// The "pre_tokenizer" of tokenizer.json: cuts a text into the pieces that the model sees one by one. Immutable: any
+// thread.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "text/json_node.h"
+#include "text/pieces.h"
+
+namespace quire::text {
+
+class PreTokenizer {
+ public:
+  virtual ~PreTokenizer() = default;
+  virtual Status Apply(Pieces& pieces) const = 0;
+};
+
+struct PreTokenizerChain {
+  std::vector<std::unique_ptr<const PreTokenizer>> steps;
+  // The last step would write the pieces' bytes in the byte-level alphabet: left to the model, which then gets bytes.
+  bool leaves_bytes = false;
+};
+
+// Sequences are flattened. kUnimplemented names a type that is not offered.
+Result<PreTokenizerChain> ParsePreTokenizers(const JsonNode& node);
+
+}  // namespace quire::text
