@@ -1,0 +1,146 @@
+#include "kv/prefix_index.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+namespace quire {
+namespace {
+
+constexpr uint32_t kBlockSize = 4;
+using Tokens = std::vector<int32_t>;
+
+// Indexes the full blocks of `tokens` in `blocks`; returns the chain after each.
+std::vector<PrefixChain> InsertAll(PrefixIndex& index, const PrefixScope& scope, const Tokens& tokens,
+                                   std::initializer_list<uint32_t> blocks) {
+  std::vector<PrefixChain> chains;
+  PrefixChain chain = index.Root(scope);
+  for (const uint32_t block : blocks) {
+    const auto part = std::span(tokens).subspan(chain.depth * kBlockSize, kBlockSize);
+    chains.push_back(chain = index.Insert(scope, chain, part, BlockId{block}));
+  }
+  return chains;
+}
+
+std::vector<uint32_t> FindAll(const PrefixIndex& index, const PrefixScope& scope, const Tokens& tokens) {
+  std::vector<uint32_t> found;
+  PrefixChain chain = index.Root(scope);
+  while ((chain.depth + 1) * kBlockSize <= tokens.size()) {
+    const auto block = index.Find(chain, std::span(tokens).subspan(chain.depth * kBlockSize, kBlockSize));
+    if (!block) break;
+    found.push_back(static_cast<uint32_t>(*block));
+  }
+  return found;
+}
+
+Tokens Count(int32_t n, int32_t first = 0) {
+  Tokens tokens(static_cast<size_t>(n));
+  std::iota(tokens.begin(), tokens.end(), first);
+  return tokens;
+}
+
+TEST(PrefixIndexTest, EqualChainsHashEqual) {
+  PrefixIndex a(8, kBlockSize, 1), b(8, kBlockSize, 1);
+  const auto x = InsertAll(a, {}, Count(12), {0, 1, 2});
+  const auto y = InsertAll(b, {}, Count(12), {5, 3, 4});
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(x[i].hash, y[i].hash);
+}
+
+TEST(PrefixIndexTest, AChangedEarlyBlockChangesAllLaterHashes) {
+  PrefixIndex index(8, kBlockSize, 1);
+  Tokens changed = Count(12);
+  changed[1] = 77;
+  const auto x = InsertAll(index, {}, Count(12), {0, 1, 2});
+  const auto y = InsertAll(index, {}, changed, {3, 4, 5});
+  for (size_t i = 0; i < 3; ++i) EXPECT_NE(x[i].hash, y[i].hash);
+}
+
+TEST(PrefixIndexTest, TheSeedAndTheSaltAndTheAdapterSetTheRoot) {
+  PrefixIndex one(8, kBlockSize, 1), two(8, kBlockSize, 2);
+  EXPECT_EQ(one.Root({}).hash, PrefixIndex(4, kBlockSize, 1).Root({}).hash);
+  EXPECT_NE(one.Root({}).hash, two.Root({}).hash);
+  EXPECT_NE(one.Root({"a", 0}).hash, one.Root({}).hash);
+  EXPECT_NE(one.Root({"", 1}).hash, one.Root({}).hash);
+}
+
+TEST(PrefixIndexTest, SaltAndAdapterIsolate) {
+  PrefixIndex index(8, kBlockSize, 1);
+  InsertAll(index, {"a", 0}, Count(8), {0, 1});
+  InsertAll(index, {"", 7}, Count(8), {2, 3});
+  EXPECT_EQ(FindAll(index, {"a", 0}, Count(8)), (std::vector<uint32_t>{0, 1}));
+  EXPECT_EQ(FindAll(index, {"", 7}, Count(8)), (std::vector<uint32_t>{2, 3}));
+  EXPECT_TRUE(FindAll(index, {}, Count(8)).empty());
+  EXPECT_TRUE(FindAll(index, {"b", 0}, Count(8)).empty());
+  EXPECT_TRUE(FindAll(index, {"a", 7}, Count(8)).empty());
+  index.CheckInvariants();
+}
+
+TEST(PrefixIndexTest, FindsTheLongestIndexedPrefixInFullBlocks) {
+  PrefixIndex index(8, kBlockSize, 1);
+  InsertAll(index, {}, Count(12), {4, 5, 6});
+  Tokens branch = Count(12);
+  branch[9] = 99;
+  EXPECT_EQ(FindAll(index, {}, branch), (std::vector<uint32_t>{4, 5}));
+  EXPECT_EQ(FindAll(index, {}, Count(7)), (std::vector<uint32_t>{4}));
+  EXPECT_TRUE(FindAll(index, {}, Count(8, 100)).empty());
+}
+
+TEST(PrefixIndexTest, ABlockIsNotFoundBehindAnotherParentThoughItsTokensAreEqual) {
+  PrefixIndex index(8, kBlockSize, 1);
+  const Tokens x = {1, 1, 1, 1, 5, 5, 5, 5}, y = {2, 2, 2, 2, 5, 5, 5, 5};
+  InsertAll(index, {}, x, {0, 1});
+  InsertAll(index, {}, y, {2});
+  EXPECT_EQ(FindAll(index, {}, y), (std::vector<uint32_t>{2}));
+}
+
+TEST(PrefixIndexTest, AHitIsProvenByTokensNotByTheHash) {
+  // A forged chain with the parent's hash but another identity finds nothing.
+  PrefixIndex index(8, kBlockSize, 1);
+  const auto chains = InsertAll(index, {}, Count(8), {0, 1});
+  PrefixChain forged = {.hash = chains[0].hash, .id = chains[0].id + 1000, .depth = 1};
+  EXPECT_FALSE(index.Find(forged, std::span<const int32_t>(Count(4, 4))));
+}
+
+TEST(PrefixIndexTest, DuplicatesAreAllowedAndEvictingOneLeavesTheOtherReachable) {
+  PrefixIndex index(8, kBlockSize, 1);
+  InsertAll(index, {}, Count(8), {0, 1});
+  InsertAll(index, {}, Count(8), {2, 3});
+  EXPECT_EQ(index.size(), 4U);
+  const std::vector<uint32_t> first = FindAll(index, {}, Count(8));
+  ASSERT_EQ(first.size(), 2U);
+  for (const uint32_t block : first) index.Erase(BlockId{block});
+  const std::vector<uint32_t> second = FindAll(index, {}, Count(8));
+  ASSERT_EQ(second.size(), 2U);
+  EXPECT_NE(second, first);
+  index.CheckInvariants();
+}
+
+TEST(PrefixIndexTest, AChildComputedBehindOneDuplicateIsFoundBehindTheOther) {
+  PrefixIndex index(8, kBlockSize, 1);
+  InsertAll(index, {}, Count(4), {0});
+  InsertAll(index, {}, Count(8), {2, 3});
+  index.Erase(BlockId{2});
+  EXPECT_EQ(FindAll(index, {}, Count(8)), (std::vector<uint32_t>{0, 3}));
+}
+
+TEST(PrefixIndexTest, ErasingABlockThatIsNotIndexedIsANoOp) {
+  PrefixIndex index(8, kBlockSize, 1);
+  InsertAll(index, {}, Count(4), {0});
+  index.Erase(BlockId{5});
+  index.Erase(BlockId{0});
+  index.Erase(BlockId{0});
+  EXPECT_EQ(index.size(), 0U);
+  index.CheckInvariants();
+}
+
+TEST(PrefixIndexTest, ClearForgetsEverything) {
+  PrefixIndex index(8, kBlockSize, 1);
+  InsertAll(index, {"s", 0}, Count(12), {0, 1, 2});
+  index.Clear();
+  EXPECT_EQ(index.size(), 0U);
+  EXPECT_TRUE(FindAll(index, {"s", 0}, Count(12)).empty());
+  index.CheckInvariants();
+}
+
+}  // namespace
+}  // namespace quire
