@@ -4,12 +4,18 @@
 
 #include <algorithm>
 
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/cpu_isa.h"
 #include "backend/ref/ref_backend.h"
 #include "base/error.h"
 
 namespace quire {
 
-std::vector<std::string> SupportedCpuIsas() { return {"ref"}; }
+std::vector<std::string> SupportedCpuIsas() {
+  std::vector<std::string> names = {"ref"};
+  for (const cpu::KernelTable* kernels : cpu::SupportedKernels()) names.emplace_back(kernels->name);
+  return names;
+}
 
 Result<std::unique_ptr<Backend>> MakeCpuBackend(const CpuBackendOptions& options) {
   if (options.num_threads < 1 || options.num_threads > 1024) {
@@ -20,6 +26,9 @@ Result<std::unique_ptr<Backend>> MakeCpuBackend(const CpuBackendOptions& options
   if (std::find(supported.begin(), supported.end(), isa) == supported.end()) {
     return InvalidArgument("this CPU cannot run the instruction set '{}': use auto, {}", isa,
                            fmt::join(supported, ", "));
+  }
+  for (const cpu::KernelTable* kernels : cpu::SupportedKernels()) {
+    if (isa == kernels->name) return MakeCpuBackend(options.num_threads, *kernels);
   }
   return MakeRefBackend(options.num_threads);
 }

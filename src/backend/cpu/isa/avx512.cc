@@ -1,0 +1,46 @@
+// The kernels for AVX-512 F, BW, VL and DQ. Compiled for that instruction set: everything but the exported table has
+// internal linkage, so that no code of this file can replace code for older CPUs.
+#include <immintrin.h>
+
+#include "backend/cpu/kernel_table.h"
+
+#define KERNELS quire::cpu::avx512
+
+namespace quire::cpu::avx512 {
+namespace {
+
+constexpr bool kNativeBf16 = false;
+constexpr int64_t kBf16BytesPerValue = 4;
+// Row tiles from which on it pays to widen the weights once, in cache, instead of in every tile.
+constexpr int64_t kUnpackTiles = 3;
+// Distance at which streamed weights are asked for.
+constexpr int64_t kPrefetchBytes = 8192;
+
+// Each of these uses those before it.
+// clang-format off
+#include "backend/cpu/kernels/vector_avx512.inl"
+#include "backend/cpu/kernels/elementwise.inl"
+#include "backend/cpu/kernels/linear.inl"
+#include "backend/cpu/kernels/attention.inl"
+// clang-format on
+
+}  // namespace
+
+extern const KernelTable kKernels = {
+    .name = "avx512",
+    .tile_rows = kTileRows,
+    .bf16_bytes_per_value = kBf16BytesPerValue,
+    .pack_rows_f32 = PackRowsF32,
+    .pack_rows_bf16 = PackRowsBf16,
+    .linear_f32 = LinearF32,
+    .linear_bf16 = LinearBf16,
+    .rms_norm = RmsNorm,
+    .prepare_head = PrepareHead,
+    .store_f32 = StoreAsF32,
+    .store_bf16 = StoreAsBf16,
+    .attend = Attend,
+    .gated_silu = Gate<Silu>,
+    .gated_gelu_tanh = Gate<GeluTanh>,
+};
+
+}  // namespace quire::cpu::avx512

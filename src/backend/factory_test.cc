@@ -1,0 +1,46 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <iostream>
+
+#include "backend/backend_factory.h"
+
+namespace quire {
+namespace {
+
+TEST(MakeCpuBackend, OffersTheReferenceAndTheWidestInstructionSet) {
+  const std::vector<std::string> isas = SupportedCpuIsas();
+  std::cout << "instruction sets of this CPU:";
+  for (const std::string& isa : isas) {
+    std::cout << ' ' << isa;
+    auto backend = MakeCpuBackend({.num_threads = 2, .isa = isa});
+    ASSERT_TRUE(backend.ok()) << isa;
+    EXPECT_EQ((*backend)->name(), isa == "ref" ? "ref" : "cpu-" + isa);
+    EXPECT_EQ((*backend)->num_threads(), 2);
+  }
+  std::cout << '\n';
+  EXPECT_EQ(isas.front(), "ref");
+  EXPECT_EQ((*MakeCpuBackend({}))->name(), isas.size() == 1 ? "ref" : "cpu-" + isas.back());
+}
+
+TEST(MakeCpuBackend, NamesAnUnsupportedInstructionSetAndTheSupportedOnes) {
+  const std::vector<std::string> isas = SupportedCpuIsas();
+  for (const std::string isa : {"avx2", "avx512", "avx512bf16", "sse9"}) {
+    if (std::find(isas.begin(), isas.end(), isa) != isas.end()) continue;
+    const auto backend = MakeCpuBackend({.num_threads = 1, .isa = isa});
+    ASSERT_FALSE(backend.ok());
+    EXPECT_EQ(backend.error().code, ErrorCode::kInvalidArgument);
+    EXPECT_NE(backend.error().message.find("'" + isa + "'"), std::string::npos);
+    for (const std::string& supported : isas) {
+      EXPECT_NE(backend.error().message.find(supported), std::string::npos) << supported;
+    }
+  }
+}
+
+TEST(MakeCpuBackend, RefusesImpossibleThreadCounts) {
+  EXPECT_FALSE(MakeCpuBackend({.num_threads = 0}).ok());
+  EXPECT_FALSE(MakeCpuBackend({.num_threads = 100000}).ok());
+}
+
+}  // namespace
+}  // namespace quire

@@ -1,0 +1,176 @@
+// Linear layers: every instruction set against the reference to the bit, and every row against itself alone.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "backend/test_util.h"
+
+namespace quire {
+namespace {
+
+struct Layer {
+  Matrix weight;
+  std::vector<float> bias;
+  DType format;
+};
+
+Layer RandomLayer(Random& random, int64_t n, int64_t k, DType format) {
+  return {random.Values(n, k), random.Normals(n), format};
+}
+
+std::unique_ptr<PackedLinear> Pack(Backend& backend, Layer& layer) {
+  const Tensor parts[] = {layer.weight.tensor()};
+  auto packed = backend.PackLinear(parts, layer.format);
+  EXPECT_TRUE(packed.ok());
+  return std::move(packed).value();
+}
+
+Matrix Apply(const TestBackend& test, const PackedLinear& packed, const float* bias, Matrix x) {
+  Matrix y(x.rows, packed.out_features());
+  test->Linear({.x = x.tensor(), .weight = &packed, .bias = bias, .y = y.tensor()});
+  return y;
+}
+
+class EveryFormat : public ::testing::TestWithParam<DType> {};
+INSTANTIATE_TEST_SUITE_P(Linear, EveryFormat, ::testing::Values(DType::kF32, DType::kBf16),
+                         [](const auto& info) { return DTypeName(info.param); });
+
+TEST_P(EveryFormat, RandomShapesEqualTheReferenceToTheBit) {
+  Random random;
+  SCOPED_TRACE(::testing::Message() << "seed " << random.seed());
+  for (int trial = 0; trial < 24; ++trial) {
+    const int64_t rows = random.Between(1, 40), n = random.Between(1, 200), k = random.Between(1, 640);
+    SCOPED_TRACE(::testing::Message() << rows << " x " << k << " -> " << n);
+    Layer layer = RandomLayer(random, n, k, GetParam());
+    const Matrix x = random.Values(rows, k), residual = random.Values(rows, n);
+    const bool biased = random.Between(0, 1) == 1, accumulate = random.Between(0, 1) == 1;
+    const auto run = [&](const std::string& isa, int threads) {
+      const TestBackend test = MakeTestBackend(isa, threads, rows, k);
+      Matrix operand = x, y = residual;
+      const auto packed = Pack(*test.backend, layer);
+      test->Linear({.x = operand.tensor(),
+                    .weight = packed.get(),
+                    .bias = biased ? layer.bias.data() : nullptr,
+                    .y = y.tensor(),
+                    .accumulate = accumulate});
+      return y;
+    };
+    const Matrix expected = run("ref", 1);
+    for (const std::string& isa : FastIsas()) EXPECT_TRUE(SameBits(run(isa, 2), expected)) << isa;
+  }
+}
+
+TEST_P(EveryFormat, ARowIsTheSameInBatchesOf1To130OnAnyNumberOfThreads) {
+  Random random;
+  SCOPED_TRACE(::testing::Message() << "seed " << random.seed());
+  constexpr int64_t kRows = 130, kOut = 93, kIn = 301;
+  Layer layer = RandomLayer(random, kOut, kIn, GetParam());
+  const Matrix x = random.Values(kRows, kIn);
+  const TestBackend ref = MakeTestBackend("ref", 1);
+  const Matrix alone = Apply(ref, *Pack(*ref.backend, layer), layer.bias.data(), x);
+  for (const std::string& isa : FastIsas()) {
+    for (const int threads : {1, 2, 3, 8}) {
+      const TestBackend test = MakeTestBackend(isa, threads, kRows, kIn);
+      const auto packed = Pack(*test.backend, layer);
+      for (int64_t rows = 1; rows <= kRows; ++rows) {
+        Matrix batch(rows, kIn);
+        std::copy_n(x.values.data(), rows * kIn, batch.values.data());
+        const Matrix y = Apply(test, *packed, layer.bias.data(), batch);
+        ASSERT_TRUE(SameBits(y.values.data(), alone.values.data(), rows * kOut))
+            << isa << " " << threads << " " << rows;
+      }
+    }
+  }
+}
+
+TEST_P(EveryFormat, LargeBatchesEqualSmallOnes) {
+  Random random;
+  SCOPED_TRACE(::testing::Message() << "seed " << random.seed());
+  constexpr int64_t kOut = 70, kIn = 530;
+  Layer layer = RandomLayer(random, kOut, kIn, GetParam());
+  const Matrix x = random.Values(449, kIn);
+  for (const std::string& isa : FastIsas()) {
+    const TestBackend test = MakeTestBackend(isa, 2, x.rows, kIn);
+    const auto packed = Pack(*test.backend, layer);
+    const Matrix together = Apply(test, *packed, nullptr, x);
+    for (int64_t first = 0; first < x.rows; first += 7) {
+      const int64_t rows = std::min<int64_t>(7, x.rows - first);
+      Matrix few(rows, kIn);
+      std::copy_n(x.row(first), rows * kIn, few.values.data());
+      const Matrix y = Apply(test, *packed, nullptr, few);
+      ASSERT_TRUE(SameBits(y.values.data(), together.row(first), rows * kOut)) << isa << " row " << first;
+    }
+  }
+}
+
+TEST_P(EveryFormat, ANanStaysInItsRow) {
+  Random random;
+  Layer layer = RandomLayer(random, 77, 95, GetParam());
+  Matrix x = random.Values(9, 95);
+  for (const std::string& isa : FastIsas()) {
+    const TestBackend test = MakeTestBackend(isa, 2, 9, 95);
+    const auto packed = Pack(*test.backend, layer);
+    Matrix poisoned = x;
+    poisoned.row(4)[17] = std::nanf("");
+    const Matrix y = Apply(test, *packed, nullptr, x), z = Apply(test, *packed, nullptr, poisoned);
+    for (int64_t r = 0; r < 9; ++r) {
+      if (r == 4) continue;
+      EXPECT_TRUE(SameBits(y.row(r), z.row(r), 77)) << isa << " row " << r;
+    }
+    for (int64_t c = 0; c < 77; ++c) EXPECT_TRUE(std::isnan(z.row(4)[c])) << isa;
+  }
+}
+
+// q, k and v of different source formats become one layer; sources need no alignment.
+TEST(PackLinear, ConcatenatesUnalignedPartsOfAnyFormat) {
+  Random random;
+  SCOPED_TRACE(::testing::Message() << "seed " << random.seed());
+  constexpr int64_t kIn = 37;
+  std::vector<char> f32(5 * kIn * 4 + 1), bf16(70 * kIn * 2 + 1), f16(9 * kIn * 2 + 1);
+  for (size_t i = 0; i < 5 * kIn; ++i) {
+    const float value = random.Normal();
+    std::memcpy(f32.data() + 1 + i * 4, &value, 4);
+  }
+  for (size_t i = 0; i < 70 * kIn; ++i) {
+    const Bf16 value = ToBf16(random.Normal());
+    std::memcpy(bf16.data() + 1 + i * 2, &value, 2);
+  }
+  for (size_t i = 0; i < 9 * kIn; ++i) {
+    const auto value = static_cast<uint16_t>(random.Between(0, 1) << 15 | random.Between(0, 0x7BFF));
+    std::memcpy(f16.data() + 1 + i * 2, &value, 2);
+  }
+  const Tensor parts[] = {Tensor(f32.data() + 1, DType::kF32, {5, kIn}),
+                          Tensor(bf16.data() + 1, DType::kBf16, {70, kIn}),
+                          Tensor(f16.data() + 1, DType::kF16, {9, kIn})};
+  const Matrix x = random.Values(3, kIn);
+  for (const DType format : {DType::kF32, DType::kBf16}) {
+    const TestBackend ref = MakeTestBackend("ref", 1);
+    auto expected = ref->PackLinear(parts, format);
+    ASSERT_TRUE(expected.ok());
+    EXPECT_EQ((*expected)->out_features(), 84);
+    for (const std::string& isa : FastIsas()) {
+      const TestBackend test = MakeTestBackend(isa, 3, 3, kIn);
+      auto packed = test->PackLinear(parts, format);
+      ASSERT_TRUE(packed.ok());
+      EXPECT_TRUE(SameBits(Apply(test, **packed, nullptr, x), Apply(ref, **expected, nullptr, x))) << isa;
+    }
+  }
+}
+
+TEST(PackLinear, RefusesWhatCannotBeOneLayer) {
+  Matrix a(4, 8), b(4, 9);
+  int64_t integers[4] = {};
+  const Tensor widths[] = {a.tensor(), b.tensor()};
+  const Tensor ids[] = {Tensor(integers, DType::kI64, {2, 2})};
+  const Tensor good[] = {a.tensor()};
+  for (const std::string isa : {"ref", "auto"}) {
+    const TestBackend test = MakeTestBackend(isa, 1);
+    EXPECT_FALSE(test->PackLinear(widths, DType::kF32).ok());
+    EXPECT_FALSE(test->PackLinear(ids, DType::kF32).ok());
+    EXPECT_FALSE(test->PackLinear(good, DType::kI8).ok());
+    EXPECT_FALSE(test->PackLinear({}, DType::kF32).ok());
+  }
+}
+
+}  // namespace
+}  // namespace quire

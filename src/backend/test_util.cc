@@ -1,0 +1,69 @@
+#include "backend/test_util.h"
+
+#include <bit>
+
+#include "backend/backend_factory.h"
+
+namespace quire {
+
+Random::Random() : Random(std::random_device{}()) {}
+
+float Random::Value() {
+  switch (Between(0, 40)) {
+    case 0:
+      return 0.0F;
+    case 1:
+      return -0.0F;
+    case 2:
+      return Normal() * 1e-39F;
+    case 3:
+      return Normal() * 1e-20F;
+    case 4:
+      return Normal() * 1e4F;
+    default:
+      return Normal();
+  }
+}
+
+Matrix Random::Values(int64_t rows, int64_t columns) {
+  Matrix matrix(rows, columns);
+  for (float& value : matrix.values) value = Value();
+  return matrix;
+}
+
+std::vector<float> Random::Normals(int64_t n) {
+  std::vector<float> values(static_cast<size_t>(n));
+  for (float& value : values) value = Normal();
+  return values;
+}
+
+TestBackend MakeTestBackend(const std::string& isa, int num_threads, int64_t max_rows, int64_t max_features) {
+  TestBackend test;
+  auto made = MakeCpuBackend({.num_threads = num_threads, .isa = isa});
+  EXPECT_TRUE(made.ok());
+  test.backend = std::move(made).value();
+  test.scratch.resize(test->ScratchBytes(max_rows, max_features, 1, 1));
+  test->SetScratch(Tensor(test.scratch.data(), DType::kU8, {static_cast<int64_t>(test.scratch.size())}));
+  return test;
+}
+
+std::vector<std::string> FastIsas() {
+  std::vector<std::string> isas = SupportedCpuIsas();
+  isas.erase(isas.begin());
+  return isas;
+}
+
+::testing::AssertionResult SameBits(const float* a, const float* b, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    if (std::bit_cast<uint32_t>(a[i]) == std::bit_cast<uint32_t>(b[i])) continue;
+    return ::testing::AssertionFailure() << "element " << i << " of " << n << ": " << a[i] << " against " << b[i];
+  }
+  return ::testing::AssertionSuccess();
+}
+
+::testing::AssertionResult SameBits(const Matrix& a, const Matrix& b) {
+  if (a.values.size() != b.values.size()) return ::testing::AssertionFailure() << "sizes differ";
+  return SameBits(a.values.data(), b.values.data(), static_cast<int64_t>(a.values.size()));
+}
+
+}  // namespace quire
