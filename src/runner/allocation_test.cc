@@ -1,0 +1,74 @@
+// Counts heap allocations by replacing the global operators; sanitizers replace them themselves, so there this file is
+// empty.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "runner/plan_driver.h"
+#include "runner/test_model.h"
+
+namespace {
+
+std::atomic<int64_t> num_allocations = 0;
+
+void* Allocate(size_t bytes, size_t alignment) {
+  num_allocations.fetch_add(1, std::memory_order_relaxed);
+  const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+  if (void* memory = std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded)) return memory;
+  throw std::bad_alloc();
+}
+
+}  // namespace
+
+void* operator new(size_t bytes) { return Allocate(bytes, alignof(std::max_align_t)); }
+void* operator new(size_t bytes, std::align_val_t alignment) { return Allocate(bytes, static_cast<size_t>(alignment)); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
+
+namespace quire {
+namespace {
+
+TEST(Allocations, ASteadyDecodeStepMakesNone) {
+  for (const int num_threads : {1, 2}) {
+    const TestModel model = LoadTestModel(GoldenDirectory("qwen2"), num_threads);
+    const auto runner = model.MakeRunner({.max_num_seqs = 8,
+                                          .max_num_batched_tokens = 256,
+                                          .max_model_len = 512,
+                                          .num_blocks = 512,
+                                          .block_size = 4,
+                                          .kv_dtype = DType::kBf16});
+    PlanDriver driver(*runner, 512, 4);
+    for (int i = 0; i < 8; ++i) {
+      SamplingParams params;
+      params.seed = 1;
+      params.temperature = i % 2 == 0 ? 0.0F : 1.0F;
+      if (i % 3 == 0) params.logprobs = 5;
+      if (i >= 4) params.frequency_penalty = 0.5F;
+      if (i >= 6) params.top_p = 0.9F;
+      if (i == 5) params.top_k = 10;
+      if (i == 1) params.logit_bias = {{4, 1.5F}};
+      params.max_tokens = 60;
+      driver.Add({1, 2, 3, i}, params);
+    }
+    for (int step = 0; step < 10; ++step) driver.Step(100);
+    for (int step = 0; step < 40; ++step) {
+      const StepPlan& plan = driver.MakePlan(1);
+      ASSERT_EQ(plan.num_rows(), 8U);
+      const int64_t before = num_allocations.load();
+      ASSERT_TRUE(runner->Submit(plan).ok() && runner->Collect(driver.result()).ok());
+      ASSERT_EQ(num_allocations.load() - before, 0) << "step " << step;
+      driver.Take();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace quire
+
+#endif

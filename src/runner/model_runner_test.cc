@@ -1,0 +1,374 @@
+#include "runner/model_runner.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <set>
+
+#include "base/env.h"
+#include "runner/plan_driver.h"
+#include "runner/test_model.h"
+
+namespace quire {
+namespace {
+
+using nlohmann::json;
+
+constexpr int32_t kMaxLen = 512;
+
+ModelRunnerOptions Options(int32_t block_size = 16) {
+  return {.max_num_seqs = 16,
+          .max_num_batched_tokens = 1024,
+          .max_model_len = kMaxLen,
+          .num_blocks = 4096 / block_size,
+          .block_size = block_size,
+          .kv_dtype = DType::kF32};
+}
+
+PlanDriver Drive(ModelRunner& runner) {
+  return {runner, static_cast<uint32_t>(runner.kv_shape().num_blocks),
+          static_cast<uint32_t>(runner.kv_shape().block_size)};
+}
+
+json ReadJson(const std::string& path) {
+  const Result<std::string> text = Env::Posix().ReadFile(path);
+  EXPECT_TRUE(text.ok());
+  return json::parse(text.value());
+}
+
+SamplingParams Greedy(int32_t max_tokens) {
+  SamplingParams params;
+  params.temperature = 0;
+  params.max_tokens = max_tokens;
+  return params;
+}
+
+std::vector<int32_t> RandomPrompt(std::mt19937& random, size_t length, int32_t vocab) {
+  std::vector<int32_t> prompt(length);
+  for (int32_t& token : prompt) token = static_cast<int32_t>(random() % static_cast<unsigned>(vocab));
+  return prompt;
+}
+
+void ExpectNear(const std::vector<Spoken>& scores, const json& expected) {
+  ASSERT_EQ(scores.size(), expected.size());
+  for (size_t i = 0; i < scores.size(); ++i) EXPECT_NEAR(scores[i].logprob, expected[i].get<float>(), 2e-3F) << i;
+}
+
+class OnEveryIsa : public testing::TestWithParam<std::string> {};
+
+TEST_P(OnEveryIsa, GreedyTokensAndPromptLogprobsAreTheGoldens) {
+  for (const std::string name : {"llama3", "mistral-window", "qwen2", "qwen3-untied"}) {
+    SCOPED_TRACE(name);
+    const json golden = ReadJson(GoldenDirectory(name) + "/golden.json");
+    const TestModel model = LoadTestModel(GoldenDirectory(name), 1, GetParam());
+    const auto runner = model.MakeRunner(Options());
+    PlanDriver driver = Drive(*runner);
+    for (const json& prompt : golden["prompts"]) {
+      SamplingParams params = Greedy(static_cast<int32_t>(prompt["greedy_ids"].size()));
+      params.prompt_logprobs = 0;
+      driver.Add(prompt["prompt_ids"], params);
+    }
+    driver.Run();
+    for (size_t i = 0; i < golden["prompts"].size(); ++i) {
+      EXPECT_EQ(driver[i].output_ids(), golden["prompts"][i]["greedy_ids"].get<std::vector<int32_t>>());
+      ExpectNear(driver[i].scores, golden["prompts"][i]["prompt_logprobs"]);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(ModelRunner, OnEveryIsa, testing::ValuesIn(SupportedCpuIsas()),
+                         [](const auto& info) { return info.param; });
+
+TEST(ModelRunner, TellsTheStoriesOfTheSharedReference) {
+  const char* data = std::getenv("QUIRE_TEST_DATA");
+  const std::string root = data != nullptr ? data : std::string(QUIRE_SOURCE_DIR) + "/../shared/data";
+  const std::string directory = root + "/models/stories260K";
+  if (!Env::Posix().Exists(directory)) GTEST_SKIP() << "test data absent: " << directory;
+  const json reference = ReadJson(directory + "/reference.json");
+  const TestModel model = LoadTestModel(directory);
+  const auto runner = model.MakeRunner(Options());
+  PlanDriver driver = Drive(*runner);
+  for (const json& story : reference["cases"]) {
+    SamplingParams params = Greedy(static_cast<int32_t>(story["greedy_ids"].size()));
+    params.logprobs = 5;
+    driver.Add(story["prompt_ids"], params);
+  }
+  driver.Run();
+  for (size_t i = 0; i < reference["cases"].size(); ++i) {
+    const json& story = reference["cases"][i];
+    EXPECT_EQ(driver[i].output_ids(), story["greedy_ids"].get<std::vector<int32_t>>());
+    ExpectNear(driver[i].output, story["greedy_logprobs"]);
+  }
+}
+
+SamplingParams RandomParams(std::mt19937& random) {
+  SamplingParams params;
+  params.temperature = random() % 3 == 0 ? 0.0F : 0.9F;
+  params.seed = random();
+  params.top_p = random() % 2 == 0 ? 1.0F : 0.9F;
+  params.repetition_penalty = random() % 3 == 0 ? 1.2F : 1.0F;
+  params.max_tokens = 1 + static_cast<int32_t>(random() % 20);
+  if (random() % 2 == 0) params.logprobs = static_cast<int32_t>(random() % 6);
+  if (random() % 2 == 0) params.prompt_logprobs = static_cast<int32_t>(random() % 4);
+  return params;
+}
+
+TEST(ModelRunner, ChunksBlockSizesBatchesAndThreadsDoNotShowInTheOutput) {
+  const unsigned seed = 31;
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  std::mt19937 random(seed);
+  std::vector<std::pair<std::vector<int32_t>, SamplingParams>> requests;
+  for (int i = 0; i < 12; ++i)
+    requests.emplace_back(RandomPrompt(random, 1 + random() % 90, 288), RandomParams(random));
+
+  const TestModel reference = LoadTestModel(GoldenDirectory("qwen3-untied"));
+  std::vector<DrivenSequence> alone;
+  for (const auto& [prompt, params] : requests) {
+    const auto runner = reference.MakeRunner(Options());
+    PlanDriver driver = Drive(*runner);
+    driver.Add(prompt, params);
+    driver.Run();
+    alone.push_back(driver[0]);
+  }
+  for (const int num_threads : {1, 2}) {
+    const TestModel model = LoadTestModel(GoldenDirectory("qwen3-untied"), num_threads);
+    for (const int32_t block_size : {1, 4, 32}) {
+      const auto runner = model.MakeRunner(Options(block_size));
+      PlanDriver driver = Drive(*runner);
+      driver.set_uses_previous_tasks(block_size == 4);
+      for (const auto& [prompt, params] : requests) driver.Add(prompt, params);
+      while (driver.Step(1 + static_cast<uint32_t>(random() % 40))) {
+      }
+      for (size_t i = 0; i < requests.size(); ++i) {
+        EXPECT_EQ(driver[i].output, alone[i].output) << "threads " << num_threads << " block " << block_size;
+        EXPECT_EQ(driver[i].scores, alone[i].scores);
+      }
+    }
+  }
+}
+
+TEST(ModelRunner, PromptLogprobsOfALongPromptAreTheSameInOneChunkAndInMany) {
+  const TestModel model = LoadTestModel(GoldenDirectory("qwen2"));
+  std::mt19937 random(4);
+  SamplingParams params = Greedy(1);
+  params.prompt_logprobs = 3;
+  const std::vector<int32_t> prompt = RandomPrompt(random, 300, 288);
+  std::vector<Spoken> first;
+  for (const uint32_t chunk : {1000U, 300U, 64U, 7U, 1U}) {
+    const auto runner = model.MakeRunner(Options());
+    PlanDriver driver = Drive(*runner);
+    driver.Add(prompt, params);
+    driver.Run(chunk);
+    ASSERT_EQ(driver[0].scores.size(), 299U);
+    if (first.empty()) first = driver[0].scores;
+    EXPECT_EQ(driver[0].scores, first) << "chunk " << chunk;
+  }
+  for (size_t i = 0; i < first.size(); ++i) {
+    EXPECT_EQ(first[i].token, prompt[i + 1]);
+    EXPECT_EQ(first[i].candidates.size(), 3U);
+  }
+}
+
+TEST(ModelRunner, PenaltiesSeeAHistoryThatLeftAndCameBack) {
+  const TestModel model = LoadTestModel(GoldenDirectory("qwen2"));
+  SamplingParams params = Greedy(24);
+  params.frequency_penalty = 1;
+  params.repetition_penalty = 1.3F;
+  std::mt19937 random(9);
+  const std::vector<int32_t> prompt = RandomPrompt(random, 20, 288);
+  const auto runner = model.MakeRunner(Options());
+  PlanDriver whole = Drive(*runner);
+  whole.Add(prompt, params);
+  whole.Run();
+
+  // Readmitted after 10 tokens, with its history, and computed again.
+  const auto other = model.MakeRunner(Options());
+  PlanDriver resumed = Drive(*other);
+  DrivenSequence& sequence = resumed.Add(whole[0].tokens, params);
+  sequence.num_prompt = 20;
+  sequence.tokens.resize(30);
+  sequence.output.assign(whole[0].output.begin(), whole[0].output.begin() + 10);
+  resumed.Run();
+  EXPECT_EQ(resumed[0].output, whole[0].output);
+}
+
+TEST(ModelRunner, StopTokensAreMaskedBeforeMinTokens) {
+  const TestModel model = LoadTestModel(GoldenDirectory("qwen2"));
+  const std::vector<int32_t> prompt = {5, 6, 7};
+  const auto first_token = [&](int32_t min_tokens, std::vector<int32_t> stops) {
+    const auto runner = model.MakeRunner(Options());
+    PlanDriver driver = Drive(*runner);
+    SamplingParams params = Greedy(1);
+    params.min_tokens = min_tokens;
+    driver.Add(prompt, params).stop_token_ids = std::move(stops);
+    driver.Run();
+    return driver[0].output_ids()[0];
+  };
+  const int32_t favourite = first_token(0, {});
+  EXPECT_EQ(first_token(0, {favourite}), favourite);
+  EXPECT_NE(first_token(1, {favourite}), favourite);
+}
+
+TEST(ModelRunner, ASharedBlockIsCopiedBeforeItIsWritten) {
+  const TestModel model = LoadTestModel(GoldenDirectory("qwen2"));
+  const std::vector<int32_t> prompt = {11, 12, 13, 14, 15, 16};
+  const auto runner = model.MakeRunner(Options(4));
+  const auto admit = [&](uint32_t slot) {
+    return Admission{.slot = SlotId{slot}, .params = Greedy(9), .history = prompt, .num_prompt_tokens = 6};
+  };
+  const auto literal = [](int32_t token) { return TokenSource{TokenSource::Kind::kLiteral, token}; };
+  StepPlan plan;
+  StepResult first, second;
+  plan.admissions = {admit(0)};
+  plan.appended_blocks = {{SlotId{0}, BlockId{9}}, {SlotId{0}, BlockId{3}}};
+  plan.spans = {{SlotId{0}, 0, 6, 0}};
+  for (const int32_t token : prompt) plan.tokens.push_back(literal(token));
+  plan.tasks = {{.row = 5, .slot = SlotId{0}, .position = 6}};
+  ASSERT_TRUE(runner->Submit(plan).ok() && runner->Collect(first).ok());
+
+  // Slot 1 shares both blocks; each slot then writes its own position 6, slot 1 into a copy.
+  plan.Clear();
+  plan.admissions = {admit(1)};
+  plan.appended_blocks = {{SlotId{1}, BlockId{9}}, {SlotId{1}, BlockId{3}}};
+  plan.copies = {{SlotId{1}, 1, BlockId{3}, BlockId{7}}};
+  plan.spans = {
+      {SlotId{0}, 0, 1, 6},
+      {SlotId{1}, 1, 1, 6},
+  };
+  plan.tokens = {literal(100), literal(200)};
+  plan.tasks = {{.row = 0, .slot = SlotId{0}, .position = 7}, {.row = 1, .slot = SlotId{1}, .position = 7}};
+  ASSERT_TRUE(runner->Submit(plan).ok() && runner->Collect(second).ok());
+  for (size_t i = 0; i < 2; ++i) {
+    const auto fresh = model.MakeRunner(Options());
+    PlanDriver driver = Drive(*fresh);
+    std::vector<int32_t> tokens = prompt;
+    tokens.push_back(i == 0 ? 100 : 200);
+    driver.Add(tokens, Greedy(1));
+    driver.Run();
+    EXPECT_EQ(second.tokens[i].token, driver[0].output[0].token);
+  }
+}
+
+TEST(ModelRunner, ReportsEveryTransferAsFailed) {
+  const TestModel model = LoadTestModel(GoldenDirectory("qwen2"));
+  const auto runner = model.MakeRunner(Options());
+  StepPlan plan;
+  plan.step = 77;
+  plan.transfers = {{.id = 5}, {.id = 6}};
+  StepResult result;
+  ASSERT_TRUE(runner->Submit(plan).ok() && runner->Collect(result).ok());
+  EXPECT_EQ(result.step, 77U);
+  EXPECT_EQ(result.transfers_failed, (std::vector<uint64_t>{5, 6}));
+}
+
+TEST(ModelRunner, MasksThatFollowDecideWhatMayBeDrawn) {
+  const TestModel model = LoadTestModel(GoldenDirectory("qwen2"));
+  const auto runner = model.MakeRunner(Options());
+  PlanDriver driver = Drive(*runner);
+  driver.Add({1, 2, 3}, Greedy(1));
+  StepPlan plan = driver.MakePlan(8);
+  plan.masks_follow = true;
+  std::vector<uint32_t> bits(288 / 32, 0);
+  bits[2] = 1U << 5;
+  const std::span<const uint32_t> mask = bits;
+  ASSERT_TRUE(runner->Submit(plan).ok());
+  ASSERT_TRUE(runner->Sample(std::span(&mask, 1)).ok());
+  ASSERT_TRUE(runner->Collect(driver.result()).ok());
+  driver.Take();
+  EXPECT_EQ(driver[0].output_ids(), std::vector<int32_t>{69});
+}
+
+TEST(ModelRunner, APoolTaskGivesTheHiddenState) {
+  const TestModel model = LoadTestModel(GoldenDirectory("qwen2"));
+  const auto runner = model.MakeRunner(Options());
+  PlanDriver driver = Drive(*runner);
+  driver.Add({1, 2, 3}, Greedy(1));
+  StepPlan plan = driver.MakePlan(8);
+  plan.tasks[0].kind = RowTask::Kind::kPool;
+  StepResult result;
+  ASSERT_TRUE(runner->Submit(plan).ok() && runner->Collect(result).ok());
+  EXPECT_EQ(result.pooled.size(), 64U);
+  EXPECT_EQ(result.tasks[0].num_tokens, 0U);
+  EXPECT_TRUE(result.tokens.empty());
+}
+
+TEST(ModelRunner, RefusesImpossibleOptions) {
+  const TestModel model = LoadTestModel(GoldenDirectory("qwen2"));
+  ModelRunnerOptions options = Options();
+  options.block_size = 24;
+  EXPECT_EQ(ModelRunner::Create(*model.backend, *model.model, options).error().code, ErrorCode::kInvalidArgument);
+  options = Options();
+  options.num_blocks = 0;
+  EXPECT_EQ(ModelRunner::Create(*model.backend, *model.model, options).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_GT(RunnerScratchBytes(*model.model, Options(), 2), RunnerScratchBytes(*model.model, Options(), 1));
+}
+
+// A copy of a checkpoint whose embedding of one token is NaN.
+class PoisonedCheckpoint {
+ public:
+  PoisonedCheckpoint(const std::string& source, int32_t token)
+      : directory_(std::filesystem::temp_directory_path() / ("quire-nan-" + std::to_string(::getpid()))) {
+    std::filesystem::remove_all(directory_);
+    std::filesystem::copy(source, directory_);
+    std::fstream file(directory_ / "model.safetensors", std::ios::in | std::ios::out | std::ios::binary);
+    uint64_t header_bytes = 0;
+    file.read(reinterpret_cast<char*>(&header_bytes), 8);
+    std::string header(header_bytes, ' ');
+    file.read(header.data(), static_cast<std::streamsize>(header_bytes));
+    const json tensor = json::parse(header)["model.embed_tokens.weight"];
+    const std::vector<float> nans(tensor["shape"][1].get<size_t>(), std::nanf(""));
+    EXPECT_EQ(tensor["dtype"], "F32");
+    const size_t row_bytes = nans.size() * sizeof(float);
+    file.seekp(static_cast<std::streamoff>(8 + header_bytes + tensor["data_offsets"][0].get<size_t>() +
+                                           static_cast<size_t>(token) * row_bytes));
+    file.write(reinterpret_cast<const char*>(nans.data()), static_cast<std::streamsize>(row_bytes));
+  }
+  ~PoisonedCheckpoint() { std::filesystem::remove_all(directory_); }
+  std::string directory() const { return directory_.string(); }
+
+ private:
+  std::filesystem::path directory_;
+};
+
+TEST(ModelRunner, ANanEndsItsOwnRowAndNoOther) {
+  const std::string source = GoldenDirectory("qwen3-untied");
+  std::mt19937 random(12);
+  std::vector<std::vector<int32_t>> prompts;
+  std::set<int32_t> used;
+  std::vector<std::vector<Spoken>> expected;
+  {
+    const TestModel healthy = LoadTestModel(source);
+    const auto runner = healthy.MakeRunner(Options());
+    PlanDriver driver = Drive(*runner);
+    for (int i = 0; i < 4; ++i) driver.Add(prompts.emplace_back(RandomPrompt(random, 10, 288)), Greedy(10));
+    driver.Run();
+    for (size_t i = 0; i < 4; ++i) {
+      used.insert(driver[i].tokens.begin(), driver[i].tokens.end());
+      expected.push_back(driver[i].output);
+    }
+  }
+  int32_t poison = 0;
+  while (used.contains(poison)) ++poison;
+  const PoisonedCheckpoint checkpoint(source, poison);
+  const TestModel model = LoadTestModel(checkpoint.directory());
+  const auto runner = model.MakeRunner(Options());
+  PlanDriver driver = Drive(*runner);
+  prompts[2][6] = poison;
+  for (const auto& prompt : prompts) driver.Add(prompt, Greedy(10));
+  driver.Run(4);
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(driver[i].failed, i == 2);
+    if (i != 2) {
+      EXPECT_EQ(driver[i].output, expected[i]);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace quire
