@@ -11,6 +11,7 @@ namespace quire::jinja {
 namespace {
 
 constexpr uint64_t kStepsPerObject = 64;
+constexpr uint64_t kStepsPerIteration = 8;
 constexpr uint64_t kBytesPerStep = 64;
 
 Error TooDeep() { return InvalidArgument("the template recurses too deeply"); }
@@ -142,7 +143,7 @@ Result<Interpreter::Flow> Interpreter::Run(const ForStatement& statement) {
 // The items that pass the loop's filter.
 Result<std::shared_ptr<const ListObject>> Interpreter::LoopItems(const ForStatement& loop, const Value& iterable) {
   QUIRE_ASSIGN_OR_RETURN(auto items, Iterate(iterable));
-  QUIRE_RETURN_IF_ERROR(Charge(items->items.size()));
+  QUIRE_RETURN_IF_ERROR(Charge(kStepsPerIteration * items->items.size()));
   if (loop.filter == nullptr) return items;
   auto passed = std::make_shared<ListObject>();
   const std::shared_ptr<Scope> outer = scope_;

@@ -240,6 +240,7 @@ Arguments WithoutFirst(const Arguments& arguments, size_t count) {
 
 // map(attribute="a.b", default=x) or map("filter", arguments...)
 Result<Value> Map(const Call& call) {
+  if (!Truth(call.input)) return MakeList({}, ListKind::kGenerator);  // none too
   QUIRE_ASSIGN_OR_RETURN(const auto items, Iterate(call.input));
   const Value* attribute = call.arguments.FindNamed("attribute");
   const Value* otherwise = call.arguments.FindNamed("default");
@@ -260,6 +261,7 @@ Result<Value> Map(const Call& call) {
 // select, reject, selectattr, rejectattr: items by a test, or by their truth without one.
 template <bool kWanted, bool kByAttribute>
 Result<Value> Select(const Call& call) {
+  if (!Truth(call.input)) return MakeList({}, ListKind::kGenerator);
   const auto& positional = call.arguments.positional;
   if (kByAttribute && positional.empty()) return InvalidArgument("Missing parameter for attribute name");
   QUIRE_ASSIGN_OR_RETURN(const auto items, Iterate(call.input));
