@@ -11,7 +11,7 @@ uint32_t ChunkBudget::Limit(uint32_t num_decode_tokens) const {
   if (base_us_ <= 0) return kUnlimited;  // nothing is being timed
   // Small chunks may cost next to nothing (the weights are read anyway), which says little about large ones: grow by
   // doubling.
-  const double growth = 2.0 * std::max(last_chunk_, options_.min_tokens);
+  const double growth = 2.0 * std::max(proven_chunk_, static_cast<double>(options_.min_tokens));
   const double room_us = (options_.target_ratio - 1.0) * base_us_;
   const double affordable = prompt_token_us_ > 0 ? room_us / prompt_token_us_ : growth;
   return std::max(static_cast<uint32_t>(std::min(affordable, growth)), options_.min_tokens);
@@ -26,7 +26,7 @@ void ChunkBudget::Observe(const StepObservation& step) {
   }
   if (step.num_decode_tokens > 0) {
     ++mixed_in_a_row_;
-    last_chunk_ = step.num_prompt_tokens;
+    proven_chunk_ = std::max(0.9 * proven_chunk_, static_cast<double>(step.num_prompt_tokens));
   }
   ObservePrompt(step);
 }

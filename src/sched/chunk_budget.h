@@ -44,7 +44,7 @@ class ChunkBudget {
   std::array<int64_t, kWindow> decode_us_ = {};  // the latest decode-only steps, a ring
   uint32_t num_decode_steps_ = 0;
   uint32_t mixed_in_a_row_ = 0;
-  uint32_t last_chunk_ = 0;  // prompt tokens of the latest mixed step
+  double proven_chunk_ = 0;  // prompt tokens of recent mixed steps: the most, slowly forgotten
   double base_us_ = 0;
   // Exponentially weighted: time above the base, and the prompt tokens it was spent on.
   double extra_us_ = 0;

@@ -1,0 +1,131 @@
+// What the scheduler's tests share: a scheduler and a fake runner in step, and a record of what each request was told.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <initializer_list>
+#include <map>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "sched/fake_runner.h"
+#include "sched/scheduler.h"
+
+namespace quire {
+
+// Plain behaviour: no pacing by time, no watermark.
+inline SchedulerConfig TestConfig(uint32_t num_blocks, uint32_t block_size = 16) {
+  SchedulerConfig config;
+  config.max_num_seqs = 16;
+  config.max_num_batched_tokens = 2048;
+  config.max_model_len = num_blocks * block_size;
+  config.block_size = block_size;
+  config.num_blocks = num_blocks;
+  config.watermark = 0;
+  config.chunk_budget.target_ratio = 0;
+  return config;
+}
+
+// A prompt of its own for every id.
+inline Request TestRequest(uint64_t id, uint32_t num_prompt_tokens, int32_t max_tokens) {
+  Request request;
+  request.id = RequestId{id};
+  request.prompt.resize(num_prompt_tokens);
+  std::iota(request.prompt.begin(), request.prompt.end(), static_cast<int32_t>(id) * 10000);
+  request.params.max_tokens = max_tokens;
+  request.params.seed = 1;
+  return request;
+}
+
+class SchedulerHarness {
+ public:
+  struct Record {
+    std::vector<int32_t> tokens;
+    std::vector<uint32_t> cached_tokens;  // by admission
+    uint32_t num_preemptions = 0;
+    uint32_t num_scores = 0;
+    FinishReason reason = FinishReason::kNone;
+    int32_t stop_token = -1;
+    std::string error;
+  };
+
+  explicit SchedulerHarness(const SchedulerConfig& config)
+      : scheduler(config),
+        runner({.num_slots = config.max_num_seqs, .num_blocks = config.num_blocks, .block_size = config.block_size}) {}
+
+  void Add(const Request& request) {
+    const Status added = scheduler.Add(request);
+    ASSERT_TRUE(added.ok()) << added.error().message;
+  }
+
+  const StepPlan& Plan() {
+    const StepPlan& plan = scheduler.Plan(0);
+    scheduler.CheckInvariants();
+    return plan;
+  }
+
+  void Run(const StepPlan& plan) {
+    const Status submitted = runner.Submit(plan);
+    ASSERT_TRUE(submitted.ok()) << submitted.error().message;
+    ASSERT_TRUE(runner.Collect(result).ok());
+  }
+
+  void Apply() {
+    for (const SchedulerEvent& event : scheduler.Apply(result)) Note(event);
+    scheduler.CheckInvariants();
+  }
+
+  // One whole step. Returns the rows of each request, by slot order of the plan's spans.
+  std::vector<uint32_t> Step() {
+    const StepPlan& plan = Plan();
+    std::vector<uint32_t> rows;
+    for (const PlanSpan& span : plan.spans) rows.push_back(span.num_rows);
+    if (!plan.empty()) {
+      Run(plan);
+      Apply();
+    }
+    return rows;
+  }
+
+  void RunAll() {
+    for (int i = 0; i < 100'000 && scheduler.HasWork(); ++i) Step();
+    ASSERT_FALSE(scheduler.HasWork());
+  }
+
+  Record& of(uint64_t id) { return records[RequestId{id}]; }
+
+  Scheduler scheduler;
+  FakeRunner runner;
+  StepResult result;
+  std::map<RequestId, Record> records;
+
+ private:
+  void Note(const SchedulerEvent& event) {
+    Record& record = records[event.request];
+    switch (event.kind) {
+      case SchedulerEvent::Kind::kAdmitted:
+        record.cached_tokens.push_back(event.num_cached_tokens);
+        break;
+      case SchedulerEvent::Kind::kPreempted:
+        ++record.num_preemptions;
+        break;
+      case SchedulerEvent::Kind::kPromptLogprobs:
+        ASSERT_EQ(event.position, record.num_scores + 1);
+        record.num_scores += static_cast<uint32_t>(event.tokens.size());
+        break;
+      case SchedulerEvent::Kind::kTokens:
+        for (const TokenOutput& token : event.tokens) record.tokens.push_back(token.token);
+        break;
+      case SchedulerEvent::Kind::kFinished:
+        record.reason = event.reason;
+        record.stop_token = event.stop_token;
+        break;
+      case SchedulerEvent::Kind::kFailed:
+        record.error = std::string(event.error);
+        break;
+    }
+  }
+};
+
+}  // namespace quire
