@@ -17,7 +17,7 @@ int RunInfo(const InfoCommand& command) {
   row("directory", described->directory);
   row("architecture", config.architecture);
   row("parameters", fmt::format("{:.2f} M", static_cast<double>(described->num_parameters) / 1e6));
-  row("checkpoint", DTypeName(config.checkpoint_dtype));
+  row("checkpoint", config.checkpoint_dtype ? DTypeName(*config.checkpoint_dtype) : "not said");
   row("layers", fmt::format("{}", config.num_layers));
   row("hidden size", fmt::format("{}", config.hidden_size));
   row("heads", fmt::format("{} query, {} key-value, of {}", config.num_heads, config.num_kv_heads, config.head_dim));

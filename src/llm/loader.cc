@@ -95,7 +95,7 @@ SchedulerConfig ToSchedulerConfig(const LoadOptions& options, const MemoryPlan& 
   config.enable_prefix_caching = options.enable_prefix_caching;
   config.long_prefill_token_threshold =
       static_cast<decltype(config.long_prefill_token_threshold)>(options.long_prefill_token_threshold);
-  config.adaptive_chunk_budget = options.adaptive_chunking;
+  if (!options.adaptive_chunking) config.chunk_budget.target_ratio = 0;
   return config;
 }
 
@@ -143,7 +143,7 @@ Status PlanAndBuildEngine(const LoadOptions& options, size_t available_bytes, Lo
   input.weight_bytes = loaded.model->weight_bytes();
   const int32_t longest = options.max_model_len.value_or(loaded.config.max_position);
   ModelRunnerOptions runner_options = RunnerOptions(options, longest, loaded.kv_dtype);
-  input.scratch_bytes = RunnerScratchBytes(*loaded.model, runner_options);
+  input.scratch_bytes = RunnerScratchBytes(*loaded.model, runner_options, loaded.backend->num_threads());
   QUIRE_ASSIGN_OR_RETURN(loaded.memory, PlanMemory(input));
   runner_options.num_blocks = loaded.memory.num_blocks;
   runner_options.max_model_len = loaded.memory.max_model_len;
@@ -232,7 +232,8 @@ Result<ModelDescription> DescribeModel(const LoadOptions& options) {
   ModelOptions model_options;
   QUIRE_ASSIGN_OR_RETURN(model_options.dtype, ParseComputeDType(options.dtype));
   const bool f32 = model_options.dtype == ComputeDType::kF32 ||
-                   (model_options.dtype == ComputeDType::kAuto && described.config.checkpoint_dtype == DType::kF32);
+                   (model_options.dtype == ComputeDType::kAuto && described.config.checkpoint_dtype &&
+                    *described.config.checkpoint_dtype != DType::kBf16);
   QUIRE_ASSIGN_OR_RETURN(const DType kv_dtype, ParseKvDType(options.kv_cache_dtype, f32 ? DType::kF32 : DType::kBf16));
   QUIRE_ASSIGN_OR_RETURN(const ModelFootprint footprint,
                          MeasureModel(described.directory, model_options, kv_dtype));
