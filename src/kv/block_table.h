@@ -41,6 +41,8 @@ class BlockTable {
   // Makes positions [begin, end) this table's own: appends blocks, and replaces shared ones, appending to `copies`.
   // False, and nothing has changed, when the pool has too few blocks. REQUIRES: begin <= num_slots().
   bool PrepareWrite(uint32_t begin, uint32_t end, std::vector<CopyOnWrite>& copies);
+  // Growing to this many blocks will not allocate heap memory.
+  void ExpectBlocks(uint32_t num_blocks) { blocks_.reserve(num_blocks); }
   // Gives everything back, tail first.
   void Clear();
 

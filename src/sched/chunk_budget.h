@@ -11,7 +11,7 @@ namespace quire {
 
 struct ChunkBudgetOptions {
   double target_ratio = 2.0;       // step time beside prompts / decode-only step time; 0: never limit
-  uint32_t min_tokens = 32;        // prompts always progress by this much
+  uint32_t min_tokens = 16;        // prompts always progress by this much
   uint32_t refresh_interval = 32;  // after so many mixed steps in a row, one without prompts measures the base again
 };
 

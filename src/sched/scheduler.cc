@@ -194,6 +194,7 @@ void Scheduler::Enter(SequenceGroup& group, const KvManager::Match& match) {
   free_slots_.pop_back();
   slots_[static_cast<size_t>(slot)] = &group;
   sequence.slot = slot;
+  ExpectGrowth(group);
   sequence.table.Share(match.blocks);
   sequence.chain = match.chain;
   sequence.num_computed = static_cast<uint32_t>(match.blocks.size()) * config_.block_size;
@@ -209,8 +210,19 @@ void Scheduler::Enter(SequenceGroup& group, const KvManager::Match& match) {
   if (config_.enable_prefix_caching && !group.wants_prompt_scores()) {
     prefix_query_tokens_ += sequence.num_tokens();
     prefix_hit_tokens_ += sequence.num_computed;
+    hit_rate_.Add(1, sequence.num_tokens(), sequence.num_computed);
   }
   Emit(SchedulerEvent::Kind::kAdmitted, group).num_cached_tokens = sequence.num_computed;
+}
+
+// So that decoding allocates nothing on the heap, up to a bound on what an unusually long answer may set aside.
+void Scheduler::ExpectGrowth(SequenceGroup& group) {
+  constexpr uint32_t kMaxExpected = 4096;
+  Sequence& sequence = group.sequence();
+  const uint32_t num_total =
+      std::min(MaxTotalTokens(group.request, config_.max_model_len), sequence.num_tokens() + kMaxExpected);
+  sequence.tokens.reserve(num_total);
+  sequence.table.ExpectBlocks(BlocksForTokens(num_total, config_.block_size));
 }
 
 uint32_t Scheduler::ChunkOf(const Sequence& sequence) const {

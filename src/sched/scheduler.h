@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "kv/hit_rate_window.h"
 #include "kv/kv_manager.h"
 #include "kv/kv_policy.h"
 #include "quire/result.h"
@@ -40,7 +41,7 @@ struct SchedulerEvent {
     kPromptLogprobs,  // tokens: scores of the prompt's tokens from `position` on
     kTokens,          // tokens: generated, from `position` on
     kFinished,        // reason, stop_token; follows its last kTokens; the scheduler has forgotten it
-    kFailed,          // error; the scheduler has forgotten it
+    kFailed,          // error, at `position`; the scheduler has forgotten it
   };
   Kind kind = Kind::kAdmitted;
   RequestId request = {};
@@ -64,6 +65,7 @@ struct SchedulerStats {
   uint32_t num_blocks_free = 0;
   uint64_t prefix_query_tokens = 0;  // counted once per admission
   uint64_t prefix_hit_tokens = 0;
+  double recent_prefix_hit_rate = 0;  // of the latest thousand admissions
   // Token slots of the running sequences, a shared block counted in each: written, promised to tokens that are known,
   // and left over behind the last token (less than a block each).
   uint64_t num_slots_written = 0;
@@ -134,6 +136,7 @@ class Scheduler {
   void AddRows(SequenceGroup& group, uint32_t num_rows);
   void AddTasks(const SequenceGroup& group, const PlanSpan& span);
   void Enter(SequenceGroup& group, const KvManager::Match& match);
+  void ExpectGrowth(SequenceGroup& group);
   void Preempt(SequenceGroup& group);
   // Gives back memory and slot. The group stays known.
   void Leave(SequenceGroup& group);
@@ -171,6 +174,7 @@ class Scheduler {
   uint64_t num_preemptions_ = 0;
   uint64_t prefix_query_tokens_ = 0;
   uint64_t prefix_hit_tokens_ = 0;
+  HitRateWindow hit_rate_;
 };
 
 }  // namespace quire

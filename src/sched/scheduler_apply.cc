@@ -30,9 +30,12 @@ void Scheduler::ApplySpan(const PlanSpan& span, size_t& task, const StepResult& 
   if (group == nullptr) return;
 
   const auto outcomes = std::span(result.tasks).subspan(first_task, task - first_task);
-  if (std::ranges::any_of(outcomes, [](const TaskResult& r) { return r.status == TaskResult::Status::kNan; })) {
+  const auto nan = std::ranges::find(outcomes, TaskResult::Status::kNan, &TaskResult::status);
+  if (nan != outcomes.end()) {
     kv_.Forget(group->sequence().table.blocks());
-    Emit(SchedulerEvent::Kind::kFailed, *group).error = "the model produced a NaN";
+    SchedulerEvent& failure = Emit(SchedulerEvent::Kind::kFailed, *group);
+    failure.error = "the model produced a NaN";
+    failure.position = plan_.tasks[first_task + static_cast<size_t>(nan - outcomes.begin())].position;
     Forget(group->request.id);
     return;
   }
@@ -114,7 +117,8 @@ SchedulerStats Scheduler::Stats() const {
                           .num_blocks_cached = pool.num_cached(),
                           .num_blocks_free = pool.num_free(),
                           .prefix_query_tokens = prefix_query_tokens_,
-                          .prefix_hit_tokens = prefix_hit_tokens_};
+                          .prefix_hit_tokens = prefix_hit_tokens_,
+                          .recent_prefix_hit_rate = hit_rate_.Rate()};
   for (const SequenceGroup* group : running_) {
     const Sequence& sequence = group->sequence();
     const uint32_t num_promised = std::min(sequence.num_tokens(), sequence.table.num_slots());

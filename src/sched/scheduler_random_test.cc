@@ -245,8 +245,6 @@ TEST(SchedulerRandomTest, EveryRequestSaysWhatItSaysAloneOverAHundredThousandSte
   EXPECT_GT(num_finished, 5'000U);
   EXPECT_GT(num_preemptions, 1'000U);
   EXPECT_GT(num_hit_tokens, 20'000U);
-  std::printf("%lu steps, %lu requests finished, %lu preemptions, %lu tokens hit\n", num_steps, num_finished,
-              num_preemptions, num_hit_tokens);
 }
 
 }  // namespace
