@@ -60,8 +60,8 @@ Status AddedTokens::Finish(const std::vector<std::unique_ptr<const Normalizer>>&
     if (tokens_[i].normalized) {
       for (const auto& normalizer : normalizers) QUIRE_RETURN_IF_ERROR(normalizer->Apply(sought));
     }
-    if (sought.empty()) continue;
-    (tokens_[i].normalized ? normalized_ : raw_).Add(sought, static_cast<int32_t>(i));
+    if (!sought.empty()) (tokens_[i].normalized ? normalized_ : raw_).Add(sought, static_cast<int32_t>(i));
+    sought_.push_back(std::move(sought));
   }
   return {};
 }
@@ -89,15 +89,20 @@ std::vector<TextPart> AddedTokens::Split(std::string_view text, bool normalized)
   return parts;
 }
 
-const AddedToken* AddedTokens::Find(int32_t id) const {
-  if (id < 0 || static_cast<size_t>(id) >= by_id_.size()) return nullptr;
+size_t AddedTokens::IndexOf(int32_t id) const {
+  if (id < 0 || static_cast<size_t>(id) >= by_id_.size()) return kNone;
   const int32_t index = by_id_[static_cast<size_t>(id)];
-  return index < 0 ? nullptr : &tokens_[static_cast<size_t>(index)];
+  return index < 0 ? kNone : static_cast<size_t>(index);
 }
 
 bool AddedTokens::IsSpecial(int32_t id) const {
-  const AddedToken* token = Find(id);
-  return token != nullptr && token->special;
+  const size_t index = IndexOf(id);
+  return index != kNone && tokens_[index].special;
+}
+
+std::string_view AddedTokens::DecodedText(int32_t id) const {
+  const size_t index = IndexOf(id);
+  return index == kNone ? std::string_view() : std::string_view(sought_[index]);
 }
 
 }  // namespace quire::text

@@ -37,24 +37,31 @@ class AddedTokens {
  public:
   // A token of the model keeps its id; others get the ids after the model's, in the order given.
   Status Add(const AddedToken& token, const Vocabulary& model);
-  // REQUIRES: called once, after the last Add. `normalizers` rewrite the tokens that are sought in normalized text.
+  // REQUIRES: called once, after the last Add and before the rest. `normalizers` rewrite the tokens that are sought in
+  // normalized text.
   Status Finish(const std::vector<std::unique_ptr<const Normalizer>>& normalizers);
 
   // Cuts `text` at the tokens that are sought in raw or in normalized text. REQUIRES: valid UTF-8.
   std::vector<TextPart> Split(std::string_view text, bool normalized) const;
 
   bool IsSpecial(int32_t id) const;
+  // What `id` decodes to: its content, normalized if it is sought so. Empty if it is not an added token.
+  std::string_view DecodedText(int32_t id) const;
   const Vocabulary& vocabulary() const { return vocabulary_; }
 
  private:
-  const AddedToken* Find(int32_t id) const;
+  static constexpr size_t kNone = static_cast<size_t>(-1);
+
+  // Index into tokens_.
+  size_t IndexOf(int32_t id) const;
   static bool TouchesWord(std::string_view text, const TokenTrie::Match& match);
 
   Vocabulary vocabulary_;
   std::vector<AddedToken> tokens_;
-  std::vector<int32_t> ids_;    // of tokens_
-  std::vector<int32_t> by_id_;  // id -> index into tokens_, -1: none
-  TokenTrie raw_;               // values are indices into tokens_
+  std::vector<std::string> sought_;  // tokens_' contents as they stand in the text where they are sought
+  std::vector<int32_t> ids_;         // of tokens_
+  std::vector<int32_t> by_id_;       // id -> index into tokens_, -1: none
+  TokenTrie raw_;                    // values are indices into tokens_
   TokenTrie normalized_;
 };
 

@@ -13,7 +13,7 @@
 namespace quire::text {
 namespace {
 
-constexpr uint32_t kMatchLimit = 100'000'000;  // backtracking steps of one match
+constexpr uint32_t kMatchLimit = 20'000'000;  // backtracking steps of one match
 constexpr uint32_t kHeapLimitKib = 64 * 1024;
 constexpr size_t kJitStackBytes = 8 * 1024 * 1024;
 

@@ -14,9 +14,9 @@ constexpr std::string_view kSpace =
 constexpr std::string_view kNotSpace =
     R"(\x{0}-\x{8}\x{e}-\x{1f}\x{21}-\x{84}\x{86}-\x{9f}\x{a1}-\x{167f}\x{1681}-\x{1fff}\x{200b}-\x{2027})"
     R"(\x{202a}-\x{202e}\x{2030}-\x{205e}\x{2060}-\x{2fff}\x{3001}-\x{10ffff})";
-// Alphabetic, M, Nd, Pc. PCRE2's \w lacks the marks and has every N.
+// Alphabetic, M, Nd, Pc and Latin-1's superscripts and fractions. PCRE2's \w lacks the marks and has every N.
 constexpr std::string_view kWord =
-    R"(\p{L}\p{M}\p{Nl}\p{Nd}\p{Pc}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
+    R"(\p{L}\p{M}\p{Nl}\p{Nd}\p{Pc}\x{b2}\x{b3}\x{b9}\x{bc}-\x{be}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
 constexpr std::string_view kHexDigit = "0-9a-fA-F";
 
 bool Compiles(const std::string& pattern) {
@@ -84,6 +84,10 @@ class Translator {
 
   Status InClass() {
     if (StartsWith("&&")) return Unimplemented("regex \"{}\": intersection (&&) of classes", pattern_);
+    if (StartsWith("[:space:]")) {
+      Emit(kSpace, std::string_view("[:space:]").size());
+      return {};
+    }
     if (StartsWith("[:")) {
       const size_t end = pattern_.find(":]", at_);
       if (end != std::string_view::npos) {

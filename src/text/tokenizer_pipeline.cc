@@ -153,7 +153,8 @@ class TokenizerPipeline::Stream final : public TokenStream {
       : pipeline_(pipeline), skip_special_tokens_(skip_special_tokens), stream_(pipeline.decoder_.Start()) {}
 
   void Append(int32_t id, std::string& out) override {
-    const std::string_view token = pipeline_.TokenText(id);
+    std::string_view token = pipeline_.added_.DecodedText(id);
+    if (token.empty()) token = pipeline_.model_->vocabulary().Text(id).value_or(std::string_view());
     if (token.empty() || (skip_special_tokens_ && pipeline_.IsSpecial(id))) return;
     stream_.Append(token, out);
   }
