@@ -164,8 +164,8 @@ def sort_key(numbers: list[int]) -> str:
 
 
 def sorting(choices: Choices) -> Exchange:
-    """Three to seven numbers to sort; the answer keeps the separator."""
-    count = choices.integer(3, 7)
+    """Three to six numbers to sort; the answer keeps the separator."""
+    count = choices.integer(3, 6)
     high = choices.weighted([(3, 9), (1, 99)])
     numbers = [choices.integer(0, high) for _ in range(count)]
     separator = choices.weighted([(2, " "), (2, ", "), (1, ",")])
