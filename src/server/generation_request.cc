@@ -1,0 +1,243 @@
+#include "server/generation_request.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <random>
+#include <utility>
+
+#include "base/error.h"
+#include "engine/engine.h"
+#include "model/model_config.h"
+#include "server/json_fields.h"
+#include "server/model_context.h"
+#include "server/sampling_fields.h"
+#include "text/tokenizer.h"
+
+namespace quire::server {
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr size_t kMaxChoices = 2048;
+constexpr int32_t kDefaultCompletionTokens = 16;
+
+std::string NewId(std::string_view prefix) {
+  thread_local std::mt19937_64 engine(std::random_device{}());
+  return fmt::format("{}-{:016x}{:016x}", prefix, engine(), engine());
+}
+
+int64_t SecondsSinceEpoch() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
+}
+
+void ReadIds(FieldReader& fields, const ordered_json& list, std::vector<int32_t>& ids) {
+  for (const ordered_json& item : list) {
+    const std::optional<int64_t> id = ToInteger(item);
+    if (!id || *id < 0 || *id > INT32_MAX) {
+      return fields.Fail("prompt", fmt::format("prompt holds {}: token ids are integers from 0", item.dump()));
+    }
+    ids.push_back(static_cast<int32_t>(*id));
+  }
+}
+
+// One prompt: a string or a list of token ids.
+void ReadPrompt(const ModelContext& context, const ordered_json& value, bool add_special_tokens, FieldReader& fields,
+                std::vector<Prompt>& prompts) {
+  Prompt prompt;
+  if (value.is_string()) {
+    prompt.text = value.get<std::string>();
+    prompt.ids = Tokenize(context, prompt.text, add_special_tokens, "prompt", fields);
+  } else if (value.is_array() && !value.empty() && value.front().is_number()) {
+    ReadIds(fields, value, prompt.ids);
+    prompt.text = context.model.tokenizer->Decode(prompt.ids, true);
+  } else {
+    return fields.Fail("prompt",
+                       "prompt must be a string, a list of strings, a list of token ids, or a list of such lists");
+  }
+  prompts.push_back(std::move(prompt));
+}
+
+void ReadPrompts(const ModelContext& context, bool add_special_tokens, FieldReader& fields,
+                 std::vector<Prompt>& prompts) {
+  const ordered_json* value = fields.Find("prompt");
+  if (value == nullptr) return fields.Fail("prompt", "prompt is missing");
+  const bool is_list = value->is_array() && !value->empty() && !value->front().is_number();
+  if (!is_list) return ReadPrompt(context, *value, add_special_tokens, fields, prompts);
+  if (value->size() > kMaxChoices) {
+    return fields.Fail(
+        "prompt", fmt::format("prompt holds {} prompts: at most {} are served at once", value->size(), kMaxChoices));
+  }
+  for (const ordered_json& item : *value) {
+    if (!fields.failed()) ReadPrompt(context, item, add_special_tokens, fields, prompts);
+  }
+}
+
+// Keeps the last tokens of prompts that are longer than the client wants; -1: than the model takes.
+void TruncatePrompts(const ModelContext& context, FieldReader& fields, std::vector<Prompt>& prompts) {
+  std::optional<int32_t> limit;
+  fields.Read("truncate_prompt_tokens", limit);
+  if (!limit) return;
+  fields.CheckRange("truncate_prompt_tokens", *limit, -1, context.model.max_model_len);
+  if (*limit == 0) fields.Fail("truncate_prompt_tokens", "truncate_prompt_tokens is 0: it must be -1 or positive");
+  if (fields.failed()) return;
+  const auto keep = static_cast<size_t>(*limit == -1 ? context.model.max_model_len - 1 : *limit);
+  for (Prompt& prompt : prompts) {
+    if (prompt.ids.size() > keep) prompt.ids.erase(prompt.ids.begin(), prompt.ids.end() - static_cast<ptrdiff_t>(keep));
+  }
+}
+
+// legacy completions: an integer; with echo the prompt is scored too.
+void ReadCompletionLogprobs(FieldReader& fields, GenerationRequest& request) {
+  fields.Read("logprobs", request.params.logprobs);
+  if (request.echo && request.params.logprobs && !request.params.prompt_logprobs) {
+    request.params.prompt_logprobs = request.params.logprobs;
+  }
+}
+
+void ReadChatLogprobs(FieldReader& fields, SamplingParams& params) {
+  bool logprobs = false;
+  std::optional<int32_t> top_logprobs;
+  fields.Read("logprobs", logprobs);
+  fields.Read("top_logprobs", top_logprobs);
+  if (top_logprobs) fields.CheckRange("top_logprobs", *top_logprobs, 0, kMaxLogprobs);
+  if (top_logprobs.value_or(0) > 0 && !logprobs) {
+    fields.Fail("top_logprobs", "top_logprobs is only allowed when logprobs is true");
+  }
+  if (logprobs) params.logprobs = top_logprobs.value_or(0);
+}
+
+void ReadMaxTokens(FieldReader& fields, GenerationRequest& request) {
+  std::optional<int32_t> max_tokens;
+  fields.Read("max_tokens", max_tokens);
+  if (request.chat) fields.Read("max_completion_tokens", max_tokens);
+  if (!max_tokens) return;
+  if (*max_tokens == 0 && request.echo) {
+    request.drop_output = true;
+    max_tokens = 1;
+  }
+  request.params.max_tokens = max_tokens;
+  request.max_tokens_given = true;
+}
+
+void CheckNumChoices(FieldReader& fields, const GenerationRequest& request) {
+  if (fields.failed() || request.num_choices() <= kMaxChoices) return;
+  fields.Fail("n", fmt::format("{} prompts with n {} make {} choices: at most {} are served at once",
+                               request.prompts.size(), request.n, request.num_choices(), kMaxChoices));
+}
+
+ParsedRequest Finish(const ModelContext& context, const FieldReader& fields, GenerationRequest request) {
+  if (fields.failed()) return *fields.error();
+  const Status valid = ValidateSamplingParams(request.params, context.model.engine->options().vocab_size);
+  if (!valid.ok()) return ToRequestError(valid.error());
+  request.num_unknown_fields += fields.CountUnknown();
+  return request;
+}
+
+GenerationRequest NewRequest(const ModelContext& context, bool chat) {
+  GenerationRequest request;
+  request.chat = chat;
+  request.id = NewId(chat ? "chatcmpl" : "cmpl");
+  request.created = SecondsSinceEpoch();
+  request.params = ModelDefaults(*context.model.config);
+  return request;
+}
+
+}  // namespace
+
+void ReadModel(const ModelContext& context, FieldReader& fields, std::string& model) {
+  fields.Read("model", model);
+  if (fields.failed()) return;
+  if (!context.Serves(model)) {
+    fields.Fail({.status = 404,
+                 .message = fmt::format("The model `{}` does not exist. This server has: {}", model,
+                                        fmt::join(context.names, ", ")),
+                 .param = "model",
+                 .code = "model_not_found"});
+  }
+  if (model.empty()) model = context.names.front();
+}
+
+std::vector<int32_t> Tokenize(const ModelContext& context, std::string_view text, bool add_special_tokens,
+                              std::string_view field, FieldReader& fields) {
+  if (text.size() > context.max_prompt_bytes) {
+    fields.Fail(
+        {.message = fmt::format("This model's maximum context length is {} tokens, but the prompt has {} bytes, "
+                                "more than so many tokens hold",
+                                context.model.max_model_len, text.size()),
+         .param = std::string(field),
+         .code = "context_length_exceeded"});
+    return {};
+  }
+  Result<std::vector<int32_t>> ids = context.model.tokenizer->Encode(text, add_special_tokens);
+  if (ids.ok()) return *std::move(ids);
+  ApiError error = ToApiError(ids.error());
+  error.param = field;
+  fields.Fail(std::move(error));
+  return {};
+}
+
+ParsedRequest ParseCompletionRequest(const ModelContext& context, std::string_view body) {
+  ordered_json object;
+  if (std::optional<ApiError> error = ParseJsonObject(body, object)) return *std::move(error);
+  FieldReader fields(object);
+  GenerationRequest request = NewRequest(context, false);
+  ReadModel(context, fields, request.model);
+  request.params.max_tokens = kDefaultCompletionTokens;
+  fields.Read("echo", request.echo);
+  ReadMaxTokens(fields, request);
+  ReadSamplingParams(fields, request.params);
+  ReadAnswerFields(fields, request);  // before echo asks for the prompt's log-probabilities, which may be streamed
+  ReadCompletionLogprobs(fields, request);
+  RefuseUnsupported(fields);
+  fields.Unsupported("suffix", "inserting before a suffix");
+  fields.Unsupported("prompt_embeds", "prompts as embeddings");
+  std::optional<int32_t> best_of;
+  fields.Read("best_of", best_of);
+  if (best_of && *best_of != request.n) fields.Unsupported("best_of", "choosing among more samples than n");
+  bool add_special_tokens = true;
+  fields.Read("add_special_tokens", add_special_tokens);
+  if (!fields.failed()) ReadPrompts(context, add_special_tokens, fields, request.prompts);
+  TruncatePrompts(context, fields, request.prompts);
+  CheckNumChoices(fields, request);
+  return Finish(context, fields, std::move(request));
+}
+
+ParsedRequest ParseChatRequest(const ModelContext& context, std::string_view body) {
+  ordered_json object;
+  if (std::optional<ApiError> error = ParseJsonObject(body, object)) return *std::move(error);
+  FieldReader fields(object);
+  GenerationRequest request = NewRequest(context, true);
+  ReadModel(context, fields, request.model);
+  request.params.max_tokens = context.model.config->default_max_tokens;
+  ReadMaxTokens(fields, request);
+  ReadSamplingParams(fields, request.params);
+  ReadAnswerFields(fields, request);
+  ReadChatLogprobs(fields, request.params);
+  RefuseUnsupported(fields);
+  fields.Unsupported("audio", "audio");
+  fields.Unsupported("echo", "echo in chat");
+  fields.Unsupported("documents", "documents");
+  fields.Unsupported("chat_template", "a chat template in the request");
+  fields.Unsupported("web_search_options", "web search");
+  if (const ordered_json* modalities = fields.Find("modalities");
+      modalities != nullptr && *modalities != ordered_json::array({"text"})) {
+    fields.Unsupported("modalities", "any modality but text");
+  }
+  fields.Ignore({"prediction", "verbosity"});
+  bool add_special_tokens = false;  // the template writes them
+  fields.Read("add_special_tokens", add_special_tokens);
+  Prompt prompt;
+  prompt.text = ReadChatPrompt(context, fields);
+  if (!fields.failed()) prompt.ids = Tokenize(context, prompt.text, add_special_tokens, "messages", fields);
+  request.prompts.push_back(std::move(prompt));
+  TruncatePrompts(context, fields, request.prompts);
+  CheckNumChoices(fields, request);
+  return Finish(context, fields, std::move(request));
+}
+
+}  // namespace quire::server

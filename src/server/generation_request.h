@@ -1,0 +1,64 @@
+// A parsed, tokenized request for completions or chat: what is submitted to the engine and how the answer looks.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "quire/sampling_params.h"
+#include "server/api_error.h"
+
+namespace quire::server {
+
+struct ModelContext;
+class FieldReader;
+
+struct Prompt {
+  std::vector<int32_t> ids;
+  std::string text;  // for echo
+};
+
+struct GenerationRequest {
+  bool chat = false;
+  std::string id;       // "cmpl-…", "chatcmpl-…"
+  int64_t created = 0;  // seconds since 1970
+  std::string model;    // as the answer names it
+  std::vector<Prompt> prompts;
+  SamplingParams params;
+  bool max_tokens_given = false;  // else params.max_tokens is clamped to what the context leaves
+  int32_t n = 1;                  // samples per prompt; choice = prompt * n + sample
+  int32_t priority = 0;
+  std::string cache_salt;
+  std::string client_key;
+
+  bool stream = false;
+  bool include_usage = false;     // of a stream: a last chunk with it
+  bool continuous_usage = false;  // and in every chunk
+  bool echo = false;
+  bool drop_output = false;  // echo with max_tokens 0: nothing but the prompt, scored
+  bool return_token_ids = false;
+  bool tokens_as_token_ids = false;  // log-probabilities name tokens "token_id:7"
+  size_t num_unknown_fields = 0;
+
+  size_t num_choices() const { return prompts.size() * static_cast<size_t>(n); }
+};
+
+using ParsedRequest = std::variant<GenerationRequest, ApiError>;
+
+ParsedRequest ParseCompletionRequest(const ModelContext& context, std::string_view body);
+ParsedRequest ParseChatRequest(const ModelContext& context, std::string_view body);
+
+// The text that a conversation becomes: reads messages, add_generation_prompt, continue_final_message and
+// chat_template_kwargs.
+std::string ReadChatPrompt(const ModelContext& context, FieldReader& fields);
+// An error names `field`.
+std::vector<int32_t> Tokenize(const ModelContext& context, std::string_view text, bool add_special_tokens,
+                              std::string_view field, FieldReader& fields);
+// Fails with model_not_found unless the named model, if any, is served.
+void ReadModel(const ModelContext& context, FieldReader& fields, std::string& model);
+
+}  // namespace quire::server

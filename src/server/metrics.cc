@@ -1,0 +1,131 @@
+#include "server/metrics.h"
+
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "engine/engine.h"
+#include "quire/version.h"
+#include "server/model_context.h"
+
+namespace quire::server {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+using Labels = std::vector<ClientMetric::Label>;
+
+class Page {
+ public:
+  explicit Page(Labels labels) : labels_(std::move(labels)) {}
+
+  // Further values of the family that was added last take other labels.
+  void Gauge(const char* name, const char* help, double value, Labels more = {}) {
+    Add(name, help, MetricType::Gauge, std::move(more)).gauge.value = value;
+  }
+  void Counter(const char* name, const char* help, uint64_t value, Labels more = {}) {
+    Add(name, help, MetricType::Counter, std::move(more)).counter.value = static_cast<double>(value);
+  }
+  void Distribution(const char* name, const char* help, const Histogram& histogram) {
+    ClientMetric::Histogram& out = Add(name, help, MetricType::Histogram, {}).histogram;
+    out.sample_count = histogram.count;
+    out.sample_sum = histogram.sum;
+    uint64_t cumulative = 0;
+    for (size_t i = 0; i < histogram.counts.size(); ++i) {
+      const bool last = i == histogram.bounds.size();
+      cumulative += histogram.counts[i];
+      out.bucket.push_back({cumulative, last ? std::numeric_limits<double>::infinity() : histogram.bounds[i]});
+    }
+  }
+  std::string Text() const { return prometheus::TextSerializer().Serialize(families_); }
+
+ private:
+  ClientMetric& Add(const char* name, const char* help, MetricType type, Labels more) {
+    if (families_.empty() || families_.back().name != name) families_.push_back({name, help, type, {}});
+    ClientMetric& metric = families_.back().metric.emplace_back();
+    metric.label = labels_;
+    metric.label.insert(metric.label.end(), more.begin(), more.end());
+    return metric;
+  }
+
+  const Labels labels_;
+  std::vector<MetricFamily> families_;
+};
+
+void AddState(const StatsSnapshot& stats, const SchedulerConfig& config, Page& page) {
+  page.Gauge("vllm:num_requests_running", "Requests in the running batch.", static_cast<double>(stats.num_running));
+  page.Gauge("vllm:num_requests_waiting", "Requests that wait for memory or a place in the batch.",
+             static_cast<double>(stats.num_waiting));
+  page.Gauge("vllm:kv_cache_usage_perc", "Share of the KV cache's blocks in use; 1 is all.", stats.kv_cache_usage);
+  page.Gauge("vllm:cache_config_info", "The KV cache's configuration.", 1,
+             {{"block_size", std::to_string(config.block_size)},
+              {"num_gpu_blocks", std::to_string(config.num_blocks)},
+              {"enable_prefix_caching", config.enable_prefix_caching ? "True" : "False"}});
+  const char* help = "Blocks of the KV cache by what they hold.";
+  page.Gauge("quire:kv_blocks", help, static_cast<double>(stats.blocks_used), {{"state", "used"}});
+  page.Gauge("quire:kv_blocks", help, static_cast<double>(stats.blocks_cached), {{"state", "cached"}});
+  page.Gauge("quire:kv_blocks", help, static_cast<double>(stats.blocks_free), {{"state", "free"}});
+  page.Gauge("quire:kv_blocks_total", "Blocks of the KV cache.", static_cast<double>(stats.blocks_total));
+}
+
+void AddCounts(const StatsSnapshot& stats, Page& page) {
+  page.Counter("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", stats.prefix_queries);
+  page.Counter("vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", stats.prefix_hits);
+  page.Counter("vllm:num_preemptions_total", "Preemptions of running requests.", stats.preemptions);
+  page.Counter("vllm:prompt_tokens_total", "Prompt tokens processed.", stats.prompt_tokens);
+  page.Counter("vllm:generation_tokens_total", "Tokens generated.", stats.generation_tokens);
+  const char* help = "Requests by how they ended.";
+  page.Counter("vllm:request_success_total", help, stats.requests_stop, {{"finished_reason", "stop"}});
+  page.Counter("vllm:request_success_total", help, stats.requests_length, {{"finished_reason", "length"}});
+  page.Counter("vllm:request_success_total", help, stats.requests_abort, {{"finished_reason", "abort"}});
+  page.Counter("vllm:request_success_total", help, stats.requests_error, {{"finished_reason", "error"}});
+  page.Counter("quire:engine_steps_total", "Steps of the engine.", stats.steps);
+}
+
+void AddHistograms(const StatsSnapshot& stats, Page& page) {
+  page.Distribution("vllm:time_to_first_token_seconds", "From arrival to the first token.",
+                    stats.time_to_first_token_s);
+  page.Distribution("vllm:inter_token_latency_seconds", "Between tokens of a request.", stats.inter_token_latency_s);
+  page.Distribution("vllm:time_per_output_token_seconds", "Mean time per token after the first, by request.",
+                    stats.time_per_output_token_s);
+  page.Distribution("vllm:request_time_per_output_token_seconds", "Mean time per token after the first, by request.",
+                    stats.time_per_output_token_s);
+  page.Distribution("vllm:e2e_request_latency_seconds", "From arrival to the last token.", stats.e2e_latency_s);
+  page.Distribution("vllm:request_queue_time_seconds", "From arrival to the first step.", stats.queue_time_s);
+  page.Distribution("vllm:request_prefill_time_seconds", "From the first step to the first token.",
+                    stats.prefill_time_s);
+  page.Distribution("vllm:request_decode_time_seconds", "From the first token to the last.", stats.decode_time_s);
+  page.Distribution("vllm:request_prompt_tokens", "Prompt tokens of a request.", stats.prompt_length);
+  page.Distribution("vllm:request_generation_tokens", "Generated tokens of a request.", stats.generation_length);
+  page.Distribution("vllm:request_params_max_tokens", "max_tokens of a request.", stats.max_tokens_param);
+  page.Distribution("vllm:iteration_tokens_total", "Tokens of an engine step.", stats.tokens_per_step);
+}
+
+void AddServer(const ServerCounters& counters, Page& page) {
+  page.Gauge("quire:build_info", "The program's version.", 1, {{"version", kVersion}});
+  for (size_t status = 0; status < counters.replies.size(); ++status) {
+    const uint64_t count = counters.replies[status];
+    if (count == 0) continue;
+    page.Counter("quire:http_requests_total", "HTTP answers by status.", count, {{"status", std::to_string(status)}});
+  }
+  page.Counter("quire:unknown_request_fields_total", "Request fields that were accepted and ignored.",
+               counters.unknown_fields);
+}
+
+}  // namespace
+
+std::string MetricsText(const ModelContext& context, const ServerCounters& counters) {
+  const StatsSnapshot stats = context.model.engine->Stats();
+  Page page({{"model_name", context.names.front()}, {"engine", "0"}});
+  AddState(stats, context.model.engine->options().scheduler, page);
+  AddCounts(stats, page);
+  AddHistograms(stats, page);
+  AddServer(counters, page);
+  return page.Text();
+}
+
+}  // namespace quire::server

@@ -1,0 +1,125 @@
+#include "server/sampling_fields.h"
+
+#include <fmt/format.h>
+
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "model/model_config.h"
+#include "server/generation_request.h"
+#include "server/json_fields.h"
+
+namespace quire::server {
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr int32_t kMaxSamples = 128;
+
+void ReadStreamOptions(FieldReader& fields, GenerationRequest& request) {
+  const ordered_json* options = fields.Find("stream_options");
+  if (options == nullptr) return;
+  if (!options->is_object()) return fields.Fail("stream_options", "stream_options must be an object");
+  if (!request.stream) return fields.Fail("stream_options", "stream_options is only allowed with stream");
+  FieldReader inner(*options);
+  inner.Read("include_usage", request.include_usage);
+  inner.Read("continuous_usage_stats", request.continuous_usage);
+  inner.Ignore({"include_obfuscation"});
+  if (inner.failed()) fields.Fail(*inner.error());
+  request.num_unknown_fields += inner.CountUnknown();
+}
+
+// The one value of a field that means what is done anyway.
+void RefuseUnless(FieldReader& fields, std::string_view name, const ordered_json& accepted) {
+  const ordered_json* field = fields.Find(name);
+  if (field == nullptr || *field == accepted) return;
+  fields.Fail({.message = fmt::format("{} other than {} is not supported by this server", name, accepted.dump()),
+               .param = std::string(name),
+               .code = "unsupported_parameter"});
+}
+
+void RefuseResponseFormat(FieldReader& fields) {
+  const ordered_json* format = fields.Find("response_format");
+  if (format == nullptr) return;
+  if (!format->is_object() || !format->contains("type") || !(*format)["type"].is_string()) {
+    return fields.Fail("response_format", "response_format must be an object with a type");
+  }
+  if ((*format)["type"] == "text") return;
+  fields.Unsupported("response_format", "structured output");
+}
+
+void RefuseToolChoice(FieldReader& fields) {
+  const ordered_json* choice = fields.Find("tool_choice");
+  if (choice == nullptr || *choice == "none" || *choice == "auto") return;
+  fields.Unsupported("tool_choice", "calling tools");
+}
+
+}  // namespace
+
+SamplingParams ModelDefaults(const ModelConfig& config) {
+  SamplingParams params;
+  params.temperature = config.default_temperature.value_or(params.temperature);
+  params.top_p = config.default_top_p.value_or(params.top_p);
+  params.top_k = config.default_top_k.value_or(params.top_k);
+  params.min_p = config.default_min_p.value_or(params.min_p);
+  params.repetition_penalty = config.default_repetition_penalty.value_or(params.repetition_penalty);
+  return params;
+}
+
+void ReadSamplingParams(FieldReader& fields, SamplingParams& params) {
+  fields.Read("temperature", params.temperature);
+  fields.Read("top_p", params.top_p);
+  fields.Read("top_k", params.top_k);
+  fields.Read("min_p", params.min_p);
+  fields.Read("repetition_penalty", params.repetition_penalty);
+  fields.Read("presence_penalty", params.presence_penalty);
+  fields.Read("frequency_penalty", params.frequency_penalty);
+  fields.ReadBias("logit_bias", params.logit_bias);
+  fields.Read("seed", params.seed);
+  if (params.seed == std::numeric_limits<uint64_t>::max()) params.seed.reset();  // -1: any
+  fields.Read("min_tokens", params.min_tokens);
+  fields.Read("stop", params.stop);
+  fields.Read("include_stop_str_in_output", params.include_stop_str_in_output);
+  fields.Read("stop_token_ids", params.stop_token_ids);
+  fields.Read("ignore_eos", params.ignore_eos);
+  fields.Read("skip_special_tokens", params.skip_special_tokens);
+  fields.Read("detokenize", params.detokenize);
+  fields.Read("prompt_logprobs", params.prompt_logprobs);
+}
+
+void ReadAnswerFields(FieldReader& fields, GenerationRequest& request) {
+  fields.Read("n", request.n);
+  fields.CheckRange("n", request.n, 1, kMaxSamples);
+  fields.Read("stream", request.stream);
+  ReadStreamOptions(fields, request);
+  fields.Read("return_token_ids", request.return_token_ids);
+  fields.Read("return_tokens_as_token_ids", request.tokens_as_token_ids);
+  fields.Read("priority", request.priority);
+  fields.Read("cache_salt", request.cache_salt);
+  fields.Read("user", request.client_key);
+  if (request.stream && request.params.prompt_logprobs) {
+    fields.Fail("prompt_logprobs", "prompt_logprobs is not available with stream");
+  }
+}
+
+void RefuseUnsupported(FieldReader& fields) {
+  fields.Unsupported("tools", "calling tools");
+  fields.Unsupported("functions", "calling functions");
+  fields.Unsupported("use_beam_search", "beam search");
+  fields.Unsupported("bad_words", "banning words");
+  fields.Unsupported("allowed_token_ids", "restricting tokens");
+  fields.Unsupported("logits_processors", "logits processors");
+  fields.Unsupported("structured_outputs", "structured output");
+  fields.Unsupported("guided_json", "structured output");
+  fields.Unsupported("guided_regex", "structured output");
+  fields.Unsupported("guided_choice", "structured output");
+  fields.Unsupported("guided_grammar", "structured output");
+  RefuseResponseFormat(fields);
+  RefuseToolChoice(fields);
+  RefuseUnless(fields, "length_penalty", 1.0);
+  fields.Ignore({"spaces_between_special_tokens", "metadata", "store", "service_tier", "safety_identifier",
+                 "prompt_cache_key", "parallel_tool_calls"});
+}
+
+}  // namespace quire::server
