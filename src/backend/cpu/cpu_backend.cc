@@ -36,6 +36,12 @@ struct RowTiles {
   int64_t num_tasks() const { return (count + kMaxTilesPerTask - 1) / kMaxTilesPerTask; }
 };
 
+// Panels in groups of neighbours.
+struct PanelGroups {
+  int64_t panels, per_group;
+  int64_t count() const { return (panels + per_group - 1) / per_group; }
+};
+
 // Some rows of a span and some of the heads that share a key-value head.
 struct HeadGroups {
   int64_t group, heads, rows;  // heads per key-value head; heads and rows per task
@@ -100,10 +106,11 @@ class CpuBackend : public Backend {
     const RowTiles tiles(rows, kernels_.tile_rows);
     PackActivations(args, tiles);
     const auto& weight = static_cast<const PackedPanels&>(*args.weight);
-    const int64_t panels = weight.num_panels();
+    const PanelGroups groups = GroupPanels(weight.num_panels(), tiles);
     const bool serial = rows * k * weight.out_features() < kSerialProducts;
-    ForUnits(tiles.num_tasks() * panels, serial,
-             [&](int64_t unit, int thread) { MultiplyPanel(args, tiles, unit / panels, unit % panels, thread); });
+    ForUnits(tiles.num_tasks() * groups.count(), serial, [&](int64_t unit, int thread) {
+      MultiplyPanels(args, tiles, unit / groups.count(), groups, unit % groups.count(), thread);
+    });
   }
 
   void RopeAndCache(const RopeAndCacheArgs& args) override {
@@ -208,14 +215,25 @@ class CpuBackend : public Backend {
     });
   }
 
-  void MultiplyPanel(const LinearArgs& args, const RowTiles& tiles, int64_t task_index, int64_t panel, int thread) {
+  // Large groups where several tiles share the activations, unless threads would then go without.
+  PanelGroups GroupPanels(int64_t panels, const RowTiles& tiles) const {
+    PanelGroups groups{panels, tiles.count == 1 ? 1 : kMaxPanelsPerTask};
+    while (groups.per_group > 1 && groups.count() * tiles.num_tasks() < 4 * num_threads()) groups.per_group /= 2;
+    return groups;
+  }
+
+  void MultiplyPanels(const LinearArgs& args, const RowTiles& tiles, int64_t task_index, const PanelGroups& groups,
+                      int64_t group, int thread) {
     const auto& weight = static_cast<const PackedPanels&>(*args.weight);
+    const int64_t panel = group * groups.per_group;
     const int64_t n = weight.out_features(), column = panel * kPanel;
     const int64_t begin = tiles.count * task_index / tiles.num_tasks();
     const int64_t end = tiles.count * (task_index + 1) / tiles.num_tasks();
     const int64_t first = tiles.first(begin);
     LinearTask task;
     task.panel = weight.panel(panel);
+    task.panel_bytes = static_cast<int64_t>(weight.panel_bytes());
+    task.num_panels = std::min(groups.per_group, groups.panels - panel);
     task.k = weight.in_features();
     task.x = packed_ + first * PackedRowBytes(weight);
     task.num_tiles = end - begin;
@@ -223,7 +241,7 @@ class CpuBackend : public Backend {
     task.bias = args.bias == nullptr ? nullptr : args.bias + column;
     task.y = args.y.f32() + first * n + column;
     task.y_stride = n;
-    task.columns = std::min<int64_t>(kPanel, n - column);
+    task.columns = std::min(task.num_panels * kPanel, n - column);
     task.accumulate = args.accumulate;
     task.scratch = ThreadScratch(thread);
     (weight.format() == DType::kF32 ? kernels_.linear_f32 : kernels_.linear_bf16)(task);

@@ -32,6 +32,8 @@ bool DotProductMatchesReference(const KernelTable& kernels) {
   kernels.pack_rows_bf16(
       {.x = x, .x_stride = 0, .rows = 1, .k = kDepthTested, .begin = 0, .end = kDepthTested, .tile = packed});
   kernels.linear_bf16({.panel = reinterpret_cast<const char*>(panel),
+                       .panel_bytes = sizeof(panel),
+                       .num_panels = 1,
                        .k = kDepthTested,
                        .x = packed,
                        .num_tiles = 1,

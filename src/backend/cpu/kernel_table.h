@@ -15,6 +15,9 @@ constexpr int kPanel = 64;
 // Row tiles of one linear task: bounds the partial sums in scratch.
 constexpr int kMaxTilesPerTask = 16;
 constexpr int kMaxTileRows = 12;
+// Panels of one linear task of several tiles: a part of the activations over K passes through all of them while it is
+// in the second-level cache.
+constexpr int kMaxPanelsPerTask = 4;
 // Depth over K between two spills of partial sums.
 constexpr int kDepth = 256;
 // Attention: partition of positions, tile of positions, queries of one task, largest head.
@@ -33,17 +36,19 @@ struct PackRowsTask {
   char* tile;          // the packed tile
 };
 
-// One panel times some row tiles.
+// Some neighbouring panels times some row tiles.
 struct LinearTask {
-  const char* panel;
+  const char* panel;  // the first
+  int64_t panel_bytes;
+  int64_t num_panels;  // 1 if num_tiles is 1
   int64_t k;
   const char* x;  // packed; tile t starts after first_row[t] rows' worth of bytes
   int64_t num_tiles;
   int64_t first_row[kMaxTilesPerTask + 1];  // relative to the task's first row
-  const float* bias;                        // of the panel's columns, or none
-  float* y;                                 // the task's first row, the panel's first column
+  const float* bias;                        // of the panels' columns, or none
+  float* y;                                 // the task's first row, the first panel's first column
   int64_t y_stride;
-  int64_t columns;  // of the panel that exist
+  int64_t columns;  // of the panels that exist
   bool accumulate;
   float* scratch;  // kLinearScratch floats
 };

@@ -15,6 +15,7 @@ class PackedPanels : public PackedLinear {
 
   size_t bytes() const override { return buffer_.bytes(); }
   int64_t num_panels() const;
+  size_t panel_bytes() const { return panel_bytes_; }
   const char* panel(int64_t index) const {
     return static_cast<const char*>(buffer_.data()) + static_cast<size_t>(index) * panel_bytes_;
   }

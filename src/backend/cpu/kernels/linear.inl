@@ -188,14 +188,16 @@ struct PanelTile {
   }
 };
 
-// Adds bias and residual to finished sums and writes them out.
-void Finish(const LinearTask& task, const float* sums) {
+// Adds bias and residual to the finished sums of one panel and writes them out.
+void FinishPanel(const LinearTask& task, int64_t panel, const float* sums) {
   const int64_t rows = task.first_row[task.num_tiles];
+  const int64_t begin = panel * kPanel;
+  const int64_t end = task.columns - begin < kPanel ? task.columns : begin + kPanel;
   for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < task.columns; c += 16) {
-      const int64_t n = task.columns - c;
+    for (int64_t c = begin; c < end; c += 16) {
+      const int64_t n = end - c;
       float* y = task.y + r * task.y_stride + c;
-      V v = Load(sums + r * kPanel + c);
+      V v = Load(sums + r * kPanel + (c - begin));
       if (task.bias != nullptr) v = Add(v, LoadFirst(task.bias + c, n));
       if (task.accumulate) v = Add(LoadFirst(y, n), v);
       StoreFirst(y, v, n);
@@ -215,21 +217,29 @@ void StreamPanel(const LinearTask& task, int64_t k, int64_t row_bytes) {
     const TileArgs args = {task.panel + from * bytes_per_k, kPanel, part, from == 0, task.scratch, kPanel};
     WithRows(rows, PanelTile<kWeights, true>{task.x + from * rows * (row_bytes / k), args});
   }
+  FinishPanel(task, 0, task.scratch);
 }
 
-// Several tiles: a part of the panel over K stays in cache while the tiles pass.
+// Several tiles: a part of a panel over K stays in cache while the tiles pass.
 template <Weights kWeights, typename Unpack>
-void ReusePanel(const LinearTask& task, int64_t k, int64_t row_bytes, Unpack unpack) {
-  float* unpacked = task.scratch + int64_t{kMaxTilesPerTask} * kMaxTileRows * kPanel;
+void ReusePanels(const LinearTask& task, int64_t k, int64_t row_bytes, Unpack unpack) {
+  const int64_t panel_sums = task.first_row[task.num_tiles] * kPanel;
+  float* unpacked = task.scratch + task.num_panels * panel_sums;
   for (int64_t from = 0; from < k; from += kDepth) {
     const int64_t part = k - from < kDepth ? k - from : kDepth;
-    const char* w = unpack(from, part, unpacked);
-    for (int64_t t = 0; t < task.num_tiles; ++t) {
-      const int64_t first = task.first_row[t], rows = task.first_row[t + 1] - first;
-      const TileArgs args = {w, kPanel, part, from == 0, task.scratch + first * kPanel, kPanel};
-      const char* x = task.x + first * row_bytes + from * rows * (row_bytes / k);
-      WithRows(rows, PanelTile<kWeights, false>{x, args});
+    for (int64_t panel = 0; panel < task.num_panels; ++panel) {
+      const char* w = unpack(task.panel + panel * task.panel_bytes, from, part, unpacked);
+      float* sums = task.scratch + panel * panel_sums;
+      for (int64_t t = 0; t < task.num_tiles; ++t) {
+        const int64_t first = task.first_row[t], rows = task.first_row[t + 1] - first;
+        const TileArgs args = {w, kPanel, part, from == 0, sums + first * kPanel, kPanel};
+        const char* x = task.x + first * row_bytes + from * rows * (row_bytes / k);
+        WithRows(rows, PanelTile<kWeights, false>{x, args});
+      }
     }
+  }
+  for (int64_t panel = 0; panel < task.num_panels; ++panel) {
+    FinishPanel(task, panel, task.scratch + panel * panel_sums);
   }
 }
 
@@ -270,15 +280,16 @@ void LinearF32(const LinearTask& task) {
   if (task.num_tiles == 1) {
     StreamPanel<Weights::kF32>(task, task.k, row_bytes);
   } else if (task.num_tiles < kUnpackTiles || !TilesAreStrips(task)) {
-    ReusePanel<Weights::kF32>(task, task.k, row_bytes,
-                              [&](int64_t from, int64_t, float*) { return task.panel + from * kPanel * 4; });
-  } else {
-    ReusePanel<Weights::kUnpacked>(task, task.k, row_bytes, [&](int64_t from, int64_t depth, float* unpacked) {
-      UnpackF32(task.panel + from * kPanel * 4, depth, unpacked);
-      return reinterpret_cast<const char*>(unpacked);
+    ReusePanels<Weights::kF32>(task, task.k, row_bytes, [](const char* panel, int64_t from, int64_t, float*) {
+      return panel + from * kPanel * 4;
     });
+  } else {
+    ReusePanels<Weights::kUnpacked>(task, task.k, row_bytes,
+                                    [](const char* panel, int64_t from, int64_t depth, float* unpacked) {
+                                      UnpackF32(panel + from * kPanel * 4, depth, unpacked);
+                                      return reinterpret_cast<const char*>(unpacked);
+                                    });
   }
-  Finish(task, task.scratch);
 }
 
 void LinearBf16(const LinearTask& task) {
@@ -287,15 +298,15 @@ void LinearBf16(const LinearTask& task) {
   if (task.num_tiles == 1) {
     StreamPanel<Weights::kBf16>(task, k, row_bytes);
   } else if (kNativeBf16 || task.num_tiles < kUnpackTiles || !TilesAreStrips(task)) {
-    ReusePanel<Weights::kBf16>(task, k, row_bytes,
-                               [&](int64_t from, int64_t, float*) { return task.panel + from * kPanel * 2; });
+    ReusePanels<Weights::kBf16>(
+        task, k, row_bytes, [](const char* panel, int64_t from, int64_t, float*) { return panel + from * kPanel * 2; });
   } else {
-    ReusePanel<Weights::kUnpacked>(task, k, row_bytes, [&](int64_t from, int64_t depth, float* unpacked) {
-      UnpackBf16(task.panel + from * kPanel * 2, depth, unpacked);
-      return reinterpret_cast<const char*>(unpacked);
-    });
+    ReusePanels<Weights::kUnpacked>(task, k, row_bytes,
+                                    [](const char* panel, int64_t from, int64_t depth, float* unpacked) {
+                                      UnpackBf16(panel + from * kPanel * 2, depth, unpacked);
+                                      return reinterpret_cast<const char*>(unpacked);
+                                    });
   }
-  Finish(task, task.scratch);
 }
 
 void PackRowsF32(const PackRowsTask& task) {
