@@ -145,9 +145,10 @@ Result<nlohmann::ordered_json> Latency(const BenchCommand& command, RunningModel
     if (i >= 0) seconds.push_back(NowSeconds() - begin);
   }
   const Summary summary = Summarise(seconds);
-  return nlohmann::ordered_json{
-      {"iterations", seconds.size()}, {"avg_latency_s", summary.mean}, {"median_latency_s", summary.median},
-      {"p99_latency_s", summary.p99}};
+  return nlohmann::ordered_json{{"iterations", seconds.size()},
+                                {"avg_latency_s", summary.mean},
+                                {"median_latency_s", summary.median},
+                                {"p99_latency_s", summary.p99}};
 }
 
 void Print(const nlohmann::ordered_json& report, bool json) {

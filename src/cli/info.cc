@@ -11,9 +11,7 @@ int RunInfo(const InfoCommand& command) {
   const Result<ModelDescription> described = DescribeModel(command.load);
   if (!described.ok()) return Complain(described.error());
   const ModelConfig& config = described->config;
-  const auto row = [](const char* name, const std::string& value) {
-    std::printf("%-18s %s\n", name, value.c_str());
-  };
+  const auto row = [](const char* name, const std::string& value) { std::printf("%-18s %s\n", name, value.c_str()); };
   row("directory", described->directory);
   row("architecture", config.architecture);
   row("parameters", fmt::format("{:.2f} M", static_cast<double>(described->num_parameters) / 1e6));

@@ -167,7 +167,8 @@ void AddBench(CLI::App& app, BenchCommand& throughput, BenchCommand& latency, st
   AddBenchOptions(many, throughput);
   many.add_option("--num-prompts", throughput.num_prompts, "How many requests")->capture_default_str();
   many.add_option("--max-concurrency", throughput.max_concurrency, "How many at a time; 0: all");
-  CLI::App& one = AddCommand(bench, "latency", "One batch after another: seconds per batch", latency, &RunBench, chosen);
+  CLI::App& one =
+      AddCommand(bench, "latency", "One batch after another: seconds per batch", latency, &RunBench, chosen);
   AddBenchOptions(one, latency);
   one.add_option("--batch-size", latency.batch_size, "Requests of one batch")->capture_default_str();
   one.add_option("--num-iters", latency.num_iters, "Batches that count")->capture_default_str();

@@ -32,7 +32,7 @@ Result<std::string> ConvertLine(const Tokenizer& tokenizer, const TokenizeComman
   if (command.decode) {
     QUIRE_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, ReadIds(value));
     return Json{{"text", tokenizer.Decode(ids, command.no_special_tokens)}}.dump(-1, ' ', false,
-                                                                                Json::error_handler_t::replace);
+                                                                                 Json::error_handler_t::replace);
   }
   if (!value.is_string()) return InvalidArgument("expected a JSON string");
   QUIRE_ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
@@ -64,9 +64,10 @@ Status ConvertAll(const Tokenizer& tokenizer, const TokenizeCommand& command) {
   }
   QUIRE_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, tokenizer.Encode(input, !command.no_special_tokens));
   for (const int32_t id : ids) {
-    std::printf("%d %s\n", id, Json(std::string(tokenizer.Decode({{id}}, false)))
-                                   .dump(-1, ' ', false, Json::error_handler_t::replace)
-                                   .c_str());
+    std::printf("%d %s\n", id,
+                Json(std::string(tokenizer.Decode({{id}}, false)))
+                    .dump(-1, ' ', false, Json::error_handler_t::replace)
+                    .c_str());
   }
   return {};
 }

@@ -88,8 +88,8 @@ struct Engine::Impl {
   std::optional<Error> Failure() const;
   void DrainInbox();
   void Admit(Submission submission);
-  Status RunStep(const StepPlan& plan);
-  void Handle(const SchedulerEvent& event, TimeUs now);
+  Status RunStep(const StepPlan& plan, TimeUs planned_at);
+  void Handle(const SchedulerEvent& event, TimeUs planned_at, TimeUs now);
   void PublishTokens(TimeUs now, const SchedulerEvent& event, ActiveRequest& active);
   void Retire(RequestId id, ActiveRequest& active, FinishReason reason);
   void UpdateGauges();
@@ -251,7 +251,7 @@ void Engine::Impl::PublishTokens(TimeUs now, const SchedulerEvent& event, Active
   Retire(event.request, request, FinishReason::kStop);
 }
 
-void Engine::Impl::Handle(const SchedulerEvent& event, TimeUs now) {
+void Engine::Impl::Handle(const SchedulerEvent& event, TimeUs planned_at, TimeUs now) {
   const auto found = active.find(event.request);
   if (found == active.end()) return;  // ended by a stop string earlier in this step
   ActiveRequest& request = *found->second;
@@ -280,7 +280,7 @@ void Engine::Impl::Handle(const SchedulerEvent& event, TimeUs now) {
   }
 }
 
-Status Engine::Impl::RunStep(const StepPlan& plan) {
+Status Engine::Impl::RunStep(const StepPlan& plan, TimeUs planned_at) {
   QUIRE_RETURN_IF_ERROR(runner->Submit(plan));
   QUIRE_RETURN_IF_ERROR(runner->Collect(result));
   if (trace) {
@@ -290,7 +290,7 @@ Status Engine::Impl::RunStep(const StepPlan& plan) {
   const std::span<const SchedulerEvent> events = scheduler.Apply(result);
   const TimeUs now = clock.NowUs();
   std::lock_guard lock(stats_mutex);
-  for (const SchedulerEvent& event : events) Handle(event, now);
+  for (const SchedulerEvent& event : events) Handle(event, planned_at, now);
   for (const SchedulerEvent& event : events) {
     if (event.kind != SchedulerEvent::Kind::kTokens) continue;
     if (const auto found = active.find(event.request); found != active.end()) found->second->Publish();
@@ -323,13 +323,14 @@ bool Engine::Step() {
     return false;
   }
   impl.DrainInbox();
-  const StepPlan& plan = impl.scheduler.Plan(impl.clock.NowUs());
+  const TimeUs planned_at = impl.clock.NowUs();
+  const StepPlan& plan = impl.scheduler.Plan(planned_at);
   if (plan.empty()) {
     std::lock_guard lock(impl.stats_mutex);
     impl.UpdateGauges();
     return false;
   }
-  if (const Status status = impl.RunStep(plan); !status.ok()) Fail(status.error());
+  if (const Status status = impl.RunStep(plan, planned_at); !status.ok()) Fail(status.error());
   return true;
 }
 

@@ -176,9 +176,9 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
   stopwatch.Lap("tokenizer");
   QUIRE_RETURN_IF_ERROR(LoadTemplate(options, loaded));
   stopwatch.Lap("template");
-  QUIRE_ASSIGN_OR_RETURN(loaded.backend,
-                         MakeCpuBackend({.num_threads = options.threads > 0 ? options.threads : CoreCount(),
-                                         .isa = options.cpu_isa}));
+  QUIRE_ASSIGN_OR_RETURN(
+      loaded.backend,
+      MakeCpuBackend({.num_threads = options.threads > 0 ? options.threads : CoreCount(), .isa = options.cpu_isa}));
   ModelOptions model_options;
   QUIRE_ASSIGN_OR_RETURN(model_options.dtype, ParseComputeDType(options.dtype));
   model_options.max_model_len = options.max_model_len.value_or(0);
@@ -235,8 +235,7 @@ Result<ModelDescription> DescribeModel(const LoadOptions& options) {
                    (model_options.dtype == ComputeDType::kAuto && described.config.checkpoint_dtype &&
                     *described.config.checkpoint_dtype != DType::kBf16);
   QUIRE_ASSIGN_OR_RETURN(const DType kv_dtype, ParseKvDType(options.kv_cache_dtype, f32 ? DType::kF32 : DType::kBf16));
-  QUIRE_ASSIGN_OR_RETURN(const ModelFootprint footprint,
-                         MeasureModel(described.directory, model_options, kv_dtype));
+  QUIRE_ASSIGN_OR_RETURN(const ModelFootprint footprint, MeasureModel(described.directory, model_options, kv_dtype));
   QUIRE_ASSIGN_OR_RETURN(MemoryPlanInput input, PlanInput(options, described.config, footprint.kv_bytes_per_token));
   input.available_bytes = AvailableMemoryBytes();
   input.weight_bytes = footprint.weight_bytes;

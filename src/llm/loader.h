@@ -25,26 +25,26 @@ class Tokenizer;
 
 // Names and defaults are vLLM's where vLLM has the option.
 struct LoadOptions {
-  std::string model;                  // a path or a hub name; empty: the embedded default model
-  std::string tokenizer;              // a directory; empty: the model's
-  std::string chat_template;          // a file; empty: the model's
-  std::string dtype = "auto";         // auto, bfloat16, float32
+  std::string model;                    // a path or a hub name; empty: the embedded default model
+  std::string tokenizer;                // a directory; empty: the model's
+  std::string chat_template;            // a file; empty: the model's
+  std::string dtype = "auto";           // auto, bfloat16, float32
   std::string kv_cache_dtype = "auto";  // auto: bf16 for bf16 products, else float32
   std::optional<int32_t> max_model_len;
   int32_t max_num_seqs = 256;
   int32_t max_num_batched_tokens = 2048;
   int32_t long_prefill_token_threshold = 0;
   int32_t block_size = 16;
-  std::string kv_cache_memory;        // "4GiB"; empty: a share of free memory
+  std::string kv_cache_memory;  // "4GiB"; empty: a share of free memory
   std::optional<int32_t> num_gpu_blocks_override;
   double gpu_memory_utilization = 0.5;
   bool enable_prefix_caching = true;
   bool adaptive_chunking = true;
-  int32_t threads = 0;                // 0: one per core
+  int32_t threads = 0;  // 0: one per core
   std::string cpu_isa = "auto";
   int32_t max_queued_requests = 4096;
   std::string generation_config = "auto";  // auto: the model's sampling defaults; vllm: neutral ones
-  std::string trace;                  // file that receives every StepPlan and StepResult
+  std::string trace;                       // file that receives every StepPlan and StepResult
 };
 
 // Where start-up time went: (what, seconds), in order.
@@ -52,7 +52,7 @@ using StartupTimes = std::vector<std::pair<std::string, double>>;
 
 struct LoadedModel {
   std::string directory;
-  std::string name;                   // as the user gave it; "tiny" for the embedded model
+  std::string name;  // as the user gave it; "tiny" for the embedded model
   ModelConfig config;
   MemoryPlan memory;
   StartupTimes times;
