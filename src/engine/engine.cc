@@ -257,7 +257,7 @@ void Engine::Impl::Handle(const SchedulerEvent& event, TimeUs planned_at, TimeUs
   ActiveRequest& request = *found->second;
   switch (event.kind) {
     case SchedulerEvent::Kind::kAdmitted:
-      request.OnAdmitted(event.num_cached_tokens, now, stats);
+      request.OnAdmitted(event.num_cached_tokens, planned_at, stats);
       break;
     case SchedulerEvent::Kind::kPreempted:
       LogInfo("request_preempted id={} mode=recompute reason=\"no free KV block\"", LogValue(request.external_id()));
