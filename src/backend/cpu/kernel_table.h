@@ -18,8 +18,8 @@ constexpr int kMaxTileRows = 12;
 // Panels of one linear task of several tiles: a part of the activations over K passes through all of them while it is
 // in the second-level cache.
 constexpr int kMaxPanelsPerTask = 4;
-// Depth over K between two spills of partial sums.
-constexpr int kDepth = 256;
+// Depth over K between two spills of partial sums, at most; and of weights that are widened in scratch.
+constexpr int kMaxDepth = 512;
 // Attention: partition of positions, tile of positions, queries of one task, largest head.
 constexpr int kPartition = 512;
 constexpr int kPositions = 64;
@@ -52,7 +52,8 @@ struct LinearTask {
   bool accumulate;
   float* scratch;  // kLinearScratch floats
 };
-constexpr int64_t kLinearScratch = int64_t{kMaxTilesPerTask} * kMaxTileRows * kPanel + int64_t{kDepth} * kPanel + 1024;
+constexpr int64_t kLinearScratch =
+    int64_t{kMaxTilesPerTask} * kMaxTileRows * kPanel + int64_t{kMaxDepth} * kPanel + 1024;
 
 // Some query heads that share a key-value head, at consecutive rows of one sequence.
 struct AttendTask {

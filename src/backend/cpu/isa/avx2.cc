@@ -11,6 +11,9 @@ namespace {
 
 constexpr bool kNativeBf16 = false;
 constexpr int64_t kBf16BytesPerValue = 4;
+// Depth over K between two spills of partial sums: a strip of widened weights and a tile of activations take half of a
+// 48 KB cache, so that a neighbour on the core costs little.
+constexpr int64_t kDepth = 128;
 // Row tiles from which on it pays to widen the weights once, in cache, instead of in every tile.
 constexpr int64_t kUnpackTiles = 3;
 // Distance at which streamed weights are asked for.

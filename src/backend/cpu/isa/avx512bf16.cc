@@ -12,6 +12,8 @@ namespace {
 
 constexpr bool kNativeBf16 = true;
 constexpr int64_t kBf16BytesPerValue = 2;
+// Depth over K between two spills of partial sums: a strip of weights and a tile of activations stay near.
+constexpr int64_t kDepth = 512;
 // Row tiles from which on it pays to widen the weights once, in cache, instead of in every tile.
 constexpr int64_t kUnpackTiles = 3;
 // Distance at which streamed weights are asked for.
