@@ -22,8 +22,10 @@ const std::string* TextOf(const ordered_json& part) {
   if (part.is_string()) return &part.get_ref<const std::string&>();
   if (!part.is_object()) return nullptr;
   const auto type = part.find("type");
-  if (type == part.end() || (*type != "text" && *type != "input_text" && *type != "refusal")) return nullptr;
-  const auto text = part.find(*type == "refusal" ? "refusal" : "text");
+  if (type == part.end()) return nullptr;
+  const bool refusal = IsText(*type, "refusal");
+  if (!refusal && !IsText(*type, "text") && !IsText(*type, "input_text")) return nullptr;
+  const auto text = part.find(refusal ? "refusal" : "text");
   return text != part.end() && text->is_string() ? &text->get_ref<const std::string&>() : nullptr;
 }
 
@@ -64,7 +66,7 @@ ordered_json NormalizeMessage(const ordered_json& message, size_t index, FieldRe
   ordered_json normalized = message;
   const auto content = message.find("content");
   if (content == message.end() || content->is_null()) {
-    if (*role != "assistant") Fail(fields, fmt::format("messages[{}].content is missing", index));
+    if (!IsText(*role, "assistant")) Fail(fields, fmt::format("messages[{}].content is missing", index));
     normalized["content"] = "";
   } else if (content->is_array()) {
     normalized["content"] = JoinParts(*content, index, fields);

@@ -230,10 +230,12 @@ SubmitArgs ArgsOf(const GenerationRequest& request, size_t choice, int32_t max_m
 ApiError SubmitError(const GenerationRequest& request, size_t choice, const Error& error, int32_t max_model_len) {
   ApiError api_error = ToRequestError(error);
   if (api_error.status != 400 || !api_error.param.empty()) return api_error;
-  api_error.param = request.chat ? "messages" : "prompt";
   const size_t num_prompt_tokens = request.prompts[choice / static_cast<size_t>(request.n)].ids.size();
   const auto wanted = static_cast<size_t>(request.max_tokens_given ? *request.params.max_tokens : 1);
-  if (num_prompt_tokens + wanted > static_cast<size_t>(max_model_len)) api_error.code = "context_length_exceeded";
+  const auto context = static_cast<size_t>(max_model_len);
+  const bool too_many_wanted = num_prompt_tokens < context && num_prompt_tokens + wanted > context;
+  api_error.param = too_many_wanted ? "max_tokens" : request.chat ? "messages" : "prompt";
+  if (num_prompt_tokens + wanted > context) api_error.code = "context_length_exceeded";
   return api_error;
 }
 

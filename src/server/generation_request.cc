@@ -224,10 +224,9 @@ ParsedRequest ParseChatRequest(const ModelContext& context, std::string_view bod
   fields.Unsupported("documents", "documents");
   fields.Unsupported("chat_template", "a chat template in the request");
   fields.Unsupported("web_search_options", "web search");
-  if (const ordered_json* modalities = fields.Find("modalities");
-      modalities != nullptr && *modalities != ordered_json::array({"text"})) {
-    fields.Unsupported("modalities", "any modality but text");
-  }
+  const ordered_json* modalities = fields.Find("modalities");
+  const bool text_only = modalities == nullptr || (modalities->size() == 1 && IsText(modalities->front(), "text"));
+  if (!text_only) fields.Unsupported("modalities", "any modality but text");
   fields.Ignore({"prediction", "verbosity"});
   bool add_special_tokens = false;  // the template writes them
   fields.Read("add_special_tokens", add_special_tokens);

@@ -91,7 +91,10 @@ class IoThread {
 
   // On this thread.
   void Adopt(tcp::socket socket, Shared& shared);
-  void Remove(Session* session) { sessions_.erase(session); }
+  void Remove(Session* session) {
+    sessions_.erase(session);
+    if (sessions_.empty()) tick_.cancel();
+  }
 
  private:
   void Tick();

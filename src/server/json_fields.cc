@@ -73,6 +73,10 @@ std::optional<ApiError> ParseJsonObject(std::string_view body, ordered_json& obj
   return ApiError{.message = fmt::format("the body must be a JSON object, not {}", object.type_name())};
 }
 
+bool IsText(const ordered_json& value, std::string_view text) {
+  return value.is_string() && value.get_ref<const std::string&>() == text;
+}
+
 std::optional<int64_t> ToInteger(const ordered_json& value) {
   if (value.is_number_unsigned()) {
     const auto number = value.get<uint64_t>();

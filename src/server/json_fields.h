@@ -67,6 +67,8 @@ class FieldReader {
   std::optional<ApiError> error_;
 };
 
+// Whether a value is this string. (Comparing a value with a literal makes a JSON value of the literal.)
+bool IsText(const nlohmann::ordered_json& value, std::string_view text);
 // An integer that fits, also when it is written as 3.0.
 std::optional<int64_t> ToInteger(const nlohmann::ordered_json& value);
 

@@ -30,28 +30,26 @@ void ReadStreamOptions(FieldReader& fields, GenerationRequest& request) {
   request.num_unknown_fields += inner.CountUnknown();
 }
 
-// The one value of a field that means what is done anyway.
-void RefuseUnless(FieldReader& fields, std::string_view name, const ordered_json& accepted) {
-  const ordered_json* field = fields.Find(name);
-  if (field == nullptr || *field == accepted) return;
-  fields.Fail({.message = fmt::format("{} other than {} is not supported by this server", name, accepted.dump()),
-               .param = std::string(name),
-               .code = "unsupported_parameter"});
+void RefuseLengthPenalty(FieldReader& fields) {
+  float penalty = 1;
+  fields.Read("length_penalty", penalty);
+  if (penalty != 1) fields.Unsupported("length_penalty", "beam search");
 }
 
 void RefuseResponseFormat(FieldReader& fields) {
   const ordered_json* format = fields.Find("response_format");
   if (format == nullptr) return;
-  if (!format->is_object() || !format->contains("type") || !(*format)["type"].is_string()) {
+  const bool typed = format->is_object() && format->contains("type") && format->at("type").is_string();
+  if (!typed) {
     return fields.Fail("response_format", "response_format must be an object with a type");
   }
-  if ((*format)["type"] == "text") return;
+  if (IsText(format->at("type"), "text")) return;
   fields.Unsupported("response_format", "structured output");
 }
 
 void RefuseToolChoice(FieldReader& fields) {
   const ordered_json* choice = fields.Find("tool_choice");
-  if (choice == nullptr || *choice == "none" || *choice == "auto") return;
+  if (choice == nullptr || IsText(*choice, "none") || IsText(*choice, "auto")) return;
   fields.Unsupported("tool_choice", "calling tools");
 }
 
@@ -117,7 +115,7 @@ void RefuseUnsupported(FieldReader& fields) {
   fields.Unsupported("guided_grammar", "structured output");
   RefuseResponseFormat(fields);
   RefuseToolChoice(fields);
-  RefuseUnless(fields, "length_penalty", 1.0);
+  RefuseLengthPenalty(fields);
   fields.Ignore({"spaces_between_special_tokens", "metadata", "store", "service_tier", "safety_identifier",
                  "prompt_cache_key", "parallel_tool_calls"});
 }

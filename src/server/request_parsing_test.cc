@@ -1,0 +1,253 @@
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "server/answer_format.h"
+#include "server/generation_request.h"
+#include "server/http.h"
+#include "server/json_writer.h"
+#include "server/model_context.h"
+#include "server/test_model.h"
+
+namespace quire::server {
+namespace {
+
+using nlohmann::ordered_json;
+
+class RequestParsing : public testing::Test {
+ protected:
+  GenerationRequest Good(bool chat, const std::string& body) {
+    ParsedRequest parsed = chat ? ParseChatRequest(context_, body) : ParseCompletionRequest(context_, body);
+    const ApiError* error = std::get_if<ApiError>(&parsed);
+    EXPECT_EQ(error, nullptr) << body << ": " << error->message;
+    return error == nullptr ? std::get<GenerationRequest>(std::move(parsed)) : GenerationRequest();
+  }
+  ApiError Bad(bool chat, const std::string& body) {
+    ParsedRequest parsed = chat ? ParseChatRequest(context_, body) : ParseCompletionRequest(context_, body);
+    EXPECT_TRUE(std::holds_alternative<ApiError>(parsed)) << body;
+    const ApiError* error = std::get_if<ApiError>(&parsed);
+    return error == nullptr ? ApiError{} : *error;
+  }
+
+  TestModel model_;
+  ModelContext context_{model_.served(), {"ascii", "alias"}};
+};
+
+TEST_F(RequestParsing, ReadsEverySamplingField) {
+  const GenerationRequest request = Good(false, R"({
+      "model": "ascii", "prompt": "ab", "max_tokens": 7, "temperature": 0.5, "top_p": 0.25, "top_k": 3, "min_p": 0.125,
+      "repetition_penalty": 1.5, "presence_penalty": 1, "frequency_penalty": -1.0, "logit_bias": {"5": -100, "6": 1.5},
+      "seed": 18446744073709551614, "stop": ["x", "yz"], "stop_token_ids": [1, 2.0], "include_stop_str_in_output": true,
+      "ignore_eos": true, "min_tokens": 2, "logprobs": 4, "skip_special_tokens": false, "n": 2, "stream": true,
+      "stream_options": {"include_usage": true, "continuous_usage_stats": true}, "return_token_ids": true,
+      "priority": -3, "cache_salt": "s", "user": "u", "echo": true})");
+  const SamplingParams& params = request.params;
+  EXPECT_EQ(params.max_tokens, 7);
+  EXPECT_EQ(params.temperature, 0.5F);
+  EXPECT_EQ(params.top_p, 0.25F);
+  EXPECT_EQ(params.top_k, 3);
+  EXPECT_EQ(params.min_p, 0.125F);
+  EXPECT_EQ(params.repetition_penalty, 1.5F);
+  EXPECT_EQ(params.presence_penalty, 1);
+  EXPECT_EQ(params.frequency_penalty, -1);
+  EXPECT_EQ(params.logit_bias, (std::vector<std::pair<int32_t, float>>{{5, -100.0F}, {6, 1.5F}}));
+  EXPECT_EQ(params.seed, 18446744073709551614U);
+  EXPECT_EQ(params.stop, (std::vector<std::string>{"x", "yz"}));
+  EXPECT_EQ(params.stop_token_ids, (std::vector<int32_t>{1, 2}));
+  EXPECT_TRUE(params.include_stop_str_in_output && params.ignore_eos && !params.skip_special_tokens);
+  EXPECT_EQ(params.min_tokens, 2);
+  EXPECT_EQ(params.logprobs, 4);
+  EXPECT_EQ(params.prompt_logprobs, 4) << "echo scores the prompt";
+  EXPECT_TRUE(request.stream && request.include_usage && request.continuous_usage && request.return_token_ids);
+  EXPECT_EQ(request.n, 2);
+  EXPECT_EQ(request.priority, -3);
+  EXPECT_EQ(request.cache_salt, "s");
+  EXPECT_EQ(request.client_key, "u");
+  EXPECT_EQ(request.num_unknown_fields, 0U);
+  EXPECT_EQ(request.prompts.front().ids, (std::vector<int32_t>{AsciiTokenizer::kBos, 'a' - ' ', 'b' - ' '}));
+}
+
+TEST_F(RequestParsing, TakesPromptsInFourShapes) {
+  EXPECT_EQ(Good(false, R"({"prompt": "a"})").prompts.size(), 1U);
+  EXPECT_EQ(Good(false, R"({"prompt": ["a", "b"]})").prompts.size(), 2U);
+  const GenerationRequest ids = Good(false, R"({"prompt": [3, 4]})");
+  ASSERT_EQ(ids.prompts.size(), 1U);
+  EXPECT_EQ(ids.prompts[0].ids, (std::vector<int32_t>{3, 4}));
+  EXPECT_EQ(ids.prompts[0].text, "#$");
+  EXPECT_EQ(Good(false, R"({"prompt": [[3, 4], [5], "x"]})").prompts.size(), 3U);
+}
+
+TEST_F(RequestParsing, NullMeansAbsentAndUnknownFieldsAreCounted) {
+  const GenerationRequest request =
+      Good(false, R"({"prompt": "a", "max_tokens": null, "stop": null, "logprobs": null, "top_p": null, "suffix": null,
+                      "mystery": 1, "enigma": null})");
+  EXPECT_EQ(request.params.max_tokens, 16);
+  EXPECT_EQ(request.num_unknown_fields, 2U);
+  EXPECT_EQ(request.model, "ascii");
+  EXPECT_FALSE(request.max_tokens_given);
+}
+
+TEST_F(RequestParsing, DefaultsComeFromTheGenerationConfig) {
+  model_.config().default_temperature = 0.25F;
+  model_.config().default_top_k = 7;
+  model_.config().default_max_tokens = 99;
+  const GenerationRequest request = Good(true, R"({"messages": [{"role": "user", "content": "q"}], "top_k": 5})");
+  EXPECT_EQ(request.params.temperature, 0.25F);
+  EXPECT_EQ(request.params.top_k, 5);
+  EXPECT_EQ(request.params.max_tokens, 99);
+}
+
+TEST_F(RequestParsing, RendersConversations) {
+  const auto text = [&](const std::string& body) { return Good(true, body).prompts.front().text; };
+  EXPECT_EQ(text(R"({"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]})"),
+            "system:s;user:q;assistant:");
+  EXPECT_EQ(text(R"({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"},
+                                                               {"type": "text", "text": "b"}]}]})"),
+            "user:a\nb;assistant:");
+  EXPECT_EQ(text(R"({"messages": [{"role": "user", "content": "q"}], "add_generation_prompt": false})"), "user:q;");
+  EXPECT_EQ(text(R"({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": " so far "}],
+                     "continue_final_message": true})"),
+            "user:q;assistant: so far ");
+  EXPECT_EQ(text(R"({"messages": [{"role": "user", "content": "q"}],
+                     "chat_template_kwargs": {"messages": 7, "x": 1}})"),
+            "user:q;assistant:");
+  EXPECT_EQ(Good(true, R"({"messages": [{"role": "user", "content": "q"}], "logprobs": true, "top_logprobs": 3,
+                           "max_tokens": 5, "max_completion_tokens": 6})")
+                .params.max_tokens,
+            6);
+}
+
+struct BadBody {
+  bool chat;
+  const char* body;
+  int status;
+  const char* param;
+  const char* part_of_message;
+};
+
+TEST_F(RequestParsing, RefusesBadBodiesNamingTheField) {
+  const BadBody kBodies[] = {
+      {false, "", 400, "", "not valid JSON"},
+      {false, "{\"prompt\": \"a\"", 400, "", "column"},
+      {false, "{\"prompt\": \"\xff\"}", 400, "", "not valid JSON"},
+      {false, "[1]", 400, "", "must be a JSON object, not array"},
+      {false, R"({"prompt": "a", "temperature": 1e999})", 400, "", "not valid JSON"},
+      {false, R"({})", 400, "prompt", "missing"},
+      {false, R"({"prompt": null})", 400, "prompt", "missing"},
+      {false, R"({"prompt": 7})", 400, "prompt", "must be a string"},
+      {false, R"({"prompt": []})", 400, "prompt", "must be a string"},
+      {false, R"({"prompt": [1, "a"]})", 400, "prompt", "token ids"},
+      {false, R"({"prompt": [1, -1]})", 400, "prompt", "-1"},
+      {false, R"({"prompt": [[1], []]})", 400, "prompt", "must be a string"},
+      {false, R"({"prompt": "a", "model": "other"})", 404, "model", "`other` does not exist"},
+      {false, R"({"prompt": "a", "model": 5})", 400, "model", "must be a string"},
+      {false, R"({"prompt": "a", "temperature": "hot"})", 400, "temperature", "must be a number"},
+      {false, R"({"prompt": "a", "temperature": -1})", 400, "temperature", "from 0 to"},
+      {false, R"({"prompt": "a", "top_p": 0})", 400, "top_p", "above 0"},
+      {false, R"({"prompt": "a", "top_k": 1.5})", 400, "top_k", "integer"},
+      {false, R"({"prompt": "a", "max_tokens": 0})", 400, "max_tokens", "at least 1"},
+      {false, R"({"prompt": "a", "max_tokens": 99999999999})", 400, "max_tokens", "32 bits"},
+      {false, R"({"prompt": "a", "n": 0})", 400, "n", "from 1 to"},
+      {false, R"({"prompt": "a", "n": true})", 400, "n", "integer"},
+      {false, R"({"prompt": "a", "stream": "yes"})", 400, "stream", "true or false"},
+      {false, R"({"prompt": "a", "stop": 5})", 400, "stop", "list of strings"},
+      {false, R"({"prompt": "a", "stop": [""]})", 400, "stop", "empty"},
+      {false, R"({"prompt": "a", "seed": "x"})", 400, "seed", "64 bits"},
+      {false, R"({"prompt": "a", "logprobs": 21})", 400, "logprobs", "from 0 to 20"},
+      {false, R"({"prompt": "a", "logprobs": true})", 400, "logprobs", "integer"},
+      {false, R"({"prompt": "a", "logit_bias": [1]})", 400, "logit_bias", "object"},
+      {false, R"({"prompt": "a", "logit_bias": {"x": 1}})", 400, "logit_bias", "token ids"},
+      {false, R"({"prompt": "a", "logit_bias": {"5": 101}})", 400, "logit_bias", "from -100 to 100"},
+      {false, R"({"prompt": "a", "logit_bias": {"96": 1}})", 400, "logit_bias", "from 0 to 95"},
+      {false, R"({"prompt": "a", "stop_token_ids": [96]})", 400, "stop_token_ids", "from 0 to 95"},
+      {false, R"({"prompt": "a", "stream_options": {"include_usage": true}})", 400, "stream_options", "with stream"},
+      {false, R"({"prompt": "a", "stream": true, "prompt_logprobs": 1})", 400, "prompt_logprobs", "stream"},
+      {false, R"({"prompt": "a", "best_of": 3})", 400, "best_of", "not supported"},
+      {false, R"({"prompt": "a", "suffix": "x"})", 400, "suffix", "not supported"},
+      {false, R"({"prompt": "a", "use_beam_search": true})", 400, "use_beam_search", "not supported"},
+      {true, R"({})", 400, "messages", "at least one"},
+      {true, R"({"messages": []})", 400, "messages", "at least one"},
+      {true, R"({"messages": ["hi"]})", 400, "messages", "messages[0] must be an object"},
+      {true, R"({"messages": [{"content": "x"}]})", 400, "messages", "messages[0].role"},
+      {true, R"({"messages": [{"role": "user"}]})", 400, "messages", "messages[0].content is missing"},
+      {true, R"({"messages": [{"role": "user", "content": 5}]})", 400, "messages", "string or a list"},
+      {true, R"({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]})", 400,
+       "messages", "image_url"},
+      {true, R"({"messages": [{"role": "forbidden", "content": "x"}]})", 400, "messages", "no such role"},
+      {true, R"({"messages": [{"role": "user", "content": "x"}], "top_logprobs": 2})", 400, "top_logprobs", "logprobs"},
+      {true, R"({"messages": [{"role": "user", "content": "x"}], "logprobs": 2})", 400, "logprobs", "true or false"},
+      {true, R"({"messages": [{"role": "user", "content": "x"}], "tools": [{}]})", 400, "tools", "not supported"},
+      {true, R"({"messages": [{"role": "user", "content": "x"}], "tool_choice": "required"})", 400, "tool_choice",
+       "not supported"},
+      {true, R"({"messages": [{"role": "user", "content": "x"}], "response_format": {"type": "json_object"}})", 400,
+       "response_format", "not supported"},
+      {true, R"({"messages": [{"role": "user", "content": "x"}], "chat_template_kwargs": 3})", 400,
+       "chat_template_kwargs", "object"},
+  };
+  for (const BadBody& bad : kBodies) {
+    SCOPED_TRACE(bad.body);
+    const ApiError error = Bad(bad.chat, bad.body);
+    EXPECT_EQ(error.status, bad.status);
+    EXPECT_EQ(error.param, bad.param);
+    EXPECT_NE(error.message.find(bad.part_of_message), std::string::npos) << error.message;
+  }
+}
+
+TEST_F(RequestParsing, RefusesDeepAndHugeBodies) {
+  EXPECT_NE(Bad(false, std::string(1'000'000, '[')).message.find("nested"), std::string::npos);
+  const ApiError error = Bad(false, R"({"prompt": ")" + std::string(1'000'000, 'x') + "\"}");
+  EXPECT_EQ(error.code, "context_length_exceeded");
+  EXPECT_NE(error.message.find("8192"), std::string::npos);
+}
+
+TEST(JsonWriter, RoundTripsTextAndNumbers) {
+  std::string all = "\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80 \"\\/\n";
+  for (char c = 0; c < 127; ++c) all += c;
+  std::string out;
+  JsonWriter(out)
+      .BeginObject()
+      .Key("text")
+      .String(all)
+      .Key("numbers")
+      .BeginArray()
+      .Int(std::numeric_limits<int64_t>::min())
+      .Float(0.1F)
+      .Float(-1e-30F)
+      .EndArray()
+      .Key("empty")
+      .BeginObject()
+      .EndObject()
+      .Key("flag")
+      .Bool(true)
+      .Key("none")
+      .Null()
+      .EndObject();
+  const ordered_json read = ordered_json::parse(out);
+  EXPECT_EQ(read["text"], all);
+  EXPECT_EQ(read["numbers"][0], std::numeric_limits<int64_t>::min());
+  EXPECT_EQ(read["numbers"][1].get<float>(), 0.1F);
+  EXPECT_EQ(read["numbers"][2].get<float>(), -1e-30F);
+  EXPECT_TRUE(read["empty"].empty() && read["flag"] == true && read["none"].is_null());
+}
+
+TEST(JsonWriter, BytesThatAreNotTextBecomeReplacements) {
+  for (const char* bytes : {"\xff", "\xC3", "\xE2\x82", "\xED\xA0\x80", "\xC0\xAF", "\xF5\x80\x80\x80"}) {
+    std::string out;
+    AppendJsonString(bytes, out);
+    EXPECT_NE(ordered_json::parse(out).get<std::string>().find("\xEF\xBF\xBD"), std::string::npos);
+  }
+}
+
+TEST(Http, ChunksCarryTheirSize) {
+  std::string out = "head";
+  size_t chunk = BeginChunk(out);
+  EndChunk(chunk, out);
+  EXPECT_EQ(out, "head") << "an empty chunk would end the body";
+  chunk = BeginChunk(out);
+  out += std::string(300, 'x');
+  EndChunk(chunk, out);
+  EXPECT_EQ(out, "head0000012c\r\n" + std::string(300, 'x') + "\r\n");
+}
+
+}  // namespace
+}  // namespace quire::server
