@@ -60,7 +60,7 @@ class Scorer:
         """Continues rendered prompts; greedy at temperature zero."""
         replies = []
         torch.manual_seed(0)
-        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False, "temperature": None}
+        sampling = {"do_sample": temperature > 0, "temperature": temperature or None, "top_k": 0 if temperature else None}
         for start in range(0, len(prompts), BATCH):
             batch = self.tokenizer(
                 prompts[start : start + BATCH], return_tensors="pt", padding=True, add_special_tokens=False
@@ -146,8 +146,9 @@ def heroes() -> list[tuple[str, str]]:
 
 
 def score_stories(scorer: Scorer) -> list[Score]:
-    pairs = heroes()
-    asked = scorer.chat([[f"Tell me a story about a {kind} named {name}."] for kind, name in pairs])
+    pairs = heroes() * 3
+    requests = [tasks.ASK_FOR_STORY[3 * i // len(pairs)] for i in range(len(pairs))]
+    asked = scorer.chat([[f"{ask} about a {kind} named {name}."] for ask, (kind, name) in zip(requests, pairs)])
     told = [stories.parse(reply.text) for reply in asked]
     fits = [t is not None and (t.slots["kind"], t.slots["name"]) == pair for t, pair in zip(told, pairs)]
     free = [stories.parse(r.text) for r in scorer.chat([["Tell me a story."]] * 200, temperature=0.7)]
