@@ -1,0 +1,46 @@
+"""Servers for the tests: one that all share, and more with options of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from harness import Server, binary
+from openai import OpenAI
+
+
+def pytest_configure() -> None:
+    if not binary().is_file():
+        raise pytest.UsageError(f"no server at {binary()}: build it, or set QUIRE_BINARY")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    shared = Server()
+    try:
+        yield shared
+    finally:
+        shared.close()
+
+
+@pytest.fixture(scope="session")
+def base_url(server: Server) -> str:
+    return server.base_url
+
+
+@pytest.fixture(scope="session")
+def client(server: Server) -> OpenAI:
+    return server.client
+
+
+@pytest.fixture
+def start_server() -> Iterator[Callable[..., Server]]:
+    servers: list[Server] = []
+
+    def start(*options: str, key: str = "none") -> Server:
+        servers.append(Server(*options, key=key))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
