@@ -167,7 +167,7 @@ def main() -> None:
     goldens.mkdir(parents=True, exist_ok=True)
     for name in ("tiny", "tiny-draft"):
         folder = args.repo / "models" / name
-        if folder.exists():
+        if (folder / "config.json").exists():
             write_lines(goldens / f"{name}.json", model_golden(folder))
     rows = tokenizer_golden(args.repo / "models" / "tiny")
     (goldens / "tiny_tokenizer.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
