@@ -51,6 +51,10 @@ Result<DType> ParseKvDType(const std::string& name, DType compute_dtype) {
 
 int CoreCount() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
 
+Result<std::unique_ptr<Backend>> MakeBackend(const LoadOptions& options) {
+  return MakeCpuBackend({.num_threads = options.threads > 0 ? options.threads : CoreCount(), .isa = options.cpu_isa});
+}
+
 Result<std::string> FindModel(const LoadOptions& options) {
   return options.model.empty() ? EmbeddedModelDirectory() : ResolveModelDirectory(options.model);
 }
@@ -143,7 +147,7 @@ Status PlanAndBuildEngine(const LoadOptions& options, size_t available_bytes, Lo
   input.weight_bytes = loaded.model->weight_bytes();
   const int32_t longest = options.max_model_len.value_or(loaded.config.max_position);
   ModelRunnerOptions runner_options = RunnerOptions(options, longest, loaded.kv_dtype);
-  input.scratch_bytes = RunnerScratchBytes(*loaded.model, runner_options, loaded.backend->num_threads());
+  input.scratch_bytes = RunnerScratchBytes(loaded.config, *loaded.backend, runner_options);
   QUIRE_ASSIGN_OR_RETURN(loaded.memory, PlanMemory(input));
   runner_options.num_blocks = loaded.memory.num_blocks;
   runner_options.max_model_len = loaded.memory.max_model_len;
@@ -176,9 +180,7 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
   stopwatch.Lap("tokenizer");
   QUIRE_RETURN_IF_ERROR(LoadTemplate(options, loaded));
   stopwatch.Lap("template");
-  QUIRE_ASSIGN_OR_RETURN(
-      loaded.backend,
-      MakeCpuBackend({.num_threads = options.threads > 0 ? options.threads : CoreCount(), .isa = options.cpu_isa}));
+  QUIRE_ASSIGN_OR_RETURN(loaded.backend, MakeBackend(options));
   ModelOptions model_options;
   QUIRE_ASSIGN_OR_RETURN(model_options.dtype, ParseComputeDType(options.dtype));
   model_options.max_model_len = options.max_model_len.value_or(0);
@@ -239,6 +241,9 @@ Result<ModelDescription> DescribeModel(const LoadOptions& options) {
   QUIRE_ASSIGN_OR_RETURN(MemoryPlanInput input, PlanInput(options, described.config, footprint.kv_bytes_per_token));
   input.available_bytes = AvailableMemoryBytes();
   input.weight_bytes = footprint.weight_bytes;
+  QUIRE_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, MakeBackend(options));
+  const int32_t longest = options.max_model_len.value_or(described.config.max_position);
+  input.scratch_bytes = RunnerScratchBytes(described.config, *backend, RunnerOptions(options, longest, kv_dtype));
   described.num_parameters = footprint.num_parameters;
   described.kv_bytes_per_token = footprint.kv_bytes_per_token;
   QUIRE_ASSIGN_OR_RETURN(described.memory, PlanMemory(input));

@@ -96,17 +96,10 @@ class DecoderModel : public Model {
   }
 
   size_t ArenaBytes(int64_t max_rows, int64_t max_logit_rows) const override {
-    const size_t branch = std::max(Attention::ScratchBytes(MakeAttentionShape(config_, 0), max_rows),
-                                   Mlp::ScratchBytes(config_.intermediate_size, max_rows));
-    const size_t forward = FloatBytes(max_rows, config_.hidden_size) + branch;
-    const size_t logits = FloatBytes(max_logit_rows, config_.vocab_size);
-    return FloatBytes(max_rows, config_.hidden_size) + std::max(forward, logits);
+    return DecoderArenaBytes(config_, max_rows, max_logit_rows);
   }
-
   size_t BackendScratchBytes(int64_t max_rows) const override {
-    const int64_t features = std::max({int64_t{config_.hidden_size}, int64_t{config_.intermediate_size},
-                                       int64_t{config_.num_heads} * config_.head_dim});
-    return backend_.ScratchBytes(max_rows, features, config_.num_heads, config_.head_dim);
+    return DecoderBackendScratchBytes(config_, backend_, max_rows);
   }
 
   Tensor Forward(const ForwardBatch& batch, KvCache& cache, Arena& arena) const override {
@@ -153,6 +146,19 @@ class DecoderModel : public Model {
 };
 
 }  // namespace
+
+size_t DecoderArenaBytes(const ModelConfig& config, int64_t max_rows, int64_t max_logit_rows) {
+  const size_t branch = std::max(Attention::ScratchBytes(MakeAttentionShape(config, 0), max_rows),
+                                 Mlp::ScratchBytes(config.intermediate_size, max_rows));
+  const size_t hidden = FloatBytes(max_rows, config.hidden_size);
+  return hidden + std::max(hidden + branch, FloatBytes(max_logit_rows, config.vocab_size));
+}
+
+size_t DecoderBackendScratchBytes(const ModelConfig& config, const Backend& backend, int64_t max_rows) {
+  const int64_t features = std::max(
+      {int64_t{config.hidden_size}, int64_t{config.intermediate_size}, int64_t{config.num_heads} * config.head_dim});
+  return backend.ScratchBytes(max_rows, features, config.num_heads, config.head_dim);
+}
 
 Result<std::unique_ptr<Model>> Model::Load(const std::string& directory, Backend& backend,
                                            const ModelOptions& options) {

@@ -61,6 +61,11 @@ class Model {
   Model() = default;
 };
 
+// What a model of this config needs per step, known before its weights are read: see Model::ArenaBytes and
+// Model::BackendScratchBytes.
+size_t DecoderArenaBytes(const ModelConfig& config, int64_t max_rows, int64_t max_logit_rows);
+size_t DecoderBackendScratchBytes(const ModelConfig& config, const Backend& backend, int64_t max_rows);
+
 // From the headers alone.
 Result<ModelFootprint> MeasureModel(const std::string& directory, const ModelOptions& options, DType kv_dtype);
 

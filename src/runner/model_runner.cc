@@ -25,10 +25,10 @@ int64_t LogitRows(const ModelRunnerOptions& options) {
   return std::min<int64_t>(kMaxLogitRows, options.max_num_batched_tokens);
 }
 
-size_t ArenaBytes(const Model& model, const ModelRunnerOptions& options) {
+size_t ArenaBytes(const ModelConfig& config, const ModelRunnerOptions& options) {
   const int64_t logit_rows = LogitRows(options);
-  const size_t gathered = static_cast<size_t>(logit_rows * model.config().hidden_size) * sizeof(float);
-  return model.ArenaBytes(options.max_num_batched_tokens, logit_rows) + Arena::Align(gathered);
+  const size_t gathered = static_cast<size_t>(logit_rows * config.hidden_size) * sizeof(float);
+  return DecoderArenaBytes(config, options.max_num_batched_tokens, logit_rows) + Arena::Align(gathered);
 }
 
 Status CheckOptions(const ModelRunnerOptions& options) {
@@ -359,9 +359,9 @@ void ModelRunnerImpl::RememberTokens() {
 
 }  // namespace
 
-size_t RunnerScratchBytes(const Model& model, const ModelRunnerOptions& options, int num_threads) {
-  return ArenaBytes(model, options) + model.BackendScratchBytes(options.max_num_batched_tokens) +
-         static_cast<size_t>(num_threads) * SamplerScratch::Bytes(model.config().vocab_size);
+size_t RunnerScratchBytes(const ModelConfig& config, const Backend& backend, const ModelRunnerOptions& options) {
+  return ArenaBytes(config, options) + DecoderBackendScratchBytes(config, backend, options.max_num_batched_tokens) +
+         static_cast<size_t>(backend.num_threads()) * SamplerScratch::Bytes(config.vocab_size);
 }
 
 Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(Backend& backend, const Model& model,
@@ -372,7 +372,7 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(Backend& backend, const
   shape.block_size = options.block_size;
   shape.dtype = options.kv_dtype;
   QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<KvCache> cache, backend.AllocateKvCache(shape));
-  QUIRE_ASSIGN_OR_RETURN(Buffer arena, Buffer::Allocate(ArenaBytes(model, options)));
+  QUIRE_ASSIGN_OR_RETURN(Buffer arena, Buffer::Allocate(ArenaBytes(model.config(), options)));
   QUIRE_ASSIGN_OR_RETURN(Buffer backend_scratch,
                          Buffer::Allocate(model.BackendScratchBytes(options.max_num_batched_tokens)));
   return std::unique_ptr<ModelRunner>(std::make_unique<ModelRunnerImpl>(backend, model, options, std::move(cache),

@@ -30,9 +30,9 @@ struct ModelRunnerOptions {
   DType kv_dtype = DType::kBf16;
 };
 
-// Scratch of the runner (arena, backend scratch, sampling on num_threads threads): part of the memory plan, before the
-// KV cache is sized.
-size_t RunnerScratchBytes(const Model& model, const ModelRunnerOptions& options, int num_threads = 1);
+// Scratch of the runner (arena, backend scratch, sampling on the backend's threads): part of the memory plan, before
+// the KV cache is sized and even before weights are read.
+size_t RunnerScratchBytes(const ModelConfig& config, const Backend& backend, const ModelRunnerOptions& options);
 
 class ModelRunner : public StepRunner {
  public:
