@@ -1,4 +1,10 @@
-"""Servers for the tests: one that all share, and more with options of their own."""
+"""Servers for the tests: one that all share, and more with options of their own.
+
+    pip install -r tests/e2e/requirements.txt
+    QUIRE_BINARY=build/ci/quire python -m pytest tests/e2e
+
+The tests compare answers with each other, never with a fixed text, so they hold for any weights.
+"""
 
 from __future__ import annotations
 

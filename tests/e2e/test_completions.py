@@ -114,6 +114,20 @@ def test_streamed_text_is_the_whole_text(client: OpenAI) -> None:
         assert text_of(complete(client, max_tokens=64, stream=True, **options)) == whole
 
 
+def test_streams_keep_characters_whole(client: OpenAI, server: Server) -> None:
+    """Hot sampling mixes bytes of characters: a stream must hold back what is not yet a text."""
+    for seed in range(6):
+        options: dict[str, Any] = {"temperature": 2, "seed": seed, "max_tokens": 80}
+        options["extra_body"] = {"ignore_eos": True, "top_k": -1, "return_token_ids": True}
+        whole = complete(client, **options).choices[0]
+        assert text_of(complete(client, stream=True, **options)) == whole.text
+    ids = server.tokenize("🦉", special=False)
+    forced: dict[str, Any] = {"logit_bias": {str(ids[0]): 100}, "max_tokens": 9}
+    whole_text = complete(client, **forced).choices[0].text
+    assert text_of(complete(client, stream=True, **forced)) == whole_text
+    assert complete(client, ids, echo=True, max_tokens=0).choices[0].text == "🦉"
+
+
 def test_streamed_choices_are_told_apart(client: OpenAI) -> None:
     options: dict[str, Any] = {"n": 2, "temperature": 1, "seed": 5}
     whole = complete(client, [PROMPT, "The dog"], **options)
