@@ -306,7 +306,15 @@ TEST(ModelRunner, RefusesImpossibleOptions) {
   options = Options();
   options.num_blocks = 0;
   EXPECT_EQ(ModelRunner::Create(*model.backend, *model.model, options).error().code, ErrorCode::kInvalidArgument);
-  EXPECT_GT(RunnerScratchBytes(*model.model, Options(), 2), RunnerScratchBytes(*model.model, Options(), 1));
+}
+
+TEST(RunnerScratchBytes, GrowsWithThreads) {
+  const TestModel model = LoadTestModel(GoldenDirectory("qwen2"));
+  const auto bytes = [&](int num_threads) {
+    const auto backend = *MakeCpuBackend({.num_threads = num_threads});
+    return RunnerScratchBytes(model.model->config(), *backend, Options());
+  };
+  EXPECT_GT(bytes(2), bytes(1));
 }
 
 // A copy of a checkpoint whose embedding of one token is NaN.
