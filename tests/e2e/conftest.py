@@ -3,7 +3,8 @@
     pip install -r tests/e2e/requirements.txt
     QUIRE_BINARY=build/ci/quire python -m pytest tests/e2e
 
-The tests compare answers with each other, never with a fixed text, so they hold for any weights.
+The tests compare answers with each other, never with a fixed text: of the weights they ask only
+that a chat answer ends by itself.
 """
 
 from __future__ import annotations
