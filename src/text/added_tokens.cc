@@ -75,7 +75,7 @@ std::vector<TextPart> AddedTokens::Split(std::string_view text, bool normalized)
   const TokenTrie& trie = normalized ? normalized_ : raw_;
   std::vector<TextPart> parts;
   size_t open = 0;  // end of what is in parts
-  for (size_t from = 0; const TokenTrie::Match match = trie.Find(text, from); from = match.end) {
+  for (TokenTrie::Match match = trie.Find(text, 0); match; match = trie.Find(text, match.end)) {
     const auto index = static_cast<size_t>(match.value);
     const AddedToken& token = tokens_[index];
     if (token.single_word && TouchesWord(text, match)) continue;
