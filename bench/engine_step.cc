@@ -82,7 +82,7 @@ double HostTimeUs(uint32_t num_seqs, std::shared_ptr<const Tokenizer> tokenizer,
 }
 
 int Main(int argc, char** argv) {
-  SetLogLevel(LogLevel::kWarning);
+  SetLogLevel(LogLevel::kOff);
   const std::string directory = argc > 1 ? argv[1] : QUIRE_SOURCE_DIR "/models/tiny";
   Result<std::unique_ptr<Tokenizer>> loaded = Tokenizer::Load(directory);
   if (!loaded.ok()) {
