@@ -235,7 +235,7 @@ TEST(KvManagerTest, WhatIsForgottenIsNotReused) {
 }
 
 TEST(KvPolicyTest, PagedPromisesWhatIsKnown) {
-  EXPECT_EQ(KvPolicy::Paged().SlotsAtAdmission({.num_known_tokens = 7, .max_total_tokens = 100}), 7U);
+  EXPECT_EQ(KvPolicy::Of(KvPolicyKind::kPaged).SlotsAtAdmission({.num_known_tokens = 7, .max_total_tokens = 100}), 7U);
 }
 
 }  // namespace

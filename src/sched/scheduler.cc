@@ -28,7 +28,7 @@ bool Scheduler::Before::operator()(const SequenceGroup* a, const SequenceGroup* 
 
 Scheduler::Scheduler(const SchedulerConfig& config)
     : config_(config),
-      kv_policy_(KvPolicy::Paged()),
+      kv_policy_(KvPolicy::Of(KvPolicyKind::kPaged)),
       kv_(MakeKvConfig(config)),
       chunk_budget_(config.chunk_budget),
       waiting_(Before{config.policy == QueuePolicy::kPriority}),
