@@ -4,21 +4,48 @@
 
 namespace quire {
 
-BlockPool::BlockPool(uint32_t num_blocks, EvictionListener* listener)
+BlockPool::BlockPool(uint32_t num_blocks, EvictionListener* listener, uint32_t max_chunk)
     : blocks_(num_blocks), links_(num_blocks), listener_(listener) {
-  for (uint32_t i = 0; i < num_blocks; ++i) free_.PushBack(i);
+  if (max_chunk > 0) {
+    buddy_.emplace(num_blocks, max_chunk);
+  } else {
+    for (uint32_t i = 0; i < num_blocks; ++i) free_.PushBack(i);
+  }
 }
 
 bool BlockPool::Allocate(uint32_t count, std::vector<BlockId>& out) {
+  QUIRE_CHECK(!contiguous() || count == 0, "{} single blocks of a contiguous pool", count);
   if (count > num_available()) return false;
   for (uint32_t i = 0; i < count; ++i) out.push_back(Take());
   return true;
 }
 
+bool BlockPool::AllocateChunk(uint32_t size, std::vector<BlockId>& out) {
+  QUIRE_CHECK(contiguous(), "a chunk of a pool of single blocks");
+  const std::optional<uint32_t> first = buddy_->Allocate(size);
+  if (!first) return false;
+  for (uint32_t i = *first; i < *first + size; ++i) {
+    blocks_[i] = {.references = 1};
+    out.push_back(BlockId{i});
+  }
+  return true;
+}
+
+uint32_t BlockPool::num_chunks(uint32_t size) const {
+  QUIRE_CHECK(contiguous());
+  return buddy_->NumAllocatable(size);
+}
+
+uint32_t BlockPool::num_free_below(uint32_t size) const {
+  QUIRE_CHECK(contiguous());
+  return buddy_->NumFreeInChunksBelow(size);
+}
+
 BlockId BlockPool::Take() {
   const bool evicts = free_.empty();
   const BlockId block{evicts ? cached_.PopFront() : free_.PopFront()};
-  At(block) = {.references = 1, .reusable = false};
+  if (evicts && !stored(block)) ++num_evicted_unstored_;
+  At(block) = {.references = 1};
   if (evicts && listener_ != nullptr) listener_->OnEvict(block);
   return block;
 }
@@ -32,14 +59,31 @@ void BlockPool::AddReference(BlockId block) {
   ++state.references;
 }
 
+bool BlockPool::Drop(Block& state, BlockId block) {
+  QUIRE_CHECK(state.references > 0, "double free of block {}", static_cast<uint32_t>(block));
+  return --state.references == 0;
+}
+
 void BlockPool::Release(BlockId block) {
   Block& state = At(block);
-  QUIRE_CHECK(state.references > 0, "double free of block {}", static_cast<uint32_t>(block));
-  if (--state.references > 0) return;
-  (state.reusable ? cached_ : free_).PushBack(static_cast<uint32_t>(block));
+  if (!Drop(state, block)) return;
+  const auto index = static_cast<uint32_t>(block);
+  if (buddy_) {
+    buddy_->Free(index);
+  } else {
+    (state.reusable ? cached_ : free_).PushBack(index);
+  }
+}
+
+void BlockPool::ReleaseUnused(BlockId block) {
+  QUIRE_CHECK(!contiguous());
+  Block& state = At(block);
+  if (!Drop(state, block)) return;
+  (state.reusable ? cached_ : free_).PushFront(static_cast<uint32_t>(block));
 }
 
 void BlockPool::SetReusable(BlockId block, bool reusable) {
+  QUIRE_CHECK(!contiguous(), "a contiguous pool caches nothing");
   Block& state = At(block);
   if (state.references == 0) {
     QUIRE_CHECK(state.reusable, "block {} is free", static_cast<uint32_t>(block));
@@ -69,6 +113,10 @@ void BlockPool::CheckInvariants() const {
   };
   check_list(free_, false);
   check_list(cached_, true);
+  if (!buddy_) return;
+  QUIRE_CHECK(free_.empty() && cached_.empty());
+  buddy_->CheckInvariants();
+  for (uint32_t i = 0; i < num_total(); ++i) QUIRE_CHECK_EQ(buddy_->IsFree(i), blocks_[i].references == 0);
 }
 
 }  // namespace quire

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "kv/kv_policy.h"
 
 namespace quire {
 
@@ -19,9 +20,12 @@ BlockTable& BlockTable::operator=(BlockTable&& other) noexcept {
   return *this;
 }
 
-BlockTable BlockTable::Fork() const {
+BlockTable BlockTable::Fork() const { return ForkPrefix(num_blocks()); }
+
+BlockTable BlockTable::ForkPrefix(uint32_t num_blocks) const {
+  QUIRE_CHECK_LE(num_blocks, blocks_.size());
   BlockTable fork(*pool_, block_size_);
-  fork.Share(blocks_);
+  fork.Share(blocks().first(num_blocks));
   return fork;
 }
 
@@ -65,6 +69,11 @@ bool BlockTable::PrepareWrite(uint32_t begin, uint32_t end, std::vector<CopyOnWr
   }
   blocks_.erase(blocks_.begin() + num_owned, blocks_.begin() + num_owned + num_shared);
   return true;
+}
+
+bool BlockTable::ReserveChunk(uint32_t num_slots) {
+  QUIRE_CHECK(blocks_.empty(), "the table has {} blocks", num_blocks());
+  return pool_->AllocateChunk(ChunkBlocks(num_slots, block_size_), blocks_);
 }
 
 void BlockTable::Clear() {

@@ -34,6 +34,8 @@ class BlockTable {
 
   // A table of the same blocks, each shared from now on. Allocates no block.
   BlockTable Fork() const;
+  // A table of the first num_blocks blocks only. REQUIRES: num_blocks <= this->num_blocks().
+  BlockTable ForkPrefix(uint32_t num_blocks) const;
   // Appends blocks that hold this sequence's prefix already, with a reference more each.
   void Share(std::span<const BlockId> blocks);
   // How many blocks PrepareWrite takes from the pool.
@@ -41,6 +43,11 @@ class BlockTable {
   // Makes positions [begin, end) this table's own: appends blocks, and replaces shared ones, appending to `copies`.
   // False, and nothing has changed, when the pool has too few blocks. REQUIRES: begin <= num_slots().
   bool PrepareWrite(uint32_t begin, uint32_t end, std::vector<CopyOnWrite>& copies);
+  // Gives an empty table the ChunkBlocks(num_slots) consecutive blocks that it will ever have. False, and nothing has
+  // changed: no free chunk is large enough. REQUIRES: the pool is contiguous.
+  bool ReserveChunk(uint32_t num_slots);
+  // Blocks that somebody else holds too.
+  uint32_t NumShared() const { return NumSharedIn(0, num_slots()); }
   // Growing to this many blocks will not allocate heap memory.
   void ExpectBlocks(uint32_t num_blocks) { blocks_.reserve(num_blocks); }
   // Gives everything back, tail first.

@@ -7,6 +7,19 @@
 namespace quire {
 namespace {
 
+std::vector<BlockId> Ids(std::initializer_list<uint32_t> ids) {
+  std::vector<BlockId> blocks;
+  for (const uint32_t id : ids) blocks.push_back(BlockId{id});
+  return blocks;
+}
+
+// Makes a new pool give out its blocks in this order.
+void SetOrder(BlockPool& pool, std::initializer_list<uint32_t> ids) {
+  std::vector<BlockId> all;
+  ASSERT_TRUE(pool.Allocate(static_cast<uint32_t>(ids.size()), all));
+  for (const BlockId block : Ids(ids)) pool.Release(block);
+}
+
 std::vector<BlockId> Blocks(const BlockTable& table) { return {table.blocks().begin(), table.blocks().end()}; }
 
 BlockTable TableOf(BlockPool& pool, uint32_t block_size, uint32_t num_tokens) {
@@ -66,16 +79,17 @@ TEST(BlockTableTest, GrowsTheSameUnderAnyChunking) {
   }
 }
 
-TEST(BlockTableTest, FillsFromLeftToRightAsInFigure6) {
-  // A prompt of 7 tokens in blocks of 4, then two decodes: the first fills the last block, the second takes a new one.
-  BlockPool pool(8);
+TEST(BlockTableTest, Figure6APromptOfSevenTokensFillsItsLastBlockThenTakesANewOne) {
+  BlockPool pool(9);
+  SetOrder(pool, {7, 1, 3, 0, 2, 4, 5, 6, 8});
   BlockTable table = TableOf(pool, 4, 7);
   std::vector<CopyOnWrite> copies;
-  EXPECT_EQ(table.num_blocks(), 2U);
+  EXPECT_EQ(Blocks(table), Ids({7, 1})) << "4 tokens in block 7, 3 in block 1";
   ASSERT_TRUE(table.PrepareWrite(7, 8, copies));
-  EXPECT_EQ(table.num_blocks(), 2U);
+  EXPECT_EQ(Blocks(table), Ids({7, 1})) << "block 1 has 4 now";
   ASSERT_TRUE(table.PrepareWrite(8, 9, copies));
-  EXPECT_EQ(table.num_blocks(), 3U);
+  EXPECT_EQ(Blocks(table), Ids({7, 1, 3}));
+  EXPECT_TRUE(copies.empty());
 }
 
 TEST(BlockTableTest, ForkSharesTheSameIdsAndAllocatesNothing) {
@@ -118,17 +132,88 @@ TEST_P(CopyOnWriteTest, WhoeverAppendsToAPartialBlockGetsOneCopyAndTheOtherKeeps
 INSTANTIATE_TEST_SUITE_P(ForkOrOriginal, CopyOnWriteTest, testing::Bool());
 
 TEST(BlockTableTest, Figure8TheFirstToWriteCopiesTheSecondWritesInPlace) {
-  BlockPool pool(10);
+  BlockPool pool(9);
+  SetOrder(pool, {7, 1, 3, 0, 2, 4, 5, 6, 8});
   BlockTable a1 = TableOf(pool, 4, 7);
   BlockTable a2 = a1.Fork();
-  for (const BlockId block : a1.blocks()) EXPECT_EQ(pool.references(block), 2U);
+  EXPECT_EQ(pool.references(BlockId{7}), 2U);
+  EXPECT_EQ(pool.references(BlockId{1}), 2U);
   std::vector<CopyOnWrite> copies;
   ASSERT_TRUE(a1.PrepareWrite(7, 8, copies));
-  ASSERT_EQ(copies.size(), 1U);
-  EXPECT_EQ(pool.references(copies[0].source), 1U);
+  EXPECT_EQ(copies, (std::vector<CopyOnWrite>{{.table_index = 1, .source = BlockId{1}, .destination = BlockId{3}}}));
+  EXPECT_EQ(Blocks(a1), Ids({7, 3}));
+  EXPECT_EQ(pool.references(BlockId{1}), 1U);
+  EXPECT_EQ(a1.NumShared(), 1U);
   ASSERT_TRUE(a2.PrepareWrite(7, 8, copies));
   EXPECT_EQ(copies.size(), 1U) << "in place";
-  EXPECT_EQ(a2.blocks()[1], copies[0].source);
+  EXPECT_EQ(Blocks(a2), Ids({7, 1}));
+}
+
+void Append(BlockTable& table) {
+  std::vector<CopyOnWrite> copies;
+  ASSERT_TRUE(table.PrepareWrite(table.num_slots(), table.num_slots() + 1, copies));
+  EXPECT_TRUE(copies.empty());
+}
+
+TEST(BlockTableTest, Figure9TheBeamsThatLiveOnShareTheirParentsBlocksAndTheOthersAreFreed) {
+  BlockPool pool(13);
+  // Four candidates: all share block 0, 0 to 2 share blocks 1 and 3, and candidate 3 has digressed after block 0.
+  BlockTable candidate0 = TableOf(pool, 1, 1);
+  BlockTable candidate3 = candidate0.Fork();
+  for (int block = 0; block < 2; ++block) {
+    Append(candidate0);
+    Append(candidate3);
+  }
+  BlockTable candidate1 = candidate0.Fork(), candidate2 = candidate0.Fork();
+  for (BlockTable* candidate : {&candidate0, &candidate1, &candidate2, &candidate3}) Append(*candidate);
+  ASSERT_EQ(Blocks(candidate0), Ids({0, 1, 3, 5}));
+  ASSERT_EQ(Blocks(candidate1), Ids({0, 1, 3, 6}));
+  ASSERT_EQ(Blocks(candidate2), Ids({0, 1, 3, 7}));
+  ASSERT_EQ(Blocks(candidate3), Ids({0, 2, 4, 8}));
+
+  // The four best continuations come from candidates 1 and 2.
+  candidate0 = candidate1.Fork();
+  candidate3 = candidate2.Fork();
+  for (const uint32_t freed : {2U, 4U, 5U, 8U}) EXPECT_EQ(pool.references(BlockId{freed}), 0U);
+  EXPECT_EQ(pool.num_used(), 5U);
+  for (BlockTable* candidate : {&candidate0, &candidate1, &candidate2, &candidate3}) Append(*candidate);
+  EXPECT_EQ(Blocks(candidate0), Ids({0, 1, 3, 6, 9}));
+  EXPECT_EQ(Blocks(candidate1), Ids({0, 1, 3, 6, 10}));
+  EXPECT_EQ(Blocks(candidate2), Ids({0, 1, 3, 7, 11}));
+  EXPECT_EQ(Blocks(candidate3), Ids({0, 1, 3, 7, 12}));
+  for (const uint32_t by_all : {0U, 1U, 3U}) EXPECT_EQ(pool.references(BlockId{by_all}), 4U);
+  for (const uint32_t by_two : {6U, 7U}) EXPECT_EQ(pool.references(BlockId{by_two}), 2U);
+}
+
+TEST(BlockTableTest, AForkOfAPrefixSharesItsBlocksOnly) {
+  BlockPool pool(10);
+  const BlockTable table = TableOf(pool, 4, 12);
+  {
+    const BlockTable prefix = table.ForkPrefix(2);
+    EXPECT_EQ(Blocks(prefix), Ids({0, 1}));
+    EXPECT_EQ(table.NumShared(), 2U);
+    EXPECT_EQ(table.ForkPrefix(0).num_blocks(), 0U);
+  }
+  EXPECT_EQ(table.NumShared(), 0U);
+}
+
+TEST(BlockTableTest, AReservedChunkIsConsecutiveAndNeverGrows) {
+  BlockPool pool(8, nullptr, 8);
+  BlockTable a(pool, 4), b(pool, 4);
+  ASSERT_TRUE(a.ReserveChunk(9)) << "3 blocks, rounded up to 4";
+  EXPECT_EQ(Blocks(a), Ids({0, 1, 2, 3}));
+  EXPECT_FALSE(b.ReserveChunk(17)) << "no chunk of 8 is left";
+  EXPECT_EQ(b.num_blocks(), 0U);
+  ASSERT_TRUE(b.ReserveChunk(16));
+  EXPECT_EQ(Blocks(b), Ids({4, 5, 6, 7}));
+  std::vector<CopyOnWrite> copies;
+  EXPECT_EQ(a.NumBlocksToWrite(0, 16), 0U);
+  ASSERT_TRUE(a.PrepareWrite(0, 16, copies));
+  EXPECT_TRUE(copies.empty());
+  a.Clear();
+  b.Clear();
+  ASSERT_TRUE(a.ReserveChunk(32)) << "the buddies have merged";
+  pool.CheckInvariants();
 }
 
 TEST(BlockTableTest, NoCopyWhenTheLastBlockIsFull) {

@@ -16,6 +16,8 @@ class BuddyAllocator {
  public:
   // max_chunk: a power of two.
   BuddyAllocator(uint32_t num_blocks, uint32_t max_chunk);
+  BuddyAllocator(const BuddyAllocator&) = delete;
+  BuddyAllocator& operator=(const BuddyAllocator&) = delete;
 
   // The first block of a free chunk of `size` blocks, a power of two at most max_chunk; the smallest sufficient free
   // chunk is halved until it fits. None: no free chunk is large enough.
@@ -24,16 +26,20 @@ class BuddyAllocator {
   void Free(uint32_t block);
 
   uint32_t num_free() const { return num_free_; }
+  bool IsFree(uint32_t block) const;
   uint32_t max_chunk() const { return 1U << max_order_; }
   // Free blocks that lie in chunks smaller than `size`: free, and of no use to who needs `size` in one piece.
   uint32_t NumFreeInChunksBelow(uint32_t size) const;
+  // How many chunks of `size` blocks, a power of two, could be allocated one after another.
+  uint32_t NumAllocatable(uint32_t size) const;
 
   void CheckInvariants() const;
 
  private:
-  static constexpr uint8_t kNotFree = 0xFF;  // allocated, or inside a free chunk
+  static constexpr uint8_t kNoChunk = 0xFF;  // allocated, or inside a free chunk
 
   void PushChunk(uint32_t first, uint32_t order);
+  void RemoveChunk(uint32_t first);
 
   std::vector<BlockLink> links_;
   std::vector<BlockList> free_chunks_;  // by order
