@@ -27,4 +27,22 @@ struct SlotAccount {
   }
 };
 
+// The slots of one sequence's block table.
+struct SequenceSlots {
+  uint32_t token = 0;
+  uint32_t reserved = 0;
+  uint32_t internal = 0;
+  friend bool operator==(const SequenceSlots&, const SequenceSlots&) = default;
+};
+
+struct SequenceExtent {
+  uint32_t num_computed = 0;      // tokens whose keys and values are in memory
+  uint32_t num_tokens = 0;        // prompt and output so far: the next of them is current, and counts as computed
+  uint32_t max_total_tokens = 0;  // prompt and the longest output
+  uint32_t num_slots = 0;         // of the table
+};
+
+// Token states first, then what the sequence will fill if its output is as long as can be, then what it never can.
+SequenceSlots Classify(const SequenceExtent& extent);
+
 }  // namespace quire
