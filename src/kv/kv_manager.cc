@@ -6,12 +6,26 @@
 
 namespace quire {
 
-KvManager::KvManager(const KvConfig& config)
-    : config_(config),
-      index_(config.enable_prefix_caching ? config.num_blocks : 0, config.block_size, config.hash_seed),
-      pool_(config.num_blocks, config.enable_prefix_caching ? &index_ : nullptr) {
+namespace {
+
+KvConfig Effective(KvConfig config) {
   QUIRE_CHECK(std::has_single_bit(config.block_size) && config.block_size <= 256, "block size {}", config.block_size);
+  if (KvPolicy::Of(config.policy).contiguous()) config.enable_prefix_caching = false;
+  return config;
 }
+
+uint32_t MaxChunk(const KvConfig& config) {
+  if (!KvPolicy::Of(config.policy).contiguous()) return 0;
+  QUIRE_CHECK_GT(config.max_model_len, 0U);
+  return ChunkBlocks(config.max_model_len, config.block_size);
+}
+
+}  // namespace
+
+KvManager::KvManager(const KvConfig& config)
+    : config_(Effective(config)),
+      index_(config_.enable_prefix_caching ? config_.num_blocks : 0, config_.block_size, config_.hash_seed),
+      pool_(config_.num_blocks, config_.enable_prefix_caching ? &index_ : nullptr, MaxChunk(config_)) {}
 
 KvManager::Match KvManager::MatchPrefix(const PrefixScope& scope, std::span<const int32_t> tokens) {
   Match match = NoMatch(scope);
@@ -36,12 +50,25 @@ KvFit KvManager::CanStart(uint32_t num_blocks, const Match& match, bool alone) c
   return needed + watermark <= pool_.num_available() ? KvFit::kNow : KvFit::kLater;
 }
 
+bool KvManager::CanReserveChunks(uint32_t num_streams, uint32_t num_slots) const {
+  return pool_.num_chunks(ChunkBlocks(num_slots, config_.block_size)) >= num_streams;
+}
+
+uint64_t KvManager::NumExternalSlots(uint32_t num_slots) const {
+  if (!pool_.contiguous()) return 0;
+  return uint64_t{pool_.num_free_below(ChunkBlocks(num_slots, config_.block_size))} * config_.block_size;
+}
+
 PrefixChain KvManager::Commit(const BlockTable& table, const PrefixScope& scope, const PrefixChain& chain,
                               std::span<const int32_t> computed_tokens) {
   if (!config_.enable_prefix_caching) return chain;
   PrefixChain longer = chain;
   for (size_t end; (end = (size_t{longer.depth} + 1) * config_.block_size) <= computed_tokens.size();) {
     const BlockId block = table.blocks()[longer.depth];
+    if (index_.Contains(block)) {
+      longer = index_.ChainTo(block, longer.depth + 1);
+      continue;
+    }
     const auto tokens = computed_tokens.subspan(end - config_.block_size, config_.block_size);
     longer = index_.Insert(scope, longer, tokens, block);
     pool_.SetReusable(block, true);
@@ -57,13 +84,24 @@ void KvManager::Forget(std::span<const BlockId> blocks) {
   }
 }
 
-bool KvManager::ResetPrefixCache() {
-  if (pool_.num_used() > 0) return false;
-  for (uint32_t i = 0; i < pool_.num_total(); ++i) {
-    if (pool_.reusable(BlockId{i})) pool_.SetReusable(BlockId{i}, false);
+bool KvManager::ResetPrefixCache(uint32_t num_pinned) {
+  if (pool_.num_used() != num_pinned) return false;
+  while (const auto block = pool_.first_cached()) {
+    index_.Erase(*block);
+    pool_.SetReusable(*block, false);
   }
-  index_.Clear();
+  for (uint32_t i = 0; i < pool_.num_total(); ++i) pool_.SetStored(BlockId{i}, false);
   return true;
+}
+
+void KvManager::BeginStore(BlockId block) {
+  QUIRE_CHECK_EQ(pool_.references(block), 0U);
+  pool_.AddReference(block);
+}
+
+void KvManager::EndStore(BlockId block, bool stored) {
+  if (stored) pool_.SetStored(block, true);
+  pool_.ReleaseUnused(block);
 }
 
 void KvManager::CheckInvariants() const {

@@ -5,8 +5,6 @@
 
 #include <numeric>
 
-#include "kv/kv_policy.h"
-
 namespace quire {
 namespace {
 
@@ -106,7 +104,7 @@ TEST(KvManagerTest, SecondRequestHitsFullBlocksAndFreedTailsAreEvictedFirst) {
   kv.CheckInvariants();
 }
 
-TEST(KvManagerTest, DecodingFillsTheBlockWithoutAllocationThenANewOneAndTheFilledOneIsHashed) {
+TEST(KvManagerTest, DecodingFillsTheBlockWithoutAllocationThenANewOneAndTheFilledOneIsIndexed) {
   KvManager kv({.num_blocks = 10});
   Sequence sequence(kv, Count(55));
   sequence.Append(Count(4, 100));
@@ -117,7 +115,7 @@ TEST(KvManagerTest, DecodingFillsTheBlockWithoutAllocationThenANewOneAndTheFille
   EXPECT_EQ(kv.index().size(), 4U);
 }
 
-TEST(KvManagerTest, ReusingACachedBlockForOtherContentClearsItsHash) {
+TEST(KvManagerTest, ReusingACachedBlockForOtherContentMakesItUnreachable) {
   KvManager kv({.num_blocks = 3});
   { const Sequence old(kv, Count(48)); }
   EXPECT_EQ(kv.pool().num_cached(), 3U);
@@ -234,8 +232,98 @@ TEST(KvManagerTest, WhatIsForgottenIsNotReused) {
   kv.CheckInvariants();
 }
 
-TEST(KvPolicyTest, PagedPromisesWhatIsKnown) {
-  EXPECT_EQ(KvPolicy::Of(KvPolicyKind::kPaged).SlotsAtAdmission({.num_known_tokens = 7, .max_total_tokens = 100}), 7U);
+TEST(KvManagerTest, ResetForgetsAllButPinnedBlocks) {
+  KvManager kv({.num_blocks = 10});
+  BlockTable pinned = kv.MakeTable();
+  {
+    const Sequence sequence(kv, Count(48));
+    pinned = sequence.table.ForkPrefix(2);
+    EXPECT_FALSE(kv.ResetPrefixCache(2)) << "another block is in use";
+  }
+  EXPECT_FALSE(kv.ResetPrefixCache());
+  EXPECT_EQ(kv.pool().num_cached(), 1U);
+  EXPECT_TRUE(kv.ResetPrefixCache(2));
+  EXPECT_EQ(kv.pool().num_free(), 8U);
+  EXPECT_EQ(kv.MatchPrefix({}, Count(64)).blocks.size(), 2U);
+  pinned.Clear();
+  EXPECT_EQ(kv.pool().num_cached(), 2U);
+  kv.CheckInvariants();
+}
+
+TEST(KvManagerTest, ABlockThatIsIndexedThroughAnotherTableIsNotIndexedAgain) {
+  KvManager kv({.num_blocks = 10});
+  Sequence sequence(kv, Count(40));
+  const BlockTable fork = sequence.table.Fork();
+  const PrefixChain chain = kv.Commit(fork, {}, kv.NoMatch({}).chain, sequence.tokens);
+  EXPECT_EQ(chain, sequence.chain);
+  EXPECT_EQ(kv.index().size(), 2U);
+  kv.CheckInvariants();
+}
+
+TEST(KvManagerTest, NamesWhatMayFollowOnDiskTheSameInEveryProcess) {
+  KvManager one({.num_blocks = 10, .hash_seed = 7}), two({.num_blocks = 20, .hash_seed = 7});
+  const PrefixScope scope = {"salt", 1};
+  const Tokens tokens = Count(49);
+  const Sequence sequence(one, tokens, scope);
+  const PrefixDigest after_one_block = one.index().DigestOf(sequence.table.blocks()[0]);
+  PrefixDigest digest = two.NoMatch(scope).chain.digest;
+  for (size_t begin = 0; begin < 48; begin += 16) {
+    digest = NextDigest(digest, std::span(tokens).subspan(begin, 16));
+    EXPECT_EQ(digest, one.index().DigestOf(sequence.table.blocks()[begin / 16]));
+  }
+  EXPECT_EQ(digest, one.MatchPrefix(scope, tokens).chain.digest);
+  EXPECT_EQ(one.index().ParentDigestOf(sequence.table.blocks()[1]), after_one_block);
+}
+
+TEST(KvManagerTest, ABlockIsHeldWhileItIsStoredAndThenIsAsNearToEvictionAsBefore) {
+  KvManager kv({.num_blocks = 4});
+  { const Sequence old(kv, Count(48)); }
+  const BlockId next = *kv.pool().first_cached();
+  EXPECT_FALSE(kv.pool().stored(next));
+  kv.BeginStore(next);
+  EXPECT_NE(kv.pool().first_cached(), next);
+  EXPECT_FALSE(kv.ResetPrefixCache());
+  kv.EndStore(next, true);
+  EXPECT_EQ(kv.pool().first_cached(), next);
+  EXPECT_TRUE(kv.pool().stored(next));
+  kv.CheckInvariants();
+  EXPECT_TRUE(kv.ResetPrefixCache());
+  EXPECT_FALSE(kv.pool().stored(next));
+}
+
+KvConfig Contiguous() { return {.num_blocks = 16 + 4, .policy = KvPolicyKind::kReserveExact, .max_model_len = 256}; }
+
+TEST(ContiguousKvManagerTest, ReservesChunksAndCachesNothing) {
+  KvManager kv(Contiguous());
+  BlockTable table = kv.MakeTable();
+  ASSERT_TRUE(table.ReserveChunk(100));
+  EXPECT_EQ(table.num_blocks(), 8U);
+  const PrefixChain chain = kv.Commit(table, {}, kv.NoMatch({}).chain, Count(64));
+  EXPECT_EQ(chain, kv.NoMatch({}).chain);
+  EXPECT_TRUE(kv.MatchPrefix({}, Count(64)).blocks.empty());
+  table.Clear();
+  EXPECT_EQ(kv.pool().num_free(), 20U);
+  kv.CheckInvariants();
+}
+
+TEST(ContiguousKvManagerTest, AGroupFitsWhenAllItsChunksDo) {
+  KvManager kv(Contiguous());
+  EXPECT_TRUE(kv.CanReserveChunks(1, 256));
+  EXPECT_FALSE(kv.CanReserveChunks(2, 256));
+  EXPECT_TRUE(kv.CanReserveChunks(5, 64));
+  EXPECT_FALSE(kv.CanReserveChunks(6, 64));
+  EXPECT_TRUE(kv.CanReserveChunks(20, 16));
+}
+
+TEST(ContiguousKvManagerTest, FreeSlotsInPiecesTooSmallForWhoWaitsAreExternalFragmentation) {
+  KvManager kv(Contiguous());
+  EXPECT_EQ(kv.NumExternalSlots(256), 4U * 16);
+  BlockTable table = kv.MakeTable();
+  ASSERT_TRUE(table.ReserveChunk(8 * 16));
+  EXPECT_EQ(kv.NumExternalSlots(256), (8U + 4U) * 16);
+  EXPECT_EQ(kv.NumExternalSlots(128), 4U * 16);
+  EXPECT_EQ(kv.NumExternalSlots(64), 0U);
+  EXPECT_EQ(KvManager({.num_blocks = 4}).NumExternalSlots(256), 0U) << "paged memory has none";
 }
 
 }  // namespace

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <span>
+#include <string_view>
 
 namespace quire {
 
@@ -13,6 +15,14 @@ struct PrefixDigest {
   uint64_t low = 0;
   friend bool operator==(const PrefixDigest&, const PrefixDigest&) = default;
 };
+
+// The longest block that can be named, in tokens.
+inline constexpr size_t kMaxDigestTokens = 256;
+
+// The prefix of no blocks. `seed` stands for what makes keys and values comparable.
+PrefixDigest RootDigest(uint64_t seed, std::string_view salt, uint64_t adapter_id);
+// The prefix that is `parent` and one block of tokens more. REQUIRES: tokens.size() <= kMaxDigestTokens.
+PrefixDigest NextDigest(const PrefixDigest& parent, std::span<const int32_t> tokens);
 
 }  // namespace quire
 

@@ -1,7 +1,5 @@
 #include "kv/prefix_index.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <bit>
 
@@ -19,25 +17,21 @@ PrefixIndex::PrefixIndex(uint32_t num_blocks, uint32_t block_size, uint64_t seed
 }
 
 PrefixChain PrefixIndex::Root(const PrefixScope& scope) const {
-  const uint64_t adapter_hash = XXH3_64bits_withSeed(&scope.adapter_id, sizeof(scope.adapter_id), seed_);
-  const uint64_t hash = XXH3_64bits_withSeed(scope.salt.data(), scope.salt.size(), adapter_hash);
   const auto root = roots_.find(scope);
-  return {.hash = hash, .id = root == roots_.end() ? 0 : root->second.id, .depth = 0};
+  return {.digest = RootDigest(seed_, scope.salt, scope.adapter_id),
+          .id = root == roots_.end() ? 0 : root->second.id,
+          .depth = 0};
 }
 
-uint64_t PrefixIndex::Hash(const PrefixChain& parent, std::span<const int32_t> tokens) const {
-  return XXH3_64bits_withSeed(tokens.data(), tokens.size_bytes(), parent.hash);
-}
-
-std::span<const int32_t> PrefixIndex::TokensOf(uint32_t index) const {
+std::span<const int32_t> PrefixIndex::TokensAt(uint32_t index) const {
   return std::span(tokens_).subspan(size_t{index} * block_size_, block_size_);
 }
 
-uint32_t PrefixIndex::FindEntry(uint64_t hash, uint64_t parent_id, std::span<const int32_t> tokens) const {
-  uint32_t index = buckets_[hash & (buckets_.size() - 1)];
+uint32_t PrefixIndex::FindEntry(const PrefixDigest& digest, uint64_t parent_id, std::span<const int32_t> tokens) const {
+  uint32_t index = buckets_[BucketOf(digest)];
   for (; index != BlockLink::kNone; index = entries_[index].next) {
     const Entry& entry = entries_[index];
-    if (entry.hash == hash && entry.parent_id == parent_id && std::ranges::equal(TokensOf(index), tokens)) break;
+    if (entry.digest == digest && entry.parent_id == parent_id && std::ranges::equal(TokensAt(index), tokens)) break;
   }
   return index;
 }
@@ -45,10 +39,10 @@ uint32_t PrefixIndex::FindEntry(uint64_t hash, uint64_t parent_id, std::span<con
 std::optional<BlockId> PrefixIndex::Find(PrefixChain& chain, std::span<const int32_t> tokens) const {
   QUIRE_CHECK_EQ(tokens.size(), size_t{block_size_});
   if (chain.id == 0) return std::nullopt;
-  const uint64_t hash = Hash(chain, tokens);
-  const uint32_t index = FindEntry(hash, chain.id, tokens);
+  const PrefixDigest digest = NextDigest(chain.digest, tokens);
+  const uint32_t index = FindEntry(digest, chain.id, tokens);
   if (index == BlockLink::kNone) return std::nullopt;
-  chain = {.hash = hash, .id = entries_[index].id, .depth = chain.depth + 1};
+  chain = {.digest = digest, .id = entries_[index].id, .depth = chain.depth + 1};
   return BlockId{index};
 }
 
@@ -69,33 +63,30 @@ PrefixChain PrefixIndex::Insert(const PrefixScope& scope, const PrefixChain& par
   }
   QUIRE_CHECK_NE(parent_id, 0U);
 
-  const uint64_t hash = Hash(parent, tokens);
-  const uint32_t twin = FindEntry(hash, parent_id, tokens);
-  entry.hash = hash;
+  const PrefixDigest digest = NextDigest(parent.digest, tokens);
+  const uint32_t twin = FindEntry(digest, parent_id, tokens);
+  entry.digest = digest;
+  entry.parent_digest = parent.digest;
   entry.parent_id = parent_id;
   entry.id = twin == BlockLink::kNone ? next_id_++ : entries_[twin].id;
   std::ranges::copy(tokens, tokens_.begin() + static_cast<ptrdiff_t>(size_t{index} * block_size_));
-  uint32_t& head = Bucket(hash);
+  uint32_t& head = buckets_[BucketOf(digest)];
   entry.prev = BlockLink::kNone;
   entry.next = head;
   if (head != BlockLink::kNone) entries_[head].prev = index;
   head = index;
   ++size_;
-  return {.hash = hash, .id = entry.id, .depth = parent.depth + 1};
+  return {.digest = digest, .id = entry.id, .depth = parent.depth + 1};
 }
 
 void PrefixIndex::Erase(BlockId block) {
   Entry& entry = entries_.at(static_cast<uint32_t>(block));
   if (entry.id == 0) return;
-  (entry.prev == BlockLink::kNone ? Bucket(entry.hash) : entries_[entry.prev].next) = entry.next;
+  (entry.prev == BlockLink::kNone ? buckets_[BucketOf(entry.digest)] : entries_[entry.prev].next) = entry.next;
   if (entry.next != BlockLink::kNone) entries_[entry.next].prev = entry.prev;
   if (entry.root != roots_.end() && --entry.root->second.num_entries == 0) roots_.erase(entry.root);
   entry = Entry{.root = roots_.end()};
   --size_;
-}
-
-void PrefixIndex::Clear() {
-  for (uint32_t i = 0; i < entries_.size(); ++i) Erase(BlockId{i});
 }
 
 void PrefixIndex::CheckInvariants() const {
@@ -105,9 +96,11 @@ void PrefixIndex::CheckInvariants() const {
     num_first += root.num_entries;
   }
   uint32_t num_present = 0, num_linked = 0;
-  for (const Entry& entry : entries_) {
+  for (uint32_t index = 0; index < entries_.size(); ++index) {
+    const Entry& entry = entries_[index];
     if (entry.id == 0) continue;
     ++num_present;
+    QUIRE_CHECK(entry.digest == NextDigest(entry.parent_digest, TokensAt(index)));
     QUIRE_CHECK(entry.parent_id != 0 && entry.parent_id < entry.id);
     if (entry.root != roots_.end()) --num_first;
   }
@@ -115,7 +108,7 @@ void PrefixIndex::CheckInvariants() const {
     uint32_t prev = BlockLink::kNone;
     for (uint32_t i = buckets_[bucket]; i != BlockLink::kNone; prev = i, i = entries_[i].next) {
       QUIRE_CHECK_EQ(entries_[i].prev, prev);
-      QUIRE_CHECK_EQ(entries_[i].hash & (buckets_.size() - 1), bucket);
+      QUIRE_CHECK_EQ(BucketOf(entries_[i].digest), bucket);
       ++num_linked;
     }
   }

@@ -1,8 +1,8 @@
-// PrefixIndex: which block holds the keys and values of which prefix. A full block is named by a chained hash: of its
-// tokens and of everything before them, with the cache salt and the adapter at the root. A hash only finds candidates;
-// a hit is proven by comparing the block's tokens and the identity of its parent chain. Several blocks may hold the
-// same prefix (two requests that computed it at the same time); each is an entry, and any of them serves. Host logic;
-// no thread safety. Lookups and updates allocate nothing (a new salt does).
+// PrefixIndex: which block holds the keys and values of which prefix. A full block is named by a digest: of its
+// tokens and of everything before them, with the cache salt and the adapter at the root. A digest only finds
+// candidates; a hit is proven by comparing the block's tokens and the identity of its parent chain. Several blocks may
+// hold the same prefix (two requests that computed it at the same time); each is an entry, and any of them serves. Host
+// logic; no thread safety. Lookups and updates allocate nothing (a new salt does).
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,7 @@
 
 #include "kv/block_id.h"
 #include "kv/block_pool.h"
+#include "kv/prefix_digest.h"
 
 namespace quire {
 
@@ -25,9 +26,9 @@ struct PrefixScope {
   uint64_t adapter_id = 0;
 };
 
-// A chain of `depth` full blocks. The hash names it; the id, unique to its content while it is indexed, proves it.
+// A chain of `depth` full blocks. The digest names it; the id, unique to its content while it is indexed, proves it.
 struct PrefixChain {
-  uint64_t hash = 0;
+  PrefixDigest digest;
   uint64_t id = 0;  // 0: not indexed
   uint32_t depth = 0;
   friend bool operator==(const PrefixChain&, const PrefixChain&) = default;
@@ -35,12 +36,11 @@ struct PrefixChain {
 
 class PrefixIndex final : public EvictionListener {
  public:
-  // Equal seeds give equal hashes.
+  // Equal seeds give equal digests, in every process.
   PrefixIndex(uint32_t num_blocks, uint32_t block_size, uint64_t seed);
 
   // The chain of no blocks.
   PrefixChain Root(const PrefixScope& scope) const;
-  uint64_t Hash(const PrefixChain& parent, std::span<const int32_t> tokens) const;
   // A block that holds `tokens` after `chain`; a hit moves `chain` behind it. REQUIRES: tokens.size() == block_size.
   std::optional<BlockId> Find(PrefixChain& chain, std::span<const int32_t> tokens) const;
   // Indexes `block` as `tokens` after `parent`, and returns the longer chain. `scope` is that of the parent's root.
@@ -50,9 +50,16 @@ class PrefixIndex final : public EvictionListener {
   // Forgets what the block held; a block that is not indexed is left alone.
   void Erase(BlockId block);
   void OnEvict(BlockId block) override { Erase(block); }
-  void Clear();
 
   bool Contains(BlockId block) const { return At(block).id != 0; }
+  // Of an indexed block: what it holds, and the chain that ends with it.
+  PrefixDigest DigestOf(BlockId block) const { return At(block).digest; }
+  PrefixDigest ParentDigestOf(BlockId block) const { return At(block).parent_digest; }
+  std::span<const int32_t> TokensOf(BlockId block) const { return TokensAt(static_cast<uint32_t>(block)); }
+  PrefixChain ChainTo(BlockId block, uint32_t depth) const {
+    return {.digest = At(block).digest, .id = At(block).id, .depth = depth};
+  }
+
   uint32_t size() const { return size_; }
   void CheckInvariants() const;
 
@@ -74,7 +81,8 @@ class PrefixIndex final : public EvictionListener {
   using RootMap = std::map<RootKey, RootState, RootLess>;
 
   struct Entry {
-    uint64_t hash = 0;
+    PrefixDigest digest;
+    PrefixDigest parent_digest;
     uint64_t id = 0;  // 0: the block is not indexed
     uint64_t parent_id = 0;
     uint32_t prev = BlockLink::kNone;  // in the bucket
@@ -83,15 +91,15 @@ class PrefixIndex final : public EvictionListener {
   };
 
   const Entry& At(BlockId block) const { return entries_.at(static_cast<uint32_t>(block)); }
-  uint32_t& Bucket(uint64_t hash) { return buckets_[hash & (buckets_.size() - 1)]; }
-  std::span<const int32_t> TokensOf(uint32_t index) const;
-  uint32_t FindEntry(uint64_t hash, uint64_t parent_id, std::span<const int32_t> tokens) const;
+  size_t BucketOf(const PrefixDigest& digest) const { return digest.low & (buckets_.size() - 1); }
+  std::span<const int32_t> TokensAt(uint32_t index) const;
+  uint32_t FindEntry(const PrefixDigest& digest, uint64_t parent_id, std::span<const int32_t> tokens) const;
 
   const uint32_t block_size_;
   const uint64_t seed_;
   std::vector<Entry> entries_;     // [blocks]
   std::vector<int32_t> tokens_;    // [blocks, block_size]
-  std::vector<uint32_t> buckets_;  // heads of the chains of entries, by hash
+  std::vector<uint32_t> buckets_;  // heads of the chains of entries, by digest
   RootMap roots_;
   uint64_t next_id_ = 1;
   uint32_t size_ = 0;

@@ -39,28 +39,28 @@ Tokens Count(int32_t n, int32_t first = 0) {
   return tokens;
 }
 
-TEST(PrefixIndexTest, EqualChainsHashEqual) {
+TEST(PrefixIndexTest, EqualChainsHaveEqualDigests) {
   PrefixIndex a(8, kBlockSize, 1), b(8, kBlockSize, 1);
   const auto x = InsertAll(a, {}, Count(12), {0, 1, 2});
   const auto y = InsertAll(b, {}, Count(12), {5, 3, 4});
-  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(x[i].hash, y[i].hash);
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(x[i].digest, y[i].digest);
 }
 
-TEST(PrefixIndexTest, AChangedEarlyBlockChangesAllLaterHashes) {
+TEST(PrefixIndexTest, AChangedEarlyBlockChangesAllLaterDigests) {
   PrefixIndex index(8, kBlockSize, 1);
   Tokens changed = Count(12);
   changed[1] = 77;
   const auto x = InsertAll(index, {}, Count(12), {0, 1, 2});
   const auto y = InsertAll(index, {}, changed, {3, 4, 5});
-  for (size_t i = 0; i < 3; ++i) EXPECT_NE(x[i].hash, y[i].hash);
+  for (size_t i = 0; i < 3; ++i) EXPECT_NE(x[i].digest, y[i].digest);
 }
 
 TEST(PrefixIndexTest, TheSeedAndTheSaltAndTheAdapterSetTheRoot) {
   PrefixIndex one(8, kBlockSize, 1), two(8, kBlockSize, 2);
-  EXPECT_EQ(one.Root({}).hash, PrefixIndex(4, kBlockSize, 1).Root({}).hash);
-  EXPECT_NE(one.Root({}).hash, two.Root({}).hash);
-  EXPECT_NE(one.Root({"a", 0}).hash, one.Root({}).hash);
-  EXPECT_NE(one.Root({"", 1}).hash, one.Root({}).hash);
+  EXPECT_EQ(one.Root({}).digest, PrefixIndex(4, kBlockSize, 1).Root({}).digest);
+  EXPECT_NE(one.Root({}).digest, two.Root({}).digest);
+  EXPECT_NE(one.Root({"a", 0}).digest, one.Root({}).digest);
+  EXPECT_NE(one.Root({"", 1}).digest, one.Root({}).digest);
 }
 
 TEST(PrefixIndexTest, SaltAndAdapterIsolate) {
@@ -93,11 +93,11 @@ TEST(PrefixIndexTest, ABlockIsNotFoundBehindAnotherParentThoughItsTokensAreEqual
   EXPECT_EQ(FindAll(index, {}, y), (std::vector<uint32_t>{2}));
 }
 
-TEST(PrefixIndexTest, AHitIsProvenByTokensNotByTheHash) {
-  // A forged chain with the parent's hash but another identity finds nothing.
+TEST(PrefixIndexTest, AHitIsProvenByTokensNotByTheDigest) {
+  // A forged chain with the parent's digest but another identity finds nothing.
   PrefixIndex index(8, kBlockSize, 1);
   const auto chains = InsertAll(index, {}, Count(8), {0, 1});
-  PrefixChain forged = {.hash = chains[0].hash, .id = chains[0].id + 1000, .depth = 1};
+  PrefixChain forged = {.digest = chains[0].digest, .id = chains[0].id + 1000, .depth = 1};
   EXPECT_FALSE(index.Find(forged, std::span<const int32_t>(Count(4, 4))));
 }
 
@@ -133,11 +133,23 @@ TEST(PrefixIndexTest, ErasingABlockThatIsNotIndexedIsANoOp) {
   index.CheckInvariants();
 }
 
-TEST(PrefixIndexTest, ClearForgetsEverything) {
+TEST(PrefixIndexTest, ABlockKnowsItsTokensItsDigestAndItsParents) {
+  PrefixIndex index(8, kBlockSize, 1);
+  const auto chains = InsertAll(index, {"s", 5}, Count(8), {6, 2});
+  EXPECT_EQ(index.ParentDigestOf(BlockId{6}), RootDigest(1, "s", 5));
+  EXPECT_EQ(index.ParentDigestOf(BlockId{2}), index.DigestOf(BlockId{6}));
+  EXPECT_EQ(index.DigestOf(BlockId{2}), chains[1].digest);
+  EXPECT_EQ(index.ChainTo(BlockId{2}, 2), chains[1]);
+  const auto tokens = index.TokensOf(BlockId{2});
+  EXPECT_EQ(Tokens(tokens.begin(), tokens.end()), Count(4, 4));
+}
+
+TEST(PrefixIndexTest, ErasingEveryBlockForgetsEverything) {
   PrefixIndex index(8, kBlockSize, 1);
   InsertAll(index, {"s", 0}, Count(12), {0, 1, 2});
-  index.Clear();
+  for (uint32_t block = 0; block < 8; ++block) index.Erase(BlockId{block});
   EXPECT_EQ(index.size(), 0U);
+  EXPECT_EQ(index.Root({"s", 0}).id, 0U);
   EXPECT_TRUE(FindAll(index, {"s", 0}, Count(12)).empty());
   index.CheckInvariants();
 }
