@@ -1,6 +1,5 @@
 #include "kv/disk_index.h"
 
-#include <ranges>
 #include <utility>
 
 #include "base/check.h"
@@ -8,12 +7,12 @@
 namespace quire {
 
 DiskIndex::DiskIndex(uint32_t max_blocks, std::span<const PrefixDigest> contents) : max_blocks_(max_blocks) {
-  for (const PrefixDigest& digest : contents | std::views::reverse) {
-    if (Contains(digest)) continue;
+  for (auto digest = contents.rbegin(); digest != contents.rend(); ++digest) {
+    if (Contains(*digest)) continue;
     if (size() == max_blocks_) {
-      excess_.push_back(digest);
+      excess_.push_back(*digest);
     } else {
-      entries_.emplace(digest, by_use_.insert(by_use_.begin(), digest));
+      entries_.emplace(*digest, by_use_.insert(by_use_.begin(), *digest));
     }
   }
 }

@@ -11,6 +11,7 @@
 #include "kv/block_table.h"
 #include "kv/kv_policy.h"
 #include "kv/prefix_index.h"
+#include "kv/swap_space.h"
 
 namespace quire {
 
@@ -67,6 +68,10 @@ class KvManager {
   // Makes no later request reuse what these blocks of a table hold, as far as nobody else stands on them now. What
   // others computed behind them becomes unreachable, and goes when it is evicted.
   void Forget(std::span<const BlockId> blocks);
+  // swapped.In, into this pool.
+  bool SwapIn(const SwappedTables& swapped, std::span<BlockTable* const> tables, std::vector<SwapMove>& moves) {
+    return swapped.In(pool_, tables, moves);
+  }
   // Forgets every prefix that nobody holds, and that any block is stored on disk; false, and nothing has changed, while
   // other than num_pinned blocks are in use.
   bool ResetPrefixCache(uint32_t num_pinned = 0);

@@ -79,6 +79,7 @@ TEST(KvManagerTest, SaysNowOrLaterOrNever) {
 TEST(KvManagerTest, FullBlocksAreSharedByAllAndOnlyThePartialBlockIsPerSequence) {
   KvManager kv({.num_blocks = 10});
   std::vector<Sequence> sequences;
+  sequences.reserve(5);
   for (int32_t i = 0; i < 5; ++i) sequences.emplace_back(kv, PrefixThen(32, 5, 1000 + i));
   EXPECT_EQ(kv.pool().num_used(), 2U + 5U);
   kv.CheckInvariants();

@@ -1,158 +1,90 @@
-// Random operations on pool, tables and index, against a model that stores every sequence as plain tokens and every
-// physical block as what was last written there.
+// A million random operations on the block manager, against the naive model; what fails is shrunk and printed.
+#include "kv/kv_model.h"
+
 #include <gtest/gtest.h>
 
-#include <map>
-#include <random>
-
-#include "kv/kv_manager.h"
+#include <cstdio>
+#include <cstdlib>
+#include <numeric>
 
 namespace quire {
 namespace {
 
-using Tokens = std::vector<int32_t>;
+constexpr uint64_t kNumSeeds = 64;
+constexpr size_t kOperationsPerSeed = 60'000;
 
-// A block's content is the whole prefix up to its end: what keys and values depend on.
-class Model {
- public:
-  explicit Model(uint64_t seed)
-      : random_(seed), block_size_(1U << Below(4)), kv_(Config()), content_(kv_.pool().num_total() * block_size_) {}
-
-  void Step() {
-    const uint32_t dice = Below(8);
-    if (dice < 2) Start();
-    if (dice == 2) Fork();
-    if (dice == 3 || dice == 4) Stop();
-    if (dice > 4) Grow();
-    Check();
-  }
-
-  void StopAll() {
-    while (!sequences_.empty()) Stop();
-    ASSERT_EQ(kv_.pool().num_used(), 0U);
-    ASSERT_TRUE(kv_.ResetPrefixCache());
-    ASSERT_EQ(kv_.pool().num_free(), kv_.pool().num_total());
-  }
-
-  uint64_t num_hits() const { return num_hits_; }
-  uint64_t num_copies() const { return num_copies_; }
-
- private:
-  struct Sequence {
-    Tokens tokens;
-    BlockTable table;
-    PrefixChain chain;
+RunOperations RunOf(const KvModelConfig& config) {
+  return [config](std::span<const Operation> operations, RunProgress& progress) {
+    return KvModel::Run(config, operations, progress);
   };
+}
 
-  uint32_t Below(uint32_t n) { return static_cast<uint32_t>(random_() % n); }
-  KvConfig Config() {
-    return {.num_blocks = 4 + Below(20), .block_size = block_size_, .enable_prefix_caching = Below(4) != 0};
+std::string Print(const std::vector<Operation>& operations) {
+  std::string text;
+  for (const auto& [kind, seed] : operations) {
+    text += "  {KvModel::" + std::string(KvModel::KindName(kind)) + ", " + std::to_string(seed) + "},\n";
   }
-  // Two letters, so that chains meet.
-  Tokens RandomTokens(uint32_t count) {
-    Tokens tokens(count);
-    for (int32_t& token : tokens) token = static_cast<int32_t>(Below(2));
-    return tokens;
-  }
-  Sequence& Any() { return sequences_[Below(static_cast<uint32_t>(sequences_.size()))]; }
-  Tokens& CellAt(const BlockTable& table, size_t position) {
-    return content_[static_cast<size_t>(table.blocks()[position / block_size_]) * block_size_ + position % block_size_];
-  }
+  return text;
+}
 
-  void Start() {
-    Sequence sequence{RandomTokens(1 + Below(3 * block_size_)), kv_.MakeTable(), {}};
-    const KvManager::Match match = kv_.MatchPrefix({}, sequence.tokens);
-    const uint32_t num_blocks = BlocksForTokens(sequence.tokens.size(), block_size_);
-    if (kv_.CanStart(num_blocks, match, true) != KvFit::kNow) return;
-    num_hits_ += match.blocks.size();
-    sequence.table.Share(match.blocks);
-    sequence.chain = match.chain;
-    const auto computed = static_cast<uint32_t>(match.blocks.size()) * block_size_;
-    sequences_.push_back(std::move(sequence));
-    ASSERT_TRUE(Write(sequences_.back(), computed)) << "CanStart promised it";
-  }
+void Explain(const KvModelConfig& config, std::vector<Operation> operations) {
+  operations = Shrink(std::move(operations), RunOf(config));
+  RunInChild(operations, RunOf(config), false);
+  ADD_FAILURE() << operations.size() << " operations fail:\n" << Print(operations);
+}
 
-  void Grow() {
-    if (sequences_.empty()) return;
-    Sequence& sequence = Any();
-    const auto begin = static_cast<uint32_t>(sequence.tokens.size());
-    const Tokens more = RandomTokens(1 + Below(block_size_ + 1));
-    sequence.tokens.insert(sequence.tokens.end(), more.begin(), more.end());
-    if (!Write(sequence, begin)) sequence.tokens.resize(begin);
-  }
-
-  bool Write(Sequence& sequence, uint32_t begin) {
-    const auto end = static_cast<uint32_t>(sequence.tokens.size());
-    const uint32_t predicted = sequence.table.NumBlocksToWrite(begin, end);
-    const uint32_t available = kv_.pool().num_available();
-    std::vector<CopyOnWrite> copies;
-    const bool done = sequence.table.PrepareWrite(begin, end, copies);
-    EXPECT_EQ(done, predicted <= available);
-    EXPECT_EQ(kv_.pool().num_available(), available - (done ? predicted : 0));
-    if (!done) return false;
-    num_copies_ += copies.size();
-    for (const CopyOnWrite& copy : copies) {
-      for (uint32_t i = 0; i < block_size_; ++i) {
-        content_[static_cast<size_t>(copy.destination) * block_size_ + i] =
-            content_[static_cast<size_t>(copy.source) * block_size_ + i];
-      }
+TEST(KvModelTest, EverySequenceReadsWhatItWroteUnderAMillionRandomOperations) {
+  std::array<uint64_t, KvModel::kNumCounts> counts = {};
+  for (uint64_t seed = 1; seed <= kNumSeeds; ++seed) {
+    const KvModelConfig config = KvModelConfig::Of(seed);
+    const auto operations = KvModel::RandomOperations(config, seed, kOperationsPerSeed);
+    const RunOutcome outcome = RunInChild(operations, RunOf(config), false);
+    if (outcome.failed) {
+      std::printf("seed %lu fails; shrinking\n", static_cast<unsigned long>(seed));
+      return Explain(config, operations);
     }
-    for (uint32_t i = begin; i < end; ++i) {
-      EXPECT_EQ(kv_.pool().references(sequence.table.blocks()[i / block_size_]), 1U);
-      CellAt(sequence.table, i) = Tokens(sequence.tokens.begin(), sequence.tokens.begin() + i + 1);
+    for (size_t i = 0; i < counts.size(); ++i) counts[i] += outcome.progress.counts[i];
+  }
+  EXPECT_GE(std::accumulate(counts.begin(), counts.begin() + KvModel::kNumKinds, uint64_t{0}), 1'000'000U)
+      << "operations that could do something";
+  for (size_t i = 0; i < counts.size(); ++i) {
+    EXPECT_GE(counts[i], 1000U) << KvModel::KindName(static_cast<uint8_t>(i)) << " hardly ever happens";
+  }
+}
+
+// The list without any of its operations passes: it is minimal.
+void ExpectMinimal(const std::vector<Operation>& operations, const RunOperations& run) {
+  EXPECT_TRUE(RunInChild(operations, run, true).failed);
+  for (size_t i = 0; i < operations.size(); ++i) {
+    std::vector<Operation> rest = operations;
+    rest.erase(rest.begin() + static_cast<ptrdiff_t>(i));
+    EXPECT_FALSE(RunInChild(rest, run, true).failed);
+  }
+}
+
+TEST(KvModelTest, FindsAPlantedDefectAndShrinksItToAFewOperations) {
+  KvModelConfig config{.kv = {.num_blocks = 16, .block_size = 4}, .loses_copies = true};
+  const auto operations = KvModel::RandomOperations(config, 1, 2000);
+  ASSERT_TRUE(RunInChild(operations, RunOf(config), true).failed);
+  const std::vector<Operation> shrunk = Shrink(operations, RunOf(config));
+  EXPECT_LE(shrunk.size(), 8U) << Print(shrunk);
+  ExpectMinimal(shrunk, RunOf(config));
+}
+
+TEST(ShrinkingRunTest, ADeathIsAFailureLikeAnyOther) {
+  const RunOperations run = [](std::span<const Operation> operations, RunProgress& progress) -> std::string {
+    uint64_t num_threes = 0;
+    for (const Operation& operation : operations) {
+      ++progress.num_begun;
+      if (operation.kind == 3 && ++num_threes == 2) std::abort();
     }
-    sequence.chain = kv_.Commit(sequence.table, {}, sequence.chain, sequence.tokens);
-    return true;
-  }
-
-  void Fork() {
-    if (sequences_.empty() || sequences_.size() > 12) return;
-    const Sequence& parent = Any();
-    Sequence child{parent.tokens, parent.table.Fork(), parent.chain};
-    sequences_.push_back(std::move(child));
-  }
-
-  void Stop() {
-    if (sequences_.empty()) return;
-    std::swap(Any(), sequences_.back());
-    sequences_.pop_back();
-  }
-
-  void Check() {
-    kv_.CheckInvariants();
-    std::map<BlockId, uint32_t> references;
-    for (const Sequence& sequence : sequences_) {
-      for (const BlockId block : sequence.table.blocks()) ++references[block];
-      for (size_t i = 0; i < sequence.tokens.size(); ++i) {
-        ASSERT_TRUE(std::ranges::equal(CellAt(sequence.table, i), std::span(sequence.tokens).first(i + 1)));
-      }
-    }
-    ASSERT_EQ(kv_.pool().num_used(), references.size());
-    for (const auto& [block, count] : references) ASSERT_EQ(kv_.pool().references(block), count);
-  }
-
-  std::mt19937_64 random_;
-  const uint32_t block_size_;
-  KvManager kv_;
-  std::vector<Tokens> content_;  // [blocks, block_size]
-  std::vector<Sequence> sequences_;
-  uint64_t num_hits_ = 0;
-  uint64_t num_copies_ = 0;
-};
-
-TEST(KvModelTest, EverySequenceReadsWhatItWroteUnderRandomSharingForkingAndEviction) {
-  uint64_t num_hits = 0, num_copies = 0;
-  for (uint64_t seed = 1; seed <= 200; ++seed) {
-    SCOPED_TRACE(testing::Message() << "seed " << seed);
-    Model model(seed);
-    for (int step = 0; step < 400 && !HasFailure(); ++step) model.Step();
-    model.StopAll();
-    if (HasFailure()) return;
-    num_hits += model.num_hits();
-    num_copies += model.num_copies();
-  }
-  EXPECT_GT(num_hits, 500U);
-  EXPECT_GT(num_copies, 500U);
+    return "";
+  };
+  std::vector<Operation> operations;
+  for (uint32_t i = 0; i < 100; ++i) operations.push_back({.kind = static_cast<uint8_t>(i % 7), .seed = i});
+  const std::vector<Operation> shrunk = Shrink(operations, run);
+  ASSERT_EQ(shrunk.size(), 2U);
+  for (const Operation& operation : shrunk) EXPECT_EQ(operation.kind, 3U);
 }
 
 }  // namespace
