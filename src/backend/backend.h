@@ -8,9 +8,10 @@
 // backend gives the same bits.
 //
 // Every operation first CHECKs its operands (backend/ops.h: shape contracts) and otherwise does not fail. One thread
-// calls a Backend at a time.
+// calls a Backend at a time, but for ReadBlock and WriteBlock.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -164,6 +165,15 @@ class Backend {
   virtual void GatherRows(const Tensor& x, std::span<const int32_t> rows, const Tensor& y) = 0;
   // All layers of block `first` to block `second`, in order, as one batch.
   virtual void CopyBlocks(KvCache& cache, std::span<const std::pair<uint32_t, uint32_t>> copies) = 0;
+
+  // One block, all layers, out of the cache and into it: KvShape::BytesPerBlock() bytes in the layout that kv_layout()
+  // names. May be called from any thread while others compute, for a block that nobody else writes meanwhile (nor
+  // reads, while WriteBlock runs).
+  virtual void ReadBlock(const KvCache& cache, uint32_t block, std::byte* out) const = 0;
+  virtual void WriteBlock(KvCache& cache, uint32_t block, const std::byte* in) const = 0;
+  // Changes whenever the bytes of a block would mean something else; the same for instruction sets that share a layout.
+  virtual std::string kv_layout() const = 0;
+
   // Runs fn(begin, end) over [0, count) on the backend's threads: for host work such as sampling.
   virtual void ParallelFor(int64_t count, FunctionRef<void(int64_t, int64_t)> fn) = 0;
 };

@@ -98,6 +98,10 @@ void CheckCopyBlocks(const KvCache& cache, std::span<const std::pair<uint32_t, u
   }
 }
 
+void CheckBlock(const KvCache& cache, uint32_t block) {
+  QUIRE_CHECK_LT(block, static_cast<uint32_t>(cache.shape().num_blocks));
+}
+
 Status ValidatePackLinear(std::span<const Tensor> parts, DType format) {
   if (format != DType::kF32 && format != DType::kBf16) {
     return InvalidArgument("weights cannot be packed to {}: use float32 or bfloat16", DTypeName(format));

@@ -19,6 +19,7 @@ void CheckOperands(const GatedActivationArgs& args);
 void CheckEmbed(std::span<const int32_t> ids, const Tensor& table, const Tensor& y);
 void CheckGatherRows(const Tensor& x, std::span<const int32_t> rows, const Tensor& y);
 void CheckCopyBlocks(const KvCache& cache, std::span<const std::pair<uint32_t, uint32_t>> copies);
+void CheckBlock(const KvCache& cache, uint32_t block);
 
 // Weights come from files and cache shapes from options: these fail with an Error.
 Status ValidatePackLinear(std::span<const Tensor> parts, DType format);

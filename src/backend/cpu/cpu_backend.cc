@@ -162,6 +162,24 @@ class CpuBackend : public Backend {
     }
   }
 
+  void ReadBlock(const KvCache& cache, uint32_t block, std::byte* out) const override {
+    CheckBlock(cache, block);
+    const auto& kv = static_cast<const PagedKv&>(cache);
+    for (int32_t layer = 0; layer < kv.shape().num_layers; ++layer, out += kv.block_bytes()) {
+      std::memcpy(out, kv.block(layer, block), kv.block_bytes());
+    }
+  }
+
+  void WriteBlock(KvCache& cache, uint32_t block, const std::byte* in) const override {
+    CheckBlock(cache, block);
+    const auto& kv = static_cast<const PagedKv&>(cache);
+    for (int32_t layer = 0; layer < kv.shape().num_layers; ++layer, in += kv.block_bytes()) {
+      std::memcpy(kv.block(layer, block), in, kv.block_bytes());
+    }
+  }
+
+  std::string kv_layout() const override { return "cpu: [layer][kv_head][keys by dimension, values by token]"; }
+
   void ParallelFor(int64_t count, FunctionRef<void(int64_t, int64_t)> fn) override { team_.ParallelFor(count, fn); }
 
  private:

@@ -175,6 +175,24 @@ class RefBackend : public Backend {
     }
   }
 
+  void ReadBlock(const KvCache& cache, uint32_t block, std::byte* out) const override {
+    CheckBlock(cache, block);
+    const auto& kv = static_cast<const RefKvCache&>(cache);
+    for (int32_t layer = 0; layer < kv.shape().num_layers; ++layer, out += kv.BlockBytes()) {
+      std::memcpy(out, kv.Block(layer, block), kv.BlockBytes());
+    }
+  }
+
+  void WriteBlock(KvCache& cache, uint32_t block, const std::byte* in) const override {
+    CheckBlock(cache, block);
+    const auto& kv = static_cast<const RefKvCache&>(cache);
+    for (int32_t layer = 0; layer < kv.shape().num_layers; ++layer, in += kv.BlockBytes()) {
+      std::memcpy(kv.Block(layer, block), in, kv.BlockBytes());
+    }
+  }
+
+  std::string kv_layout() const override { return "ref: [layer][token][keys, values][kv_head]"; }
+
   void ParallelFor(int64_t count, FunctionRef<void(int64_t, int64_t)> fn) override { team_.ParallelFor(count, fn); }
 
  private:
