@@ -27,19 +27,27 @@ RawDistribution MakeRawDistribution(std::span<const float> logits, const RowScan
   return {logits, static_cast<double>(scan.max) + std::log(sum)};
 }
 
+// The k most likely tokens, best first, equal ones by id. Valid while nothing else uses the scratch. REQUIRES: the row
+// was scanned into it; 1 <= k <= vocab.
+std::span<const int32_t> SelectTop(std::span<const float> logits, size_t k, SamplerScratch& scratch) {
+  const float floor = FloorOfTopK(scratch.block_max, k, scratch.block_work);
+  const size_t count = GatherAtLeast(logits, scratch.block_max, floor, scratch.ids.data(), scratch.values.data());
+  const auto before = [logits](int32_t a, int32_t b) {
+    const float x = logits[static_cast<size_t>(a)], y = logits[static_cast<size_t>(b)];
+    return x > y || (x == y && a < b);
+  };
+  const auto first = scratch.ids.begin(), end = first + static_cast<std::ptrdiff_t>(count);
+  const auto kth = first + static_cast<std::ptrdiff_t>(k);
+  if (kth != end) std::nth_element(first, kth, end, before);
+  std::sort(first, kth, before);
+  return std::span(scratch.ids).first(k);
+}
+
 void FillTop(const RawDistribution& raw, SamplerScratch& scratch, std::span<SampledCandidate> top) {
   if (top.empty()) return;
-  const float floor = FloorOfTopK(scratch.block_max, top.size(), scratch.block_work);
-  const size_t count = GatherAtLeast(raw.logits, scratch.block_max, floor, scratch.ids.data(), scratch.values.data());
-  const auto first = scratch.ids.begin();
-  std::partial_sort(first, first + static_cast<std::ptrdiff_t>(top.size()), first + static_cast<std::ptrdiff_t>(count),
-                    [logits = raw.logits](int32_t a, int32_t b) {
-                      const float x = logits[static_cast<size_t>(a)], y = logits[static_cast<size_t>(b)];
-                      return x > y || (x == y && a < b);
-                    });
+  const std::span<const int32_t> tokens = SelectTop(raw.logits, top.size(), scratch);
   for (size_t i = 0; i < top.size(); ++i) {
-    const int32_t token = scratch.ids[i];
-    top[i] = {token, raw.Logprob(raw.logits[static_cast<size_t>(token)])};
+    top[i] = {tokens[i], raw.Logprob(raw.logits[static_cast<size_t>(tokens[i])])};
   }
 }
 
@@ -159,6 +167,24 @@ SampleOutcome SampleToken(std::span<const float> logits, const SampleRequest& re
   }
   if (wants_logprob) Describe(raw, outcome);
   return outcome;
+}
+
+size_t BestTokens(std::span<const float> logits, std::span<const int32_t> masked, size_t count, SamplerScratch& scratch,
+                  FunctionRef<void(const SampleOutcome&)> take) {
+  const RowScan scan = ScanRow(logits, scratch.block_max);
+  if (!scan.is_valid || count == 0) return 0;
+  const RawDistribution raw = MakeRawDistribution(logits, scan, scratch);
+  // With the masked ones, so that enough others are among them and every place is a rank.
+  const std::span<const int32_t> top = SelectTop(logits, std::min(logits.size(), count + masked.size()), scratch);
+  size_t taken = 0;
+  for (size_t i = 0; i < top.size() && taken < count; ++i) {
+    const float logit = logits[static_cast<size_t>(top[i])];
+    if (logit == -std::numeric_limits<float>::infinity()) break;
+    if (std::find(masked.begin(), masked.end(), top[i]) != masked.end()) continue;
+    take({.token = top[i], .logprob = raw.Logprob(logit), .rank = static_cast<uint32_t>(i + 1)});
+    ++taken;
+  }
+  return taken;
 }
 
 SampleOutcome ScoreToken(std::span<const float> logits, int32_t token, SamplerScratch& scratch,

@@ -8,10 +8,12 @@
 // processing), as in vLLM's default `raw_logprobs`.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "base/rng.h"
 #include "quire/sampling_params.h"
 #include "sampling/token_counts.h"
@@ -70,6 +72,13 @@ class SamplerScratch {
 // REQUIRES: top.size() <= vocab; token ids of the request are below vocab.
 SampleOutcome SampleToken(std::span<const float> logits, const SampleRequest& request, SamplerScratch& scratch,
                           std::span<SampledCandidate> top);
+
+// Calls take(outcome) for the `count` most likely tokens of the raw distribution but the masked ones, best first, equal
+// ones by id; log-probabilities and ranks are of the raw distribution, masked tokens included. Returns how many there
+// were: fewer than `count` only if no others have a logit above -inf, and 0 (as with a NaN or +inf) if none has. Takes
+// time linear in the vocabulary, and sorts `count` of it.
+size_t BestTokens(std::span<const float> logits, std::span<const int32_t> masked, size_t count, SamplerScratch& scratch,
+                  FunctionRef<void(const SampleOutcome&)> take);
 
 // The log-probability and rank of a given token (prompt_logprobs).
 SampleOutcome ScoreToken(std::span<const float> logits, int32_t token, SamplerScratch& scratch,

@@ -254,6 +254,67 @@ TEST(Sampler, ARowWithEverythingMaskedGivesNoToken) {
             2);
 }
 
+std::vector<SampleOutcome> Best(const std::vector<float>& logits, const std::vector<int32_t>& masked, size_t count) {
+  SamplerScratch scratch(static_cast<int32_t>(logits.size()));
+  std::vector<SampleOutcome> best;
+  const size_t taken =
+      BestTokens(logits, masked, count, scratch, [&](const SampleOutcome& outcome) { best.push_back(outcome); });
+  EXPECT_EQ(taken, best.size());
+  return best;
+}
+
+TEST(BestTokens, EqualASortOfTheWholeRow) {
+  const unsigned seed = 71;
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  std::mt19937 random(seed);
+  for (int trial = 0; trial < 200; ++trial) {
+    const size_t vocab = 1 + random() % 5000;
+    const std::vector<float> logits = RandomLogits(random, vocab, 3);
+    std::vector<int32_t> masked(random() % 4);
+    for (int32_t& token : masked) token = static_cast<int32_t>(random() % vocab);
+    const size_t count = 1 + random() % 600;
+
+    std::vector<int32_t> order(vocab);
+    std::iota(order.begin(), order.end(), 0);
+    const auto logit_of = [&](int32_t token) { return logits[static_cast<size_t>(token)]; };
+    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return logit_of(a) > logit_of(b); });
+    double total = 0;
+    for (const float logit : logits) total += std::exp(static_cast<double>(logit));
+
+    const std::vector<SampleOutcome> best = Best(logits, masked, count);
+    size_t next = 0;
+    for (size_t i = 0; i < vocab && next < count; ++i) {
+      if (std::find(masked.begin(), masked.end(), order[i]) != masked.end() || logit_of(order[i]) == -kInf) continue;
+      ASSERT_LT(next, best.size());
+      EXPECT_EQ(best[next].token, order[i]);
+      EXPECT_EQ(best[next].rank, i + 1);
+      EXPECT_NEAR(best[next].logprob, static_cast<double>(logit_of(order[i])) - std::log(total), 1e-4);
+      ++next;
+    }
+    EXPECT_EQ(next, best.size());
+  }
+}
+
+TEST(BestTokens, LogprobsAndRanksAreThoseOfScoring) {
+  std::mt19937 random(3);
+  const std::vector<float> logits = RandomLogits(random, 1000, 3);
+  SamplerScratch scratch(1000);
+  for (const SampleOutcome& best : Best(logits, {1, 2}, 50)) {
+    const SampleOutcome scored = ScoreToken(logits, best.token, scratch, {});
+    EXPECT_EQ(best.logprob, scored.logprob);
+    EXPECT_EQ(best.rank, scored.rank);
+  }
+}
+
+TEST(BestTokens, AreFewerWhereTheRowHasNoMore) {
+  EXPECT_EQ(Best({1, 2, 3}, {}, 10).size(), 3U);
+  EXPECT_EQ(Best({1, 2, 3}, {2, 2}, 10).size(), 2U);
+  EXPECT_EQ(Best({1, -kInf, 3}, {}, 3).size(), 2U);
+  EXPECT_TRUE(Best({1, -kInf, 3}, {0, 2}, 3).empty());
+  EXPECT_TRUE(Best({1, std::numeric_limits<float>::quiet_NaN(), 3}, {}, 1).empty());
+  EXPECT_TRUE(Best({1, kInf, 3}, {}, 1).empty());
+}
+
 TEST(Sampler, LogprobsRanksAndAlternativesAreOfTheRawDistribution) {
   std::mt19937 random(8);
   for (const size_t vocab : {20U, 64U, 1000U, 30000U}) {
