@@ -1,11 +1,17 @@
 #include "base/env.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
+#include <utility>
 
 #include "base/error.h"
 
@@ -14,27 +20,87 @@ namespace {
 
 namespace fs = std::filesystem;
 
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  ~FileDescriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  FileDescriptor(FileDescriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  FileDescriptor& operator=(FileDescriptor&&) = delete;
+  int get() const { return fd_; }
+  // Errors of a delayed write are reported here.
+  bool Close() { return close(std::exchange(fd_, -1)) == 0; }
+
+ private:
+  int fd_;
+};
+
+class PosixFileLock final : public FileLock {
+ public:
+  explicit PosixFileLock(FileDescriptor file) : file_(std::move(file)) {}
+
+ private:
+  FileDescriptor file_;
+};
+
+ErrorCode CodeOf(int error) {
+  switch (error) {
+    case ENOENT:
+      return ErrorCode::kNotFound;
+    case ENOSPC:
+    case EDQUOT:
+      return ErrorCode::kResourceExhausted;
+    default:
+      return ErrorCode::kIo;
+  }
+}
+
+Error SystemError(const char* what, const std::string& path, int error) {
+  return MakeError(CodeOf(error), "cannot {} {}: {}", what, path, std::strerror(error));
+}
+
+Result<FileDescriptor> OpenFile(const char* what, const std::string& path, int flags) {
+  const int fd = open(path.c_str(), flags | O_CLOEXEC, 0644);
+  if (fd < 0) return SystemError(what, path, errno);
+  return FileDescriptor(fd);
+}
+
+// Reads on until the end of the file, whatever size it claims to have (those of /proc claim none).
+Result<std::string> ReadAll(const FileDescriptor& file, const std::string& path) {
+  struct stat info = {};
+  if (fstat(file.get(), &info) != 0) return SystemError("read", path, errno);
+  if (S_ISDIR(info.st_mode)) return Io("cannot read {}: it is a directory", path);
+  std::string contents(static_cast<size_t>(info.st_size) + 1, '\0');
+  size_t size = 0;
+  for (;;) {
+    if (size == contents.size()) contents.resize(2 * contents.size() + 4096);
+    const ssize_t got = read(file.get(), contents.data() + size, contents.size() - size);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return SystemError("read", path, errno);
+    if (got == 0) break;
+    size += static_cast<size_t>(got);
+  }
+  contents.resize(size);
+  return contents;
+}
+
 class PosixEnv final : public Env {
  public:
   Result<std::string> ReadFile(const std::string& path) const override {
-    std::error_code code;
-    if (fs::is_directory(path, code)) return Io("cannot read {}: it is a directory", path);
-    std::ifstream file(path, std::ios::binary);
-    if (!file) {
-      return MakeError(errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo, "cannot open {}: {}", path,
-                       std::strerror(errno));
-    }
-    std::ostringstream contents;
-    contents << file.rdbuf();
-    if (file.bad()) return Io("cannot read {}: {}", path, std::strerror(errno));
-    return std::move(contents).str();
+    QUIRE_ASSIGN_OR_RETURN(const FileDescriptor file, OpenFile("open", path, O_RDONLY));
+    return ReadAll(file, path);
   }
 
-  Status WriteFile(const std::string& path, const std::string& contents) const override {
-    std::ofstream file(path, std::ios::binary | std::ios::trunc);
-    file << contents;
-    file.flush();
-    if (!file) return Io("cannot write {}: {}", path, std::strerror(errno));
+  Status WriteFile(const std::string& path, std::string_view contents) const override {
+    QUIRE_ASSIGN_OR_RETURN(FileDescriptor file, OpenFile("write", path, O_WRONLY | O_CREAT | O_TRUNC));
+    while (!contents.empty()) {
+      const ssize_t written = write(file.get(), contents.data(), contents.size());
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) return SystemError("write", path, errno);
+      contents.remove_prefix(static_cast<size_t>(written));
+    }
+    if (!file.Close()) return SystemError("write", path, errno);
     return {};
   }
 
@@ -57,6 +123,57 @@ class PosixEnv final : public Env {
     if (code) return Io("cannot list {}: {}", path, code.message());
     std::sort(names.begin(), names.end());
     return names;
+  }
+
+  Status CreateDirectories(const std::string& path) const override {
+    std::error_code code;
+    fs::create_directories(path, code);
+    if (code) return Io("cannot create the directory {}: {}", path, code.message());
+    if (!IsDirectory(path)) return Io("{} is not a directory", path);
+    return {};
+  }
+
+  Status Rename(const std::string& from, const std::string& to) const override {
+    if (std::rename(from.c_str(), to.c_str()) != 0) return SystemError("rename to", to, errno);
+    return {};
+  }
+
+  Status Remove(const std::string& path) const override {
+    if (unlink(path.c_str()) != 0) return SystemError("remove", path, errno);
+    return {};
+  }
+
+  Result<int64_t> ModifiedTime(const std::string& path) const override {
+    struct stat info = {};
+    if (stat(path.c_str(), &info) != 0) return SystemError("stat", path, errno);
+    return int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + int64_t{info.st_mtim.tv_nsec};
+  }
+
+  // Not UTIME_NOW: that is the time of the kernel's last tick, and two files of one tick would look equally old.
+  Status SetModifiedNow(const std::string& path) const override {
+    timespec times[2] = {};
+    clock_gettime(CLOCK_REALTIME, &times[0]);
+    times[1] = times[0];
+    if (utimensat(AT_FDCWD, path.c_str(), times, 0) != 0) return SystemError("touch", path, errno);
+    return {};
+  }
+
+  Result<std::unique_ptr<FileLock>> Lock(const std::string& path) const override {
+    QUIRE_ASSIGN_OR_RETURN(FileDescriptor file, OpenFile("create", path, O_RDWR | O_CREAT));
+    if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+      if (errno == EWOULDBLOCK) return Unavailable("{} is locked: another process uses it", path);
+      return SystemError("lock", path, errno);
+    }
+    return std::unique_ptr<FileLock>(std::make_unique<PosixFileLock>(std::move(file)));
+  }
+
+  Status Allocate(int file, uint64_t offset, uint64_t bytes) const override {
+    int error = 0;
+    do {
+      error = posix_fallocate(file, static_cast<off_t>(offset), static_cast<off_t>(bytes));
+    } while (error == EINTR);
+    if (error != 0) return MakeError(CodeOf(error), "no disk space for {} bytes: {}", bytes, std::strerror(error));
+    return {};
   }
 };
 
