@@ -11,6 +11,13 @@
 
 namespace quire {
 
+// When beam search is content with the hypotheses that have ended (Transformers' generation_config names).
+enum class EarlyStopping : uint8_t {
+  kHeuristic,  // false: no running beam, at its present length, beats the worst of them
+  kAlways,     // true: there are as many as beams
+  kNever,      // "never": no running beam, at the best length it may still reach, beats the worst of them
+};
+
 struct SamplingParams {
   // Logits pipeline, in this order: logit_bias, penalties, min_tokens mask, temperature, min_p, top_k, top_p.
   float temperature = 1.0F;  // 0: greedy
@@ -34,9 +41,24 @@ struct SamplingParams {
   std::optional<int32_t> prompt_logprobs;  // the same for prompt tokens
   bool skip_special_tokens = true;
   bool detokenize = true;
+
+  int32_t n = 1;                      // answers to one prompt
+  std::optional<int32_t> best_of;     // sample so many and keep the n of the highest mean log-probability; absent: n
+  bool use_beam_search = false;       // the n best hypotheses of a deterministic search, instead of samples
+  std::optional<int32_t> beam_width;  // absent: best_of, or n
+  float length_penalty = 1.0F;        // a hypothesis scores sum of log-probabilities / (tokens ^ length_penalty)
+  EarlyStopping early_stopping = EarlyStopping::kHeuristic;
+
+  // Sequences that the request runs side by side.
+  int32_t num_streams() const {
+    if (use_beam_search && beam_width) return *beam_width;
+    return best_of.value_or(n);
+  }
 };
 
 inline constexpr int32_t kMaxLogprobs = 20;
+inline constexpr int32_t kMaxStreams = 128;
+inline constexpr int32_t kMaxBeamWidth = 64;
 
 // Checks every range; token ids (logit_bias, stop_token_ids) against vocab_size. The error names the field, the
 // value and the range.
