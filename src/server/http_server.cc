@@ -16,7 +16,6 @@
 #include <boost/beast/http/string_body.hpp>
 #include <chrono>
 #include <exception>
-#include <mutex>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -25,6 +24,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "server/http.h"
+#include "server/wake_queue.h"
 
 namespace quire::server {
 namespace {
@@ -52,26 +52,6 @@ struct Shared {
   std::atomic<bool> accepting{true};
   std::atomic<size_t> num_connections{0};
   std::atomic<size_t> num_active{0};
-};
-
-// The sessions of one I/O thread that have news: however many streams a step of the engine feeds, the thread is woken
-// once. Any thread; it outlives the thread that it wakes.
-class WakeQueue : public std::enable_shared_from_this<WakeQueue> {
- public:
-  explicit WakeQueue(asio::io_context& context) : context_(context) {}
-
-  void Add(std::weak_ptr<Session> session);
-  // No wake-up after this: the context is about to go.
-  void Close();
-
- private:
-  void Deliver();
-
-  asio::io_context& context_;
-  std::mutex mutex_;
-  std::vector<std::weak_ptr<Session>> ready_;
-  bool posted_ = false;
-  bool closed_ = false;
 };
 
 // One I/O thread and the connections that live on it.
@@ -109,15 +89,15 @@ class IoThread {
 };
 
 // One connection. Everything happens on its I/O thread.
-class Session : public std::enable_shared_from_this<Session> {
+class Session final : public Wakeable, public std::enable_shared_from_this<Session> {
  public:
   Session(tcp::socket socket, IoThread& io, Shared& shared)
       : socket_(std::move(socket)), wake_(io.context()), io_(io), shared_(shared) {}
-  ~Session() { shared_.num_connections.fetch_sub(1); }
+  ~Session() override { shared_.num_connections.fetch_sub(1); }
 
   static asio::awaitable<void> Run(std::shared_ptr<Session> self);
 
-  void Wake();
+  void Wake() override;
   void Close();
   void CloseIfIdle();
   void CheckDeadline(SteadyClock::time_point now);
@@ -159,33 +139,6 @@ class Session : public std::enable_shared_from_this<Session> {
   bool stop_watching_ = false;
   bool must_linger_ = false;  // input may be unread: closing now could destroy the answer on its way
 };
-
-void WakeQueue::Add(std::weak_ptr<Session> session) {
-  std::lock_guard lock(mutex_);
-  if (closed_) return;
-  ready_.push_back(std::move(session));
-  if (posted_) return;
-  posted_ = true;
-  asio::post(context_, [self = shared_from_this()] { self->Deliver(); });
-}
-
-void WakeQueue::Close() {
-  std::lock_guard lock(mutex_);
-  closed_ = true;
-  ready_.clear();
-}
-
-void WakeQueue::Deliver() {
-  std::vector<std::weak_ptr<Session>> ready;
-  {
-    std::lock_guard lock(mutex_);
-    ready.swap(ready_);
-    posted_ = false;
-  }
-  for (const std::weak_ptr<Session>& weak : ready) {
-    if (const std::shared_ptr<Session> session = weak.lock()) session->Wake();
-  }
-}
 
 void IoThread::Run() {
   thread_ = std::thread([this] {
