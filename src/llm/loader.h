@@ -12,7 +12,6 @@
 #include "llm/memory_plan.h"
 #include "model/model_config.h"
 #include "quire/result.h"
-#include "quire/sampling_params.h"
 #include "tensor/dtype.h"
 
 namespace quire {
@@ -80,9 +79,6 @@ Result<LoadedModel> LoadModel(const LoadOptions& options);
 // The directory of the embedded default model: QUIRE_SHARE_DIR, the installed share directory beside the program, or
 // the source tree it was built from.
 Result<std::string> EmbeddedModelDirectory();
-
-// Sampling parameters of a request that says nothing.
-SamplingParams DefaultSamplingParams(const ModelConfig& config);
 
 struct ModelDescription {
   std::string directory;

@@ -143,7 +143,7 @@ GenerationRequest NewRequest(const ModelContext& context, bool chat) {
   request.chat = chat;
   request.id = NewId(chat ? "chatcmpl" : "cmpl");
   request.created = SecondsSinceEpoch();
-  request.params = ModelDefaults(*context.model.config);
+  request.params = DefaultSamplingParams(*context.model.config);
   return request;
 }
 
@@ -213,7 +213,6 @@ ParsedRequest ParseChatRequest(const ModelContext& context, std::string_view bod
   FieldReader fields(object);
   GenerationRequest request = NewRequest(context, true);
   ReadModel(context, fields, request.model);
-  request.params.max_tokens = context.model.config->default_max_tokens;
   ReadMaxTokens(fields, request);
   ReadSamplingParams(fields, request.params);
   ReadAnswerFields(fields, request);

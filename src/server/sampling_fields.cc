@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "model/model_config.h"
 #include "server/generation_request.h"
 #include "server/json_fields.h"
 
@@ -54,16 +53,6 @@ void RefuseToolChoice(FieldReader& fields) {
 }
 
 }  // namespace
-
-SamplingParams ModelDefaults(const ModelConfig& config) {
-  SamplingParams params;
-  params.temperature = config.default_temperature.value_or(params.temperature);
-  params.top_p = config.default_top_p.value_or(params.top_p);
-  params.top_k = config.default_top_k.value_or(params.top_k);
-  params.min_p = config.default_min_p.value_or(params.min_p);
-  params.repetition_penalty = config.default_repetition_penalty.value_or(params.repetition_penalty);
-  return params;
-}
 
 void ReadSamplingParams(FieldReader& fields, SamplingParams& params) {
   fields.Read("temperature", params.temperature);

@@ -3,17 +3,11 @@
 
 #include "quire/sampling_params.h"
 
-namespace quire {
-
-struct ModelConfig;
-
-namespace server {
+namespace quire::server {
 
 class FieldReader;
 struct GenerationRequest;
 
-// What a request that says nothing gets: the checkpoint's generation_config.json.
-SamplingParams ModelDefaults(const ModelConfig& config);
 // All but max_tokens and logprobs, whose fields differ.
 void ReadSamplingParams(FieldReader& fields, SamplingParams& params);
 // n, stream, stream_options, and the like.
@@ -21,5 +15,4 @@ void ReadAnswerFields(FieldReader& fields, GenerationRequest& request);
 // Fails on what is asked for and not offered.
 void RefuseUnsupported(FieldReader& fields);
 
-}  // namespace server
-}  // namespace quire
+}  // namespace quire::server
