@@ -17,9 +17,10 @@ ALLOWED = {
     "model": ["backend"],
     "runner": ["sched", "sampling", "model"],
     "engine": ["sched", "text"],
+    "sim": ["engine"],
     "llm": ["runner", "engine"],
     "server": ["runner", "engine"],
-    "cli": ["server", "llm"],
+    "cli": ["server", "llm", "sim"],
 }
 # Tests and helpers of tests may reach for what they are tested with.
 TEST_FILE = re.compile(r"(_test|_testing|_benchmark)\.(cc|h)$")
