@@ -1,14 +1,18 @@
-// Scheduling is invisible in the output: whatever the block size, budget, chunks, preemptions, prefix-cache hits,
-// threads and neighbours, each request gets the very tokens and log-probabilities, bit for bit, that it gets alone.
+// Scheduling is invisible in the output: whatever the block size, budget, chunks, preemptions by recompute and by swap,
+// prefix-cache hits in memory and from disk, memory policy, batching, threads and neighbours, each request, with all
+// its samples or beams, gets the very tokens and log-probabilities, bit for bit, that it gets alone.
 #include <gtest/gtest.h>
 
+#include "base/env_testing.h"
+#include "runner/disk_store.h"
+#include "runner/swap_file.h"
 #include "runner/test_model.h"
 #include "scheduled_serving.h"
 
 namespace quire {
 namespace {
 
-constexpr uint32_t kMaxSeqs = 12;
+constexpr uint32_t kMaxSeqs = 20;
 
 struct Schedule {
   SchedulerConfig config;
@@ -22,47 +26,62 @@ Schedule RandomSchedule(std::mt19937& random, int index) {
   Schedule schedule;
   schedule.num_threads = 1 + index % 2;
   SchedulerConfig& config = schedule.config;
-  config.block_size = 1U << below(7);
-  config.max_num_seqs = 2 + below(kMaxSeqs - 1);
+  const bool uses_disk = index % 4 < 2;
+  config.block_size = uses_disk ? 4U << below(2) : 1U << below(7);  // few sizes, to meet another schedule's files
+  config.max_num_seqs = 8 + below(kMaxSeqs - 7);
   config.max_num_batched_tokens = config.max_num_seqs + below(60);
   config.max_model_len = RequestMaker::kMaxLen;
-  // Room for the longest request and a little more: growth beside a neighbour means preemption.
-  config.num_blocks = Blocks(config.block_size) + 1 + below(1 + Blocks(config.block_size) / 2);
+  if (index % 5 == 4) config.kv_policy = static_cast<KvPolicyKind>(1 + below(3));
+  config.batching = index % 7 == 6 ? Batching::kStatic : Batching::kContinuous;
+  // Room for the widest request and a little more: growth beside a neighbour means preemption.
+  const uint32_t longest = config.kv_policy == KvPolicyKind::kPaged
+                               ? Blocks(config.block_size)
+                               : ChunkBlocks(RequestMaker::kMaxLen, config.block_size);
+  config.num_blocks = RequestMaker::kMaxWidth * longest + below(1 + longest / 2);
   config.enable_prefix_caching = index / 2 % 2 == 0;
+  config.preemption_mode = static_cast<PreemptionMode>(below(3));
+  config.num_swap_blocks = index % 3 == 0 ? 0 : config.num_blocks;
+  config.num_disk_blocks = uses_disk ? 4 * config.num_blocks : 0;
+  config.max_disk_transfers = 1 + below(8);
+  config.policy = below(2) == 0 ? QueuePolicy::kFcfs : QueuePolicy::kPriority;
+  config.fair = below(2) == 0;
   config.long_prefill_token_threshold = below(2) == 0 ? 0 : 1 + below(20);
   config.watermark = 0;
   config.chunk_budget.target_ratio = 0;  // it follows measured times: a failing schedule should come again
-  config.hash_seed = random();
+  config.hash_seed = 7;
   return schedule;
 }
 
 std::string Describe(const Schedule& schedule) {
   const SchedulerConfig& c = schedule.config;
-  return testing::PrintToString(std::vector<uint32_t>{
-      c.block_size, c.num_blocks, c.max_num_seqs, c.max_num_batched_tokens, c.long_prefill_token_threshold,
-      c.enable_prefix_caching ? 1U : 0U, static_cast<uint32_t>(schedule.num_threads)});
+  return testing::PrintToString(
+             std::vector<uint32_t>{c.block_size, c.num_blocks, c.max_num_seqs, c.max_num_batched_tokens,
+                                   c.long_prefill_token_threshold, c.enable_prefix_caching ? 1U : 0U, c.num_swap_blocks,
+                                   c.num_disk_blocks, static_cast<uint32_t>(c.preemption_mode),
+                                   static_cast<uint32_t>(c.batching), static_cast<uint32_t>(schedule.num_threads)}) +
+         KvPolicyName(c.kv_policy);
 }
 
-std::unique_ptr<ModelRunner> MakeRunner(const TestModel& model, const SchedulerConfig& config, DType kv_dtype) {
-  return model.MakeRunner({.max_num_seqs = static_cast<int32_t>(config.max_num_seqs),
-                           .max_num_batched_tokens = static_cast<int32_t>(config.max_num_batched_tokens),
-                           .max_model_len = static_cast<int32_t>(config.max_model_len),
-                           .num_blocks = static_cast<int32_t>(config.num_blocks),
-                           .block_size = static_cast<int32_t>(config.block_size),
-                           .kv_dtype = kv_dtype});
+ModelRunnerOptions RunnerOptions(const SchedulerConfig& config, DType kv_dtype) {
+  return {.max_num_seqs = static_cast<int32_t>(config.max_num_seqs),
+          .max_num_batched_tokens = static_cast<int32_t>(config.max_num_batched_tokens),
+          .max_model_len = static_cast<int32_t>(config.max_model_len),
+          .num_blocks = static_cast<int32_t>(config.num_blocks),
+          .block_size = static_cast<int32_t>(config.block_size),
+          .kv_dtype = kv_dtype};
 }
 
 // Each with a runner of its own, so that nothing is shared with anything.
-std::map<RequestId, Answer> ServeAlone(const TestModel& model, const std::vector<Job>& jobs, DType kv_dtype) {
+std::map<RequestId, Told> ServeAlone(const TestModel& model, const std::vector<Job>& jobs, DType kv_dtype) {
   SchedulerConfig config;
-  config.max_num_seqs = 1;
+  config.max_num_seqs = RequestMaker::kMaxWidth;
   config.max_num_batched_tokens = RequestMaker::kMaxLen;
   config.max_model_len = RequestMaker::kMaxLen;
-  config.num_blocks = Blocks(config.block_size);
+  config.num_blocks = RequestMaker::kMaxWidth * Blocks(config.block_size);
   config.enable_prefix_caching = false;
-  std::map<RequestId, Answer> answers;
+  std::map<RequestId, Told> answers;
   for (const Job& job : jobs) {
-    const auto runner = MakeRunner(model, config, kv_dtype);
+    const auto runner = model.MakeRunner(RunnerOptions(config, kv_dtype));
     answers.merge(Serving(config, *runner).Run({{.request = job.request}}));
   }
   return answers;
@@ -71,22 +90,22 @@ std::map<RequestId, Answer> ServeAlone(const TestModel& model, const std::vector
 std::vector<Job> RandomJobs(std::mt19937& random, RequestMaker& maker, uint64_t count) {
   std::vector<Job> jobs;
   for (uint64_t id = 0; id < count; ++id) {
-    Job job = {.request = maker.Make(id), .arrival_step = static_cast<int64_t>(random() % count)};
+    Job job = {.request = maker.Make(id), .arrival_step = static_cast<int64_t>(random() % (count / 4))};
     if (random() % 8 == 0) job.abort_step = job.arrival_step + static_cast<int64_t>(random() % 60);
     jobs.push_back(std::move(job));
   }
   return jobs;
 }
 
-void ExpectSame(const std::map<RequestId, Answer>& alone, const std::map<RequestId, Answer>& together,
+void ExpectSame(const std::map<RequestId, Told>& alone, const std::map<RequestId, Told>& together,
                 const std::vector<Job>& jobs) {
   for (const Job& job : jobs) {
     if (job.abort_step >= 0) continue;
     const auto id = static_cast<uint64_t>(job.request.id);
     const auto answer = together.find(job.request.id);
     ASSERT_NE(answer, together.end()) << "request " << id;
-    EXPECT_NE(answer->second.reason, FinishReason::kNone) << "request " << id;
-    EXPECT_TRUE(answer->second == alone.at(job.request.id)) << "request " << id;
+    EXPECT_TRUE(answer->second.ended) << "request " << id;
+    EXPECT_EQ(answer->second, alone.at(job.request.id)) << "request " << id;
   }
 }
 
@@ -98,10 +117,50 @@ struct Setting {
 
 void PrintTo(const Setting& setting, std::ostream* out) { *out << setting.model << ", seed " << setting.seed; }
 
-class InvisibleScheduling : public testing::TestWithParam<Setting> {};
+class InvisibleScheduling : public testing::TestWithParam<Setting> {
+ protected:
+  // One run of some of the jobs under one schedule.
+  void Serve(const TestModel& model, const Schedule& schedule, const std::vector<Job>& jobs,
+             const std::map<RequestId, Told>& alone) {
+    const SchedulerConfig& config = schedule.config;
+    const ModelRunnerOptions options = RunnerOptions(config, GetParam().kv_dtype);
+    KvShape shape = model.model->kv_shape();
+    shape.block_size = options.block_size;
+    shape.dtype = options.kv_dtype;
+    BlockStores stores;
+    if (config.num_swap_blocks > 0) {
+      auto swap = SwapFile::Create({.num_places = config.num_swap_blocks, .place_bytes = shape.BytesPerBlock()});
+      ASSERT_TRUE(swap.ok()) << swap.error().message;
+      stores.swap = *std::move(swap);
+    }
+    std::vector<PrefixDigest> on_disk;  // what earlier schedules of this block size have left
+    if (config.num_disk_blocks > 0) {
+      auto disk = DiskStore::Open({.directory = directory_.path(), .fingerprint = {1, config.block_size}});
+      ASSERT_TRUE(disk.ok()) << disk.error().message;
+      on_disk = (*disk)->contents();
+      stores.disk = *std::move(disk);
+    }
+    auto runner = ModelRunner::Create(*model.backend, *model.model, options, std::move(stores));
+    ASSERT_TRUE(runner.ok()) << runner.error().message;
+    Serving serving(config, **runner, on_disk);
+    ExpectSame(alone, serving.Run(jobs), jobs);
+    const SchedulerStats stats = serving.scheduler().Stats();
+    EXPECT_EQ(stats.num_blocks_used, 0U);
+    EXPECT_EQ(stats.num_disk_load_failures, 0U);
+    EXPECT_EQ(stats.num_swap_failures, 0U);
+    num_recomputed_ += stats.num_preemptions_recompute;
+    num_swapped_ += stats.num_preemptions_swap;
+    num_hits_ += stats.prefix_hit_tokens;
+    num_loaded_ += stats.num_disk_blocks_loaded;
+    num_copied_ += stats.num_blocks_copied;
+  }
+
+  TemporaryDirectory directory_;
+  uint64_t num_recomputed_ = 0, num_swapped_ = 0, num_hits_ = 0, num_loaded_ = 0, num_copied_ = 0;
+};
 
 TEST_P(InvisibleScheduling, EveryRandomScheduleGivesWhatEachRequestGetsAlone) {
-  constexpr int kSchedules = 20;
+  constexpr int kSchedules = 36;
   constexpr uint64_t kRequests = 100;
   const Setting setting = GetParam();
   SCOPED_TRACE(testing::PrintToString(setting));
@@ -110,26 +169,23 @@ TEST_P(InvisibleScheduling, EveryRandomScheduleGivesWhatEachRequestGetsAlone) {
                               LoadTestModel(GoldenDirectory(setting.model), 2)};
   RequestMaker maker(setting.seed, models[0].model->config().vocab_size);
   const std::vector<Job> jobs = RandomJobs(random, maker, kRequests);
-  const std::map<RequestId, Answer> alone = ServeAlone(models[0], jobs, setting.kv_dtype);
+  const std::map<RequestId, Told> alone = ServeAlone(models[0], jobs, setting.kv_dtype);
 
-  uint64_t num_preemptions = 0, num_hits = 0;
-  for (int i = 0; i < kSchedules; ++i) {
+  for (int i = 0; i < kSchedules && !HasFailure(); ++i) {
     const Schedule schedule = RandomSchedule(random, i);
     SCOPED_TRACE(Describe(schedule));
-    const auto runner = MakeRunner(models[schedule.num_threads - 1], schedule.config, setting.kv_dtype);
     // A quarter of the requests, other ones each time, so that their neighbours differ too.
     std::vector<Job> some;
     for (const Job& job : jobs) {
       if (random() % 4 == 0) some.push_back(job);
     }
-    Serving serving(schedule.config, *runner);
-    ExpectSame(alone, serving.Run(some), some);
-    if (HasFatalFailure()) return;
-    num_preemptions += serving.scheduler().Stats().num_preemptions;
-    num_hits += serving.scheduler().Stats().prefix_hit_tokens;
+    Serve(models[schedule.num_threads - 1], schedule, some, alone);
   }
-  EXPECT_GT(num_preemptions, 100U);
-  EXPECT_GT(num_hits, 100U);
+  EXPECT_GT(num_recomputed_, 30U);
+  EXPECT_GT(num_swapped_, 30U);
+  EXPECT_GT(num_hits_, 100U);
+  EXPECT_GT(num_loaded_, 10U);
+  EXPECT_GT(num_copied_, 100U);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, InvisibleScheduling,

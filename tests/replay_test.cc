@@ -35,19 +35,19 @@ class Replay : public testing::Test {
   Replay()
       : path_(std::filesystem::temp_directory_path() / ("quire-replay-" + std::to_string(::getpid()) + ".trace")),
         model_(LoadTestModel(GoldenDirectory("qwen3-untied"))) {
-    config_.max_num_seqs = 4;
+    config_.max_num_seqs = 20;
     config_.max_num_batched_tokens = 24;
     config_.max_model_len = RequestMaker::kMaxLen;
     config_.block_size = 4;
-    config_.num_blocks = 28;
+    config_.num_blocks = 96;
   }
   ~Replay() override { std::filesystem::remove(path_); }
 
   std::unique_ptr<ModelRunner> MakeRunner() const {
-    return model_.MakeRunner({.max_num_seqs = 4,
+    return model_.MakeRunner({.max_num_seqs = 20,
                               .max_num_batched_tokens = 24,
                               .max_model_len = static_cast<int32_t>(RequestMaker::kMaxLen),
-                              .num_blocks = 28,
+                              .num_blocks = 96,
                               .block_size = 4,
                               .kv_dtype = DType::kBf16});
   }
@@ -59,13 +59,13 @@ class Replay : public testing::Test {
     RecordingRunner recorder(*runner, *trace);
     RequestMaker maker(41, 288);
     std::vector<Job> jobs;
-    for (uint64_t id = 0; id < 20; ++id) {
-      jobs.push_back({.request = maker.Make(id), .arrival_step = static_cast<int64_t>(2 * id)});
+    for (uint64_t id = 0; id < 40; ++id) {
+      jobs.push_back({.request = maker.Make(id), .arrival_step = static_cast<int64_t>(id / 4)});
     }
     jobs[3].abort_step = 9;
     Serving serving(config_, recorder);
     serving.Run(jobs);
-    EXPECT_GT(serving.scheduler().Stats().num_preemptions, 0U);
+    EXPECT_GT(serving.scheduler().Stats().num_preemptions(), 0U);
     ASSERT_TRUE(trace->Flush().ok());
   }
 
@@ -92,7 +92,9 @@ TEST_F(Replay, AFreshRunnerComputesTheRecordedResultsAgain) {
       continue;
     }
     ++num_results;
-    recorded.forward_us = recorded.sample_us = computed.forward_us = computed.sample_us = 0;
+    for (StepResult* result : {&recorded, &computed}) {
+      result->forward_us = result->sample_us = result->swap_out_us = result->swap_in_us = 0;
+    }
     EXPECT_TRUE(recorded == computed) << "step " << recorded.step;
   }
   EXPECT_GT(num_results, 20);

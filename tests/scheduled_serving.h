@@ -8,21 +8,11 @@
 #include <random>
 #include <vector>
 
-#include "runner/plan_driver.h"
 #include "sched/scheduler.h"
 #include "sched/step_runner.h"
+#include "sched/told.h"
 
 namespace quire {
-
-// All that a client is told.
-struct Answer {
-  std::vector<Spoken> output;
-  std::vector<Spoken> prompt_scores;
-  FinishReason reason = FinishReason::kNone;
-  int32_t stop_token = -1;
-  bool failed = false;
-  friend bool operator==(const Answer&, const Answer&) = default;
-};
 
 struct Job {
   Request request;
@@ -32,10 +22,11 @@ struct Job {
 
 class Serving {
  public:
-  Serving(const SchedulerConfig& config, StepRunner& runner) : scheduler_(config), runner_(runner) {}
+  Serving(const SchedulerConfig& config, StepRunner& runner, std::span<const PrefixDigest> on_disk = {})
+      : scheduler_(config, on_disk), runner_(runner) {}
 
   // Answers by request id; those of aborted jobs are left as far as they came.
-  std::map<RequestId, Answer> Run(const std::vector<Job>& jobs) {
+  std::map<RequestId, Told> Run(const std::vector<Job>& jobs) {
     int64_t last_arrival = 0;
     for (const Job& job : jobs) last_arrival = std::max(last_arrival, job.arrival_step);
     for (int64_t step = 0; step <= last_arrival || scheduler_.HasWork(); ++step) {
@@ -54,6 +45,7 @@ class Serving {
   void Add(const Request& request) {
     const Status added = scheduler_.Add(request);
     EXPECT_TRUE(added.ok()) << added.error().message;
+    prompt_lengths_[request.id] = request.prompt.size();
   }
 
   void Step() {
@@ -65,27 +57,20 @@ class Serving {
   }
 
   void Take(const SchedulerEvent& event) {
-    Answer& answer = answers_[event.request];
-    const bool is_prompt = event.kind == SchedulerEvent::Kind::kPromptLogprobs;
-    for (const TokenOutput& token : event.tokens) {
-      (is_prompt ? answer.prompt_scores : answer.output).push_back(MakeSpoken(token, event.candidates));
-    }
-    if (event.kind == SchedulerEvent::Kind::kFailed) answer.failed = true;
-    if (event.kind == SchedulerEvent::Kind::kFinished) {
-      answer.reason = event.reason;
-      answer.stop_token = event.stop_token;
-    }
+    EXPECT_TRUE(answers_[event.request].Take(event, prompt_lengths_[event.request]));
   }
 
   Scheduler scheduler_;
   StepRunner& runner_;
   StepResult result_;
-  std::map<RequestId, Answer> answers_;
+  std::map<RequestId, Told> answers_;
+  std::map<RequestId, size_t> prompt_lengths_;
 };
 
-// Random requests: prompts that share beginnings, every way of sampling.
+// Random requests: prompts that share beginnings, every way of sampling, several streams, beams.
 class RequestMaker {
  public:
+  static constexpr uint32_t kMaxWidth = 4;
   static constexpr size_t kMaxPrompt = 40;
   static constexpr int32_t kMaxOutput = 50;
   static constexpr uint32_t kMaxLen = 96;
@@ -102,10 +87,23 @@ class RequestMaker {
     request.prompt = Prompt();
     request.eos_token_ids = {2};
     request.params = Params();
+    Streams(request.params);
+    request.priority = static_cast<int32_t>(Below(3));
+    request.client_key = std::string(1, static_cast<char>('a' + Below(3)));
     return request;
   }
 
  private:
+  void Streams(SamplingParams& params) {
+    if (OneIn(2)) return;
+    params.n = 1 + static_cast<int32_t>(Below(kMaxWidth));
+    params.best_of = params.n + static_cast<int32_t>(Below(kMaxWidth - static_cast<uint32_t>(params.n) + 1));
+    if (OneIn(2)) return;
+    params.use_beam_search = true;
+    params.length_penalty = 0.5F * static_cast<float>(Below(4));
+    params.early_stopping = static_cast<EarlyStopping>(Below(3));
+  }
+
   uint32_t Below(uint32_t bound) { return static_cast<uint32_t>(random_() % bound); }
   bool OneIn(uint32_t n) { return Below(n) == 0; }
   int32_t Token() { return static_cast<int32_t>(Below(vocab_)); }

@@ -22,6 +22,57 @@ Status CheckLogprobs(const char* field, const std::optional<int32_t>& count) {
   return InvalidArgument("{} is {}: it must be from 0 to {}", field, *count, kMaxLogprobs);
 }
 
+Status CheckNeutral(const char* field, double value, double neutral) {
+  if (value == neutral) return {};
+  return InvalidArgument("{} is {}: beam search ranks what the model says itself; leave it out", field, value);
+}
+
+// Beams are scored by the model's own log-probabilities.
+Status CheckBeamSearch(const SamplingParams& params) {
+  const int32_t width = params.num_streams();
+  const char* width_field = params.beam_width ? "beam_width" : params.best_of ? "best_of" : "n";
+  if (width < params.n) {
+    return InvalidArgument("{} is {}: beam search gives n answers, which is {}, and takes at least as many beams",
+                           width_field, width, params.n);
+  }
+  if (width > kMaxBeamWidth) {
+    return InvalidArgument("{} is {}: a beam search may have at most {} beams", width_field, width, kMaxBeamWidth);
+  }
+  if (!std::isfinite(params.length_penalty)) {
+    return InvalidArgument("length_penalty is {}: it must be a finite number", params.length_penalty);
+  }
+  if (params.temperature != 0) QUIRE_RETURN_IF_ERROR(CheckNeutral("temperature", params.temperature, 1));
+  QUIRE_RETURN_IF_ERROR(CheckNeutral("top_p", params.top_p, 1));
+  if (params.top_k != -1) QUIRE_RETURN_IF_ERROR(CheckNeutral("top_k", params.top_k, 0));
+  QUIRE_RETURN_IF_ERROR(CheckNeutral("min_p", params.min_p, 0));
+  QUIRE_RETURN_IF_ERROR(CheckNeutral("repetition_penalty", params.repetition_penalty, 1));
+  QUIRE_RETURN_IF_ERROR(CheckNeutral("presence_penalty", params.presence_penalty, 0));
+  QUIRE_RETURN_IF_ERROR(CheckNeutral("frequency_penalty", params.frequency_penalty, 0));
+  if (params.logit_bias.empty()) return {};
+  return InvalidArgument("logit_bias has {} entries: beam search ranks what the model says itself; leave it out",
+                         params.logit_bias.size());
+}
+
+Status CheckStreams(const SamplingParams& params) {
+  QUIRE_RETURN_IF_ERROR(CheckRange("n", params.n, 1, kMaxStreams));
+  if (params.best_of && (*params.best_of < params.n || *params.best_of > kMaxStreams)) {
+    return InvalidArgument("best_of is {}: it must be from n, which is {}, to {}", *params.best_of, params.n,
+                           kMaxStreams);
+  }
+  if (params.use_beam_search) return CheckBeamSearch(params);
+  if (params.beam_width) return InvalidArgument("beam_width is only allowed with use_beam_search");
+  if (params.length_penalty != 1) return InvalidArgument("length_penalty is only allowed with use_beam_search");
+  if (params.early_stopping != EarlyStopping::kHeuristic) {
+    return InvalidArgument("early_stopping is only allowed with use_beam_search");
+  }
+  if (params.best_of.value_or(params.n) > params.n && params.temperature == 0) {
+    return InvalidArgument(
+        "best_of is {}, more than n, which is {}: with temperature 0 all samples are the same; leave it out",
+        *params.best_of, params.n);
+  }
+  return {};
+}
+
 }  // namespace
 
 Status ValidateSamplingParams(const SamplingParams& params, int32_t vocab_size) {
@@ -53,6 +104,7 @@ Status ValidateSamplingParams(const SamplingParams& params, int32_t vocab_size) 
   for (const int32_t id : params.stop_token_ids) {
     QUIRE_RETURN_IF_ERROR(CheckTokenId("stop_token_ids", id, vocab_size));
   }
+  QUIRE_RETURN_IF_ERROR(CheckStreams(params));
   QUIRE_RETURN_IF_ERROR(CheckLogprobs("logprobs", params.logprobs));
   return CheckLogprobs("prompt_logprobs", params.prompt_logprobs);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -59,6 +60,22 @@ struct BenchCommand {
   bool json = false;
 };
 
+struct BenchKvCommand {
+  LoadOptions load;
+  std::string workload = "sharegpt";
+  double length_scale = 1;
+  uint32_t input_len = 128;  // uniform
+  uint32_t output_len = 128;
+  double range_ratio = 0;
+  uint32_t num_prompts = 100;
+  double request_rate = std::numeric_limits<double>::infinity();
+  int32_t n = 1;
+  std::optional<int32_t> best_of;
+  std::optional<int32_t> beam_width;
+  uint64_t seed = 0;
+  bool json = false;
+};
+
 struct TokenizeCommand {
   std::string directory;
   bool jsonl = false;
@@ -74,6 +91,7 @@ int RunServe(const ServeCommand& command);
 int RunOnce(const RunCommand& command);
 int RunChat(const ChatCommand& command);
 int RunBench(const BenchCommand& command);
+int RunBenchKv(const BenchKvCommand& command);
 int RunTokenize(const TokenizeCommand& command);
 int RunInfo(const InfoCommand& command);
 

@@ -3,6 +3,11 @@
 #include <csignal>
 #include <cstdio>
 
+#include "base/env.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "text/tokenizer.h"
+
 namespace quire {
 namespace {
 
@@ -30,7 +35,20 @@ Result<RunningModel> RunningModel::Start(const LoadOptions& options) {
   QUIRE_ASSIGN_OR_RETURN(LoadedModel loaded, LoadModel(options));
   running.loaded_ = std::make_unique<LoadedModel>(std::move(loaded));
   running.thread_ = std::make_unique<EngineThread>(*running.loaded_->engine);
+  for (const std::string& path : options.shared_prefixes) QUIRE_RETURN_IF_ERROR(running.PinPrefix(path));
   return running;
+}
+
+// The file's text as it is, tokenized as a prompt of /v1/completions would be.
+Status RunningModel::PinPrefix(const std::string& path) {
+  QUIRE_ASSIGN_OR_RETURN(const std::string text, Env::Posix().ReadFile(path));
+  Result<std::vector<int32_t>> tokens = loaded_->tokenizer->Encode(text, true);
+  if (!tokens.ok()) return InvalidArgument("--shared-prefix {}: {}", path, tokens.error().message);
+  const size_t num_tokens = tokens->size();
+  const Result<uint32_t> num_pinned = engine().PinPrefix(*std::move(tokens));
+  if (!num_pinned.ok()) return InvalidArgument("--shared-prefix {}: {}", path, num_pinned.error().message);
+  LogInfo("prefix_pinned file={} tokens={} pinned_blocks={}", LogValue(path), num_tokens, *num_pinned);
+  return {};
 }
 
 SamplingParams MakeSamplingParams(const ModelConfig& config, const SamplingOptions& options) {

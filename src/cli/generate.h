@@ -11,7 +11,7 @@
 
 namespace quire {
 
-// A loaded model whose engine runs.
+// A loaded model whose engine runs, and holds the shared prefixes.
 class RunningModel {
  public:
   static Result<RunningModel> Start(const LoadOptions& options);
@@ -20,6 +20,8 @@ class RunningModel {
   Engine& engine() { return *loaded_->engine; }
 
  private:
+  Status PinPrefix(const std::string& path);
+
   std::unique_ptr<LoadedModel> loaded_;
   std::unique_ptr<EngineThread> thread_;  // ends before the engine does
 };

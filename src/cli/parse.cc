@@ -49,11 +49,45 @@ void AddMemory(CLI::App& app, LoadOptions& load) {
   app.add_option("--num-gpu-blocks-override", load.num_gpu_blocks_override, "Exactly this many KV blocks")
       ->check(CLI::PositiveNumber)
       ->group("Memory and precision");
+  app.add_option(
+         "--kv-policy", load.kv_policy,
+         "How KV memory is promised: paged (block by block, as needed), or as a baseline one chunk for the whole "
+         "request: reserve-max (the longest possible), reserve-pow2 (the output rounded up to a power of two), "
+         "reserve-exact (max_tokens)")
+      ->check(CLI::IsMember({"paged", "reserve-max", "reserve-pow2", "reserve-exact"}))
+      ->capture_default_str()
+      ->group("Memory and precision");
   app.add_option("--gpu-memory-utilization", load.gpu_memory_utilization,
                  "Share of the memory left after the weights that the KV cache may take by default")
       ->check(CLI::Range(0.01, 0.98))
       ->capture_default_str()
       ->group("Memory and precision");
+}
+
+void AddCaching(CLI::App& app, LoadOptions& load) {
+  const char* group = "Prefix cache and swap space";
+  app.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", load.enable_prefix_caching,
+               "Share the KV blocks of common prefixes between requests (default: on)")
+      ->group(group);
+  app.add_option("--shared-prefix", load.shared_prefixes,
+                 "Text file whose keys and values are computed at the start and stay in memory, for all prompts that "
+                 "begin with the same text, as /v1/completions sees it (may be given several times)")
+      ->allow_extra_args(false)
+      ->group(group);
+  app.add_option("--prefix-cache-dir", load.prefix_cache_dir,
+                 "Directory where cached prefixes outlive memory and the process")
+      ->group(group);
+  app.add_option("--prefix-cache-disk", load.prefix_cache_disk, "Most disk space for it, such as 8GiB")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option(
+         "--swap-space", load.swap_space,
+         "Disk space for preempted sequences: GiB, or with a unit, such as 512MiB; taken as needed, and no more "
+         "than the KV cache has; 0: none")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--swap-dir", load.swap_dir, "Directory of its file (default: the system's temporary directory)")
+      ->group(group);
 }
 
 void AddScheduling(CLI::App& app, LoadOptions& load) {
@@ -70,15 +104,37 @@ void AddScheduling(CLI::App& app, LoadOptions& load) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str()
       ->group("Scheduling");
-  app.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", load.enable_prefix_caching,
-               "Share the KV blocks of common prefixes between requests (default: on)")
-      ->group("Scheduling");
   app.add_flag("--adaptive-chunking,!--no-adaptive-chunking", load.adaptive_chunking,
                "Fit prompt chunks to measured step times, so that long prompts do not stall the streams beside them "
                "(default: on)")
       ->group("Scheduling");
   app.add_option("--max-num-queued-reqs", load.max_queued_requests, "Requests that may wait; more get a 429")
       ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->group("Scheduling");
+  app.add_option("--max-num-queued-tokens", load.max_queued_tokens,
+                 "Prompt tokens of requests that may wait; more get a 429; 0: no limit")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group("Scheduling");
+  app.add_option("--scheduling-policy", load.scheduling_policy,
+                 "Who is next: fcfs (who came first) or priority (the request's field; lower is sooner)")
+      ->check(CLI::IsMember({"fcfs", "priority"}))
+      ->capture_default_str()
+      ->group("Scheduling");
+  app.add_flag("--fair", load.fair,
+               "Share tokens evenly between API keys (or the request's user, without a key), so that one client with a "
+               "thousand requests does not hold up another")
+      ->group("Scheduling");
+  app.add_option("--batching", load.batching,
+                 "continuous: requests join and leave at every step; static: a batch runs to completion, as a baseline")
+      ->check(CLI::IsMember({"continuous", "static"}))
+      ->capture_default_str()
+      ->group("Scheduling");
+  app.add_option("--preemption-mode", load.preemption_mode,
+                 "What happens to a sequence that must give up its memory: recompute (computed again), swap (moved to "
+                 "swap space and back), auto (whichever measured times say is cheaper)")
+      ->check(CLI::IsMember({"recompute", "swap", "auto"}))
       ->capture_default_str()
       ->group("Scheduling");
   app.add_option("--trace", load.trace, "Write every step's plan and result to this file, for replay")
@@ -97,6 +153,7 @@ void AddDevice(CLI::App& app, LoadOptions& load) {
 void AddLoad(CLI::App& app, LoadOptions& load, bool model_required) {
   AddModelFiles(app, load, model_required);
   AddMemory(app, load);
+  AddCaching(app, load);
   AddScheduling(app, load);
   AddDevice(app, load);
 }
@@ -157,9 +214,56 @@ void AddBenchOptions(CLI::App& sub, BenchCommand& bench) {
   sub.add_flag("--json", bench.json, "Print one JSON object instead of a table")->group(group);
 }
 
-void AddBench(CLI::App& app, BenchCommand& throughput, BenchCommand& latency, std::function<int()>& chosen) {
-  CLI::App& bench = *app.add_subcommand("bench", "Measure the engine without a server: throughput, latency");
+std::string CheckRate(const std::string& text) {
+  double rate = 0;
+  return CLI::detail::lexical_cast(text, rate) && rate > 0 ? "" : "must be a number above 0, or inf";
+}
+
+void AddBenchKv(CLI::App& sub, BenchKvCommand& kv) {
+  AddLoad(sub, kv.load, false);
+  const char* group = "Benchmark";
+  sub.add_option("--workload", kv.workload,
+                 "Lengths: sharegpt or alpaca (shaped as in the PagedAttention paper), or uniform")
+      ->check(CLI::IsMember({"sharegpt", "alpaca", "uniform"}))
+      ->capture_default_str()
+      ->group(group);
+  sub.add_option("--length-scale", kv.length_scale, "Factor of both lengths, to fit the model's context")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->group(group);
+  sub.add_option("--input-len", kv.input_len, "uniform: tokens of each prompt")->capture_default_str()->group(group);
+  sub.add_option("--output-len", kv.output_len, "uniform: tokens of each answer")->capture_default_str()->group(group);
+  sub.add_option("--range-ratio", kv.range_ratio, "uniform: spread lengths within this share of their mean")
+      ->check(CLI::Range(0.0, 1.0))
+      ->group(group);
+  sub.add_option("--num-prompts", kv.num_prompts, "How many requests")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->group(group);
+  sub.add_option("--request-rate", kv.request_rate, "Requests per second, Poisson arrivals (default: inf, all at once)")
+      ->check(CheckRate)
+      ->group(group);
+  sub.add_option("--n", kv.n, "Answers to each prompt")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->group(group);
+  sub.add_option("--best-of", kv.best_of, "Sample so many and return n")->check(CLI::PositiveNumber)->group(group);
+  sub.add_option("--beam-width", kv.beam_width, "Beam search of this width instead of sampling")
+      ->check(CLI::PositiveNumber)
+      ->group(group);
+  sub.add_option("--seed", kv.seed, "Seed of prompts, lengths, arrivals and samples")
+      ->capture_default_str()
+      ->group(group);
+  sub.add_flag("--json", kv.json, "Print one JSON object instead of a table")->group(group);
+}
+
+void AddBench(CLI::App& app, BenchCommand& throughput, BenchCommand& latency, BenchKvCommand& kv,
+              std::function<int()>& chosen) {
+  CLI::App& bench = *app.add_subcommand("bench", "Measure the engine without a server: throughput, latency, kv");
   bench.require_subcommand(1);
+  AddBenchKv(AddCommand(bench, "kv", "Where every slot of the KV cache was while a workload ran, and what that gave",
+                        kv, &RunBenchKv, chosen),
+             kv);
   throughput.kind = BenchCommand::Kind::kThroughput;
   latency.kind = BenchCommand::Kind::kLatency;
   CLI::App& many = AddCommand(bench, "throughput", "Many random prompts at once: requests/s, tokens/s, TTFT, TPOT, ITL",
@@ -210,7 +314,8 @@ int Main(int argc, char** argv) {
   chat_app.add_option("--system", chat.system, "System message");
   AddSampling(chat_app, chat.sampling);
   BenchCommand throughput, latency;
-  AddBench(app, throughput, latency, chosen);
+  BenchKvCommand kv;
+  AddBench(app, throughput, latency, kv, chosen);
   TokenizeCommand tokenize;
   AddTokenize(AddCommand(app, "tokenize", "Text to token ids, and back", tokenize, &RunTokenize, chosen), tokenize);
   InfoCommand info;

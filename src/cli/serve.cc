@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cli/generate.h"
+#include "engine/engine.h"
 #include "llm/loader.h"
 #include "server/server.h"
 
@@ -46,7 +47,7 @@ ServedModel ToServedModel(const LoadedModel& loaded) {
   served.engine = loaded.engine.get();
   served.tokenizer = loaded.tokenizer.get();
   served.chat_template = loaded.chat_template.get();
-  served.config = &loaded.config;
+  served.defaults = DefaultSamplingParams(loaded.config);
   served.bos_token = loaded.bos_token;
   served.eos_token = loaded.eos_token;
   served.max_model_len = loaded.memory.max_model_len;
@@ -58,8 +59,13 @@ void PrintWelcome(const ServeCommand& command, const LoadedModel& loaded, const 
                   uint16_t port) {
   const std::string host = command.host == "0.0.0.0" || command.host == "::" ? "127.0.0.1" : command.host;
   const bool chat = loaded.chat_template != nullptr;
-  std::printf("%s\nquire: serving %s at http://%s:%u\n\ntry:\n", FormatMemoryPlan(loaded.memory).c_str(),
-              model_name.c_str(), host.c_str(), unsigned{port});
+  std::printf("%s", FormatMemoryPlan(loaded.memory).c_str());
+  if (const uint64_t num_pinned = loaded.engine->Stats().blocks_pinned; num_pinned > 0) {
+    std::printf("  %-8s  %llu blocks of the KV cache, with %zu shared %s\n", "pinned",
+                static_cast<unsigned long long>(num_pinned), command.load.shared_prefixes.size(),
+                command.load.shared_prefixes.size() == 1 ? "prefix" : "prefixes");
+  }
+  std::printf("\nquire: serving %s at http://%s:%u\n\ntry:\n", model_name.c_str(), host.c_str(), unsigned{port});
   const std::string key = command.api_keys.empty() ? "" : "-H 'Authorization: Bearer YOUR_KEY' ";
   if (chat) {
     std::printf(

@@ -8,98 +8,7 @@ namespace {
 
 double Seconds(TimeUs duration) { return static_cast<double>(duration) * 1e-6; }
 
-}  // namespace
-
-ActiveRequest::ActiveRequest(const Request& request, const Tokenizer* tokenizer, std::shared_ptr<OutputQueue> queue)
-    : queue_(std::move(queue)),
-      external_id_(request.external_id),
-      stops_(request.params.stop, request.params.include_stop_str_in_output),
-      num_logprobs_(request.params.logprobs),
-      num_prompt_logprobs_(request.params.prompt_logprobs),
-      min_tokens_(static_cast<uint32_t>(request.params.min_tokens)),
-      num_prompt_tokens_(static_cast<uint32_t>(request.prompt.size())),
-      arrival_(request.arrival) {
-  if (tokenizer != nullptr && request.params.detokenize) {
-    detokenizer_.emplace(*tokenizer, request.params.skip_special_tokens, request.prompt);
-  }
-}
-
-void ActiveRequest::OnAdmitted(uint32_t num_cached_tokens, TimeUs now, StatsSnapshot& stats) {
-  if (first_scheduled_ >= 0) return;  // back from a preemption
-  first_scheduled_ = now;
-  num_cached_tokens_ = num_cached_tokens;
-  stats.queue_time_s.Observe(Seconds(now - arrival_));
-}
-
-TokenLogprob ActiveRequest::ToLogprob(const TokenOutput& token, std::span<const Candidate> candidates,
-                                      int32_t num_top) const {
-  TokenLogprob logprob{.token = token.token, .logprob = token.logprob, .rank = token.rank};
-  const auto top = candidates.subspan(token.first_candidate, token.num_candidates);
-  const size_t count = std::min(top.size(), static_cast<size_t>(num_top));
-  logprob.top.assign(top.begin(), top.begin() + static_cast<std::ptrdiff_t>(count));
-  return logprob;
-}
-
-void ActiveRequest::OnPromptLogprobs(std::span<const TokenOutput> tokens, std::span<const Candidate> candidates) {
-  if (!num_prompt_logprobs_ || prompt_scored_) return;
-  if (pending_.prompt_logprobs.empty()) pending_.prompt_logprobs.emplace_back();  // nothing comes before the first
-  for (const TokenOutput& token : tokens) {
-    pending_.prompt_logprobs.push_back(ToLogprob(token, candidates, *num_prompt_logprobs_));
-  }
-}
-
-// Returns true when the text that the token completes ends with a stop string.
-bool ActiveRequest::AppendText(int32_t token) {
-  if (!detokenizer_) return false;
-  piece_.clear();
-  detokenizer_->Append(token, piece_);
-  if (num_output_tokens_ <= min_tokens_) {
-    pending_.text += piece_;
-    return false;
-  }
-  pending_.stop_string = stops_.Append(piece_, pending_.text);
-  return pending_.stop_string.has_value();
-}
-
-bool ActiveRequest::OnTokens(std::span<const TokenOutput> tokens, std::span<const Candidate> candidates, TimeUs now,
-                             StatsSnapshot& stats) {
-  if (num_prompt_logprobs_ && !prompt_scored_) {
-    if (pending_.prompt_logprobs.empty()) pending_.prompt_logprobs.emplace_back();  // a prompt of one token
-    prompt_scored_ = true;
-  }
-  if (first_token_ < 0) {
-    first_token_ = now;
-    stats.time_to_first_token_s.Observe(Seconds(now - arrival_));
-    stats.prompt_tokens += num_prompt_tokens_;
-  } else {
-    stats.inter_token_latency_s.Observe(Seconds(now - last_token_) / static_cast<double>(tokens.size()), tokens.size());
-  }
-  last_token_ = now;
-  has_pending_ = true;
-  for (const TokenOutput& token : tokens) {
-    ++num_output_tokens_;
-    ++stats.generation_tokens;
-    pending_.token_ids.push_back(token.token);
-    if (num_logprobs_) pending_.logprobs.push_back(ToLogprob(token, candidates, *num_logprobs_));
-    if (AppendText(token.token)) return true;
-  }
-  return false;
-}
-
-void ActiveRequest::FillCounts() {
-  pending_.num_prompt_tokens = num_prompt_tokens_;
-  pending_.num_cached_tokens = num_cached_tokens_;
-  pending_.num_output_tokens = num_output_tokens_;
-}
-
-void ActiveRequest::Publish() {
-  if (!has_pending_) return;
-  FillCounts();
-  queue_->Push(std::exchange(pending_, {}));
-  has_pending_ = false;
-}
-
-void ActiveRequest::CountFinished(FinishReason reason, StatsSnapshot& stats) const {
+void CountFinished(FinishReason reason, StatsSnapshot& stats) {
   switch (reason) {
     case FinishReason::kNone:
       break;
@@ -118,36 +27,130 @@ void ActiveRequest::CountFinished(FinishReason reason, StatsSnapshot& stats) con
   }
 }
 
-void ActiveRequest::Finish(FinishReason reason, int32_t stop_token, TimeUs now, StatsSnapshot& stats) {
-  if (detokenizer_ && !pending_.stop_string) {
-    piece_.clear();
-    detokenizer_->Flush(piece_);
-    pending_.stop_string = stops_.Append(piece_, pending_.text);
-    if (!pending_.stop_string) stops_.Flush(pending_.text);
+}  // namespace
+
+ActiveRequest::ActiveRequest(const Submission& submission, const Tokenizer* tokenizer)
+    : queue_(submission.queue),
+      external_id_(submission.request.external_id),
+      num_choices_(static_cast<uint32_t>(submission.request.params.n)),
+      beams_(submission.request.params.use_beam_search),
+      num_prompt_logprobs_(submission.request.params.prompt_logprobs),
+      num_prompt_tokens_(static_cast<uint32_t>(submission.request.prompt.size())),
+      arrival_(submission.request.arrival) {
+  const auto num_streams =
+      beams_ ? num_choices_ : static_cast<uint32_t>(submission.request.params.num_streams());  // that are told of
+  gathers_ = num_streams > num_choices_;
+  streams_.reserve(num_streams);
+  for (uint32_t i = 0; i < num_streams; ++i) {
+    streams_.emplace_back(submission.request, tokenizer, submission.shown_logprobs);
   }
-  if (stop_token >= 0) pending_.stop_token_id = stop_token;
-  pending_.finish_reason = pending_.stop_string ? FinishReason::kStop : reason;
-  CountFinished(pending_.finish_reason, stats);
+}
+
+uint32_t ActiveRequest::num_output_tokens() const {
+  uint32_t count = 0;
+  for (const StreamOutput& stream : streams_) count += stream.num_tokens();
+  return count;
+}
+
+void ActiveRequest::OnAdmitted(uint32_t num_cached_tokens, TimeUs now, StatsSnapshot& stats) {
+  if (started()) return;  // back from a preemption
+  first_scheduled_ = now;
+  num_cached_tokens_ = num_cached_tokens;
+  stats.queue_time_s.Observe(Seconds(now - arrival_));
+}
+
+void ActiveRequest::OnPromptLogprobs(std::span<const TokenOutput> tokens, std::span<const Candidate> candidates) {
+  if (!num_prompt_logprobs_ || prompt_logprobs_ != nullptr) return;
+  if (scores_.empty()) scores_.emplace_back();  // nothing comes before the first
+  for (const TokenOutput& token : tokens) scores_.push_back(ToTokenLogprob(token, candidates, *num_prompt_logprobs_));
+}
+
+bool ActiveRequest::OnTokens(uint32_t stream, std::span<const TokenOutput> tokens,
+                             std::span<const Candidate> candidates, TimeUs now, StatsSnapshot& stats) {
+  StreamOutput& output = streams_[stream];
+  if (first_token_ < 0) {
+    first_token_ = now;
+    stats.time_to_first_token_s.Observe(Seconds(now - arrival_));
+    stats.prompt_tokens += num_prompt_tokens_;
+    if (num_prompt_logprobs_) {
+      if (scores_.empty()) scores_.emplace_back();  // a prompt of one token
+      prompt_logprobs_ = std::make_shared<const PromptLogprobs>(std::move(scores_));
+    }
+  }
+  if (output.last_token >= 0) {
+    const double interval = Seconds(now - output.last_token) / static_cast<double>(tokens.size());
+    stats.inter_token_latency_s.Observe(interval, tokens.size());
+  }
+  output.last_token = last_token_ = now;
+  for (const TokenOutput& token : tokens) {
+    ++stats.generation_tokens;
+    if (output.Append(token, candidates)) return !beams_;  // the end of a hypothesis follows in any case
+  }
+  return false;
+}
+
+void ActiveRequest::Push(StreamOutput& stream, uint32_t choice) {
+  OutputDelta delta = stream.Take();
+  delta.choice = choice;
+  delta.prompt_logprobs = prompt_logprobs_;
+  delta.num_prompt_tokens = num_prompt_tokens_;
+  delta.num_cached_tokens = num_cached_tokens_;
+  delta.num_output_tokens = stream.num_tokens();
+  queue_->Push(std::move(delta));
+}
+
+void ActiveRequest::Publish(uint32_t stream) {
+  if (!gathers_ && streams_[stream].has_pending()) Push(streams_[stream], stream);
+}
+
+bool ActiveRequest::EndStream(uint32_t stream, const StreamEnd& end, TimeUs now, StatsSnapshot& stats) {
+  streams_[stream].End(end.reason, end.stop_token, beams_ ? std::optional(end.score) : std::nullopt);
+  const bool last = ++num_ended_ == streams_.size();
+  if (last) {
+    Complete(now, stats);
+  } else {
+    Publish(stream);
+  }
+  return last;
+}
+
+std::vector<StreamOutput*> ActiveRequest::BestFirst() {
+  std::vector<StreamOutput*> ranked;
+  for (StreamOutput& stream : streams_) ranked.push_back(&stream);
+  std::ranges::stable_sort(ranked, [](const auto* a, const auto* b) { return a->MeanLogprob() > b->MeanLogprob(); });
+  ranked.resize(num_choices_);
+  return ranked;
+}
+
+void ActiveRequest::Complete(TimeUs now, StatsSnapshot& stats) {
   stats.e2e_latency_s.Observe(Seconds(now - arrival_));
   stats.prompt_length.Observe(num_prompt_tokens_);
-  stats.generation_length.Observe(num_output_tokens_);
+  stats.generation_length.Observe(num_output_tokens());
+  uint32_t longest = 0;
+  for (const StreamOutput& stream : streams_) longest = std::max(longest, stream.num_tokens());
+  stats.longest_generation.Observe(longest);
   if (first_token_ >= 0) {
     stats.prefill_time_s.Observe(Seconds(first_token_ - first_scheduled_));
     stats.decode_time_s.Observe(Seconds(last_token_ - first_token_));
-    if (num_output_tokens_ > 1) {
-      stats.time_per_output_token_s.Observe(Seconds(last_token_ - first_token_) / (num_output_tokens_ - 1));
-    }
+    if (longest > 1) stats.time_per_output_token_s.Observe(Seconds(last_token_ - first_token_) / (longest - 1));
   }
-  has_pending_ = true;
-  Publish();
+  CountFinished(streams_.front().reason(), stats);
+  if (!gathers_) {
+    for (uint32_t stream = 0; stream < num_choices_; ++stream) Publish(stream);
+    return;
+  }
+  uint32_t choice = 0;
+  for (StreamOutput* stream : BestFirst()) Push(*stream, choice++);
 }
 
-void ActiveRequest::Fail(FinishReason reason, Error error, StatsSnapshot& stats) {
-  pending_.finish_reason = reason;
-  pending_.error = std::move(error);
+void ActiveRequest::Fail(FinishReason reason, const Error& error, StatsSnapshot& stats) {
   CountFinished(reason, stats);
-  has_pending_ = true;
-  Publish();
+  for (uint32_t choice = 0; choice < num_choices_; ++choice) {
+    StreamOutput& stream = streams_[choice];
+    if (!gathers_ && stream.ended()) continue;
+    stream.Fail(reason, error);
+    Push(stream, choice);
+  }
 }
 
 }  // namespace quire

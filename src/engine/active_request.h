@@ -1,5 +1,8 @@
-// ActiveRequest: what the engine keeps of a request that runs: how its tokens become text, when it ends by a stop
-// string, and when things happened. Engine thread only.
+// ActiveRequest: what the engine keeps of a request that it has taken: what its streams say, which of that its client
+// gets as which choice, and when things happened. Engine thread only.
+//
+// Stream s is choice s, and is published as it comes; but where best_of streams compete for n places, all are gathered
+// until the last one ends, and the best by mean log-probability become choices 0 to n - 1, the best first.
 #pragma once
 
 #include <memory>
@@ -9,9 +12,10 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "engine/inbox.h"
 #include "engine/output_queue.h"
 #include "engine/stats.h"
-#include "engine/stop_matcher.h"
+#include "engine/stream_output.h"
 #include "sched/request.h"
 #include "sched/step_plan.h"
 #include "text/tokenizer.h"
@@ -20,43 +24,51 @@ namespace quire {
 
 class ActiveRequest {
  public:
-  ActiveRequest(const Request& request, const Tokenizer* tokenizer, std::shared_ptr<OutputQueue> queue);
+  struct StreamEnd {
+    FinishReason reason = FinishReason::kNone;
+    int32_t stop_token = -1;
+    float score = 0;  // of a beam search
+  };
+
+  ActiveRequest(const Submission& submission, const Tokenizer* tokenizer);
 
   const std::string& external_id() const { return external_id_; }
-  uint32_t num_output_tokens() const { return num_output_tokens_; }
+  uint32_t num_prompt_tokens() const { return num_prompt_tokens_; }
+  // Over all streams.
+  uint32_t num_output_tokens() const;
+  bool started() const { return first_scheduled_ >= 0; }
+  bool HasEnded(uint32_t stream) const { return streams_[stream].ended(); }
 
   void OnAdmitted(uint32_t num_cached_tokens, TimeUs now, StatsSnapshot& stats);
   void OnPromptLogprobs(std::span<const TokenOutput> tokens, std::span<const Candidate> candidates);
-  // Returns true when a stop string ends the request: what came after it is dropped, and Finish must follow.
-  bool OnTokens(std::span<const TokenOutput> tokens, std::span<const Candidate> candidates, TimeUs now,
+  // Returns true when a stop string ends the stream: what came after it is dropped, and EndStream must follow.
+  // REQUIRES: the stream has not ended.
+  bool OnTokens(uint32_t stream, std::span<const TokenOutput> tokens, std::span<const Candidate> candidates, TimeUs now,
                 StatsSnapshot& stats);
-  // Pushes what is pending, if anything.
-  void Publish();
-  // The last push.
-  void Finish(FinishReason reason, int32_t stop_token, TimeUs now, StatsSnapshot& stats);
-  void Fail(FinishReason reason, Error error, StatsSnapshot& stats);
+  // Pushes what the stream has said since, if anything of it may be shown yet.
+  void Publish(uint32_t stream);
+  // Returns true when it was the last stream: then everything has been pushed. REQUIRES: the stream has not ended.
+  bool EndStream(uint32_t stream, const StreamEnd& end, TimeUs now, StatsSnapshot& stats);
+  // Ends every choice that has not ended, with the error.
+  void Fail(FinishReason reason, const Error& error, StatsSnapshot& stats);
 
  private:
-  bool AppendText(int32_t token);
-  TokenLogprob ToLogprob(const TokenOutput& token, std::span<const Candidate> candidates, int32_t num_top) const;
-  void FillCounts();
-  void CountFinished(FinishReason reason, StatsSnapshot& stats) const;
+  void Push(StreamOutput& stream, uint32_t choice);
+  std::vector<StreamOutput*> BestFirst();
+  void Complete(TimeUs now, StatsSnapshot& stats);
 
   std::shared_ptr<OutputQueue> queue_;
   std::string external_id_;
-  std::optional<Detokenizer> detokenizer_;  // absent: no text is asked for
-  StopMatcher stops_;
-  std::optional<int32_t> num_logprobs_;
+  std::vector<StreamOutput> streams_;
+  uint32_t num_choices_ = 1;
+  uint32_t num_ended_ = 0;
+  bool gathers_ = false;  // nothing is pushed before the last stream ends
+  bool beams_ = false;
   std::optional<int32_t> num_prompt_logprobs_;
-  uint32_t min_tokens_ = 0;
+  PromptLogprobs scores_;  // of the prompt so far
+  std::shared_ptr<const PromptLogprobs> prompt_logprobs_;
   uint32_t num_prompt_tokens_ = 0;
   uint32_t num_cached_tokens_ = 0;
-  uint32_t num_output_tokens_ = 0;
-
-  OutputDelta pending_;
-  bool has_pending_ = false;
-  bool prompt_scored_ = false;
-  std::string piece_;  // reused
 
   TimeUs arrival_ = 0;
   TimeUs first_scheduled_ = -1;

@@ -1,77 +1,21 @@
 #include "engine/engine.h"
 
 #include <algorithm>
-#include <condition_variable>
+#include <atomic>
+#include <future>
 #include <mutex>
-#include <random>
 #include <unordered_map>
 #include <utility>
 
+#include "base/check.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "engine/active_request.h"
+#include "engine/admission.h"
+#include "engine/inbox.h"
 #include "sched/step_trace.h"
 
 namespace quire {
-namespace {
-
-struct Submission {
-  Request request;
-  std::shared_ptr<OutputQueue> queue;
-};
-
-// What clients leave for the engine thread: the only lock between them and the scheduler.
-class Inbox {
- public:
-  void Add(Submission submission) {
-    {
-      std::lock_guard lock(mutex_);
-      submissions_.push_back(std::move(submission));
-    }
-    wake_.notify_one();
-  }
-  void Abort(RequestId id) {
-    {
-      std::lock_guard lock(mutex_);
-      aborts_.push_back(id);
-    }
-    wake_.notify_one();
-  }
-  void Wake() {
-    {
-      std::lock_guard lock(mutex_);
-      woken_ = true;
-    }
-    wake_.notify_all();
-  }
-  void Wait() {
-    std::unique_lock lock(mutex_);
-    wake_.wait(lock, [&] { return woken_ || !submissions_.empty() || !aborts_.empty(); });
-    woken_ = false;
-  }
-  // Swaps the contents out; the vectors given keep their capacity for the next time.
-  void Take(std::vector<Submission>& submissions, std::vector<RequestId>& aborts) {
-    submissions.clear();
-    aborts.clear();
-    std::lock_guard lock(mutex_);
-    submissions.swap(submissions_);
-    aborts.swap(aborts_);
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::vector<Submission> submissions_;
-  std::vector<RequestId> aborts_;
-  bool woken_ = false;
-};
-
-uint64_t RandomSeed() {
-  std::random_device device;
-  return uint64_t{device()} << 32 | device();
-}
-
-}  // namespace
 
 struct Engine::Impl {
   Impl(EngineOptions engine_options, std::unique_ptr<StepRunner> step_runner,
@@ -80,19 +24,25 @@ struct Engine::Impl {
         runner(std::move(step_runner)),
         tokenizer(std::move(text_tokenizer)),
         clock(engine_clock),
-        scheduler(options.scheduler),
+        scheduler(options.scheduler, options.on_disk),
         inbox(std::make_shared<Inbox>()) {}
 
-  Result<Request> MakeRequest(SubmitArgs args);
+  Result<Request> NewRequest(SubmitArgs args);
+  Result<RequestHandle> Enqueue(Request request);
+  Status TakePlace(size_t num_prompt_tokens);
   Status CheckOpen() const;
   std::optional<Error> Failure() const;
   void DrainInbox();
+  void RunCalls();
   void Admit(Submission submission);
   Status RunStep(const StepPlan& plan, TimeUs planned_at);
   void Handle(const SchedulerEvent& event, TimeUs planned_at, TimeUs now);
   void PublishTokens(TimeUs now, const SchedulerEvent& event, ActiveRequest& active);
-  void Retire(RequestId id, ActiveRequest& active, FinishReason reason);
-  void UpdateGauges();
+  void EndStream(const SchedulerEvent& event, ActiveRequest& active, FinishReason reason, TimeUs now);
+  void Retire(RequestId id, ActiveRequest& active);
+  void UpdateGauges(TimeUs now);
+  // Returns whether there was no failure before.
+  bool SetFailure(const Error& reason);
   void FailAll(const Error& reason);
 
   const EngineOptions options;
@@ -103,15 +53,16 @@ struct Engine::Impl {
   // Engine thread.
   Scheduler scheduler;
   std::unordered_map<RequestId, std::unique_ptr<ActiveRequest>> active;
-  std::vector<Submission> submissions;
-  std::vector<RequestId> aborts;
+  Inbox::Contents taken;
   StepResult result;
   std::optional<TraceWriter> trace;
 
   // Shared. Handles outlive the engine: they hold the inbox.
   const std::shared_ptr<Inbox> inbox;
   std::atomic<uint64_t> next_id{1};
-  std::atomic<size_t> num_open{0};  // submitted and not yet ended
+  std::atomic<size_t> num_open{0};             // submitted and not yet ended
+  std::atomic<uint64_t> num_queued_tokens{0};  // of their prompts, until they start
+  std::atomic<uint32_t> num_pinned_blocks{0};
   std::atomic<bool> draining{false};
   mutable std::mutex stats_mutex;
   StatsSnapshot stats;
@@ -130,45 +81,41 @@ Status Engine::Impl::CheckOpen() const {
   return {};
 }
 
-Result<Request> Engine::Impl::MakeRequest(SubmitArgs args) {
-  QUIRE_RETURN_IF_ERROR(ValidateSamplingParams(args.params, options.vocab_size));
-  if (args.prompt.empty()) return InvalidArgument("the prompt has no tokens: give at least one");
-  for (const int32_t id : args.prompt) {
-    if (id < 0 || id >= options.vocab_size) {
-      return InvalidArgument("the prompt holds token id {}: it must be from 0 to {}", id, options.vocab_size - 1);
-    }
-  }
-  const size_t max_len = options.scheduler.max_model_len;
-  if (args.prompt.size() >= max_len) {
-    return InvalidArgument(
-        "This model's maximum context length is {} tokens, but the prompt has {}: shorten it to at most {}", max_len,
-        args.prompt.size(), max_len - 1);
-  }
-  const auto room = static_cast<int32_t>(max_len - args.prompt.size());
-  if (!args.params.max_tokens) args.params.max_tokens = room;
-  if (*args.params.max_tokens > room) {
-    return InvalidArgument(
-        "This model's maximum context length is {} tokens, but the prompt has {} and max_tokens is {}: at most {} fit",
-        max_len, args.prompt.size(), *args.params.max_tokens, room);
-  }
-  if (!args.params.seed) args.params.seed = RandomSeed();
-  if (args.params.min_tokens > *args.params.max_tokens) {
-    return InvalidArgument("min_tokens is {}, but only {} tokens can follow this prompt", args.params.min_tokens,
-                           *args.params.max_tokens);
-  }
-  QUIRE_RETURN_IF_ERROR(ProveFits(options.scheduler, args.prompt.size(), *args.params.max_tokens));
-  Request request;
+Result<Request> Engine::Impl::NewRequest(SubmitArgs args) {
+  QUIRE_ASSIGN_OR_RETURN(Request request, MakeRequest(options, std::move(args), num_pinned_blocks));
   request.id = static_cast<RequestId>(next_id.fetch_add(1));
-  request.prompt = std::move(args.prompt);
-  request.params = std::move(args.params);
-  request.eos_token_ids = options.eos_token_ids;
   request.arrival = clock.NowUs();
-  request.priority = args.priority;
-  request.stream = args.stream;
-  request.cache_salt = std::move(args.cache_salt);
-  request.client_key = std::move(args.client_key);
-  request.external_id = std::move(args.external_id);
   return request;
+}
+
+// Counts a request in, if the queue has room for it.
+Status Engine::Impl::TakePlace(size_t num_prompt_tokens) {
+  const size_t most_open = options.max_queued_requests + options.scheduler.max_num_seqs;
+  if (num_open.fetch_add(1) >= most_open) {
+    num_open.fetch_sub(1);
+    return ResourceExhausted("{} requests run or wait already: try again later", most_open);
+  }
+  const uint64_t before = num_queued_tokens.fetch_add(num_prompt_tokens);
+  const uint64_t most_tokens = options.max_queued_tokens;
+  if (most_tokens > 0 && before > 0 && before + num_prompt_tokens > most_tokens) {
+    num_queued_tokens.fetch_sub(num_prompt_tokens);
+    num_open.fetch_sub(1);
+    return ResourceExhausted("prompts of {} tokens wait already, and at most {} may: try again later", before,
+                             most_tokens);
+  }
+  return {};
+}
+
+Result<RequestHandle> Engine::Impl::Enqueue(Request request) {
+  QUIRE_RETURN_IF_ERROR(TakePlace(request.prompt.size()));
+  const RequestId id = request.id;
+  SamplingParams& params = request.params;
+  const std::optional<int32_t> shown_logprobs = params.logprobs;
+  const bool ranks = !params.use_beam_search && params.num_streams() > params.n;
+  if (ranks && !params.logprobs) params.logprobs = 0;
+  auto queue = std::make_shared<OutputQueue>(static_cast<uint32_t>(params.n));
+  inbox->Add({std::move(request), shown_logprobs, queue});
+  return RequestHandle(id, std::move(queue), [inbox = inbox](RequestId aborted) { inbox->Abort(aborted); });
 }
 
 Result<std::unique_ptr<Engine>> Engine::Create(EngineOptions options, std::unique_ptr<StepRunner> runner,
@@ -178,104 +125,172 @@ Result<std::unique_ptr<Engine>> Engine::Create(EngineOptions options, std::uniqu
   if (!impl->options.trace_path.empty()) {
     QUIRE_ASSIGN_OR_RETURN(impl->trace, TraceWriter::Create(impl->options.trace_path));
   }
-  impl->UpdateGauges();
+  impl->UpdateGauges(impl->clock.NowUs());
   return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Engine::~Engine() { Fail(Unavailable("the engine has been stopped")); }
+Engine::~Engine() { Stop(); }
 
 const EngineOptions& Engine::options() const { return impl_->options; }
 
 Result<RequestHandle> Engine::Submit(SubmitArgs args) {
   QUIRE_RETURN_IF_ERROR(impl_->CheckOpen());
-  QUIRE_ASSIGN_OR_RETURN(Request request, impl_->MakeRequest(std::move(args)));
-  const size_t most_open = impl_->options.max_queued_requests + impl_->options.scheduler.max_num_seqs;
-  if (impl_->num_open.fetch_add(1) >= most_open) {
-    impl_->num_open.fetch_sub(1);
-    return ResourceExhausted("{} requests run or wait already: try again later", most_open);
-  }
-  const RequestId id = request.id;
-  auto queue = std::make_shared<OutputQueue>();
-  impl_->inbox->Add({std::move(request), queue});
-  return RequestHandle(id, std::move(queue), [inbox = impl_->inbox](RequestId aborted) { inbox->Abort(aborted); });
+  QUIRE_ASSIGN_OR_RETURN(Request request, impl_->NewRequest(std::move(args)));
+  return impl_->Enqueue(std::move(request));
 }
 
 void Engine::Abort(RequestId id) { impl_->inbox->Abort(id); }
 
 StatsSnapshot Engine::Stats() const {
-  std::lock_guard lock(impl_->stats_mutex);
-  return impl_->stats;
+  StatsSnapshot copy;
+  {
+    std::lock_guard lock(impl_->stats_mutex);
+    copy = impl_->stats;
+  }
+  copy.AdvanceTo(impl_->clock.NowUs());
+  copy.queued_tokens = impl_->num_queued_tokens;
+  return copy;
+}
+
+void Engine::Call(std::function<void(Scheduler&)> work) {
+  impl_->inbox->Call([impl = impl_.get(), work = std::move(work)] { work(impl->scheduler); });
+}
+
+void Engine::ReportKv(std::function<void(EngineKvReport)> done) {
+  impl_->inbox->Call([impl = impl_.get(), done = std::move(done)] {
+    EngineKvReport report{.kv = impl->scheduler.ReportKv()};
+    for (const KvReport::Group& group : report.kv.groups) {
+      const auto found = impl->active.find(group.request);
+      report.external_ids.push_back(found == impl->active.end() ? std::string() : found->second->external_id());
+    }
+    done(std::move(report));
+  });
+}
+
+void Engine::ResetPrefixCache(std::function<void(Status)> done) {
+  impl_->inbox->Call([impl = impl_.get(), done = std::move(done)] {
+    Status status;
+    if (!impl->scheduler.ResetPrefixCache()) {
+      const SchedulerStats now = impl->scheduler.Stats();
+      status = Unavailable("the prefix cache is in use: {} of {} KV blocks are, by {} running sequences",
+                           now.num_blocks_used, now.num_blocks_total, now.num_running);
+    }
+    {
+      const std::lock_guard lock(impl->stats_mutex);
+      impl->UpdateGauges(impl->clock.NowUs());
+    }
+    done(std::move(status));
+  });
+}
+
+Result<uint32_t> Engine::PinPrefix(std::vector<int32_t> tokens) {
+  const SchedulerConfig& config = impl_->options.scheduler;
+  if (!config.enable_prefix_caching || KvPolicy::Of(config.kv_policy).contiguous()) {
+    return InvalidArgument("a shared prefix needs prefix caching and paged memory");
+  }
+  if (tokens.size() < config.block_size) {
+    return InvalidArgument("the prefix has {} tokens: it must fill at least one KV block of {}", tokens.size(),
+                           config.block_size);
+  }
+  QUIRE_RETURN_IF_ERROR(impl_->CheckOpen());
+  SubmitArgs args{.prompt = std::move(tokens), .external_id = "shared-prefix"};
+  args.params.max_tokens = 1;
+  args.params.temperature = 0;
+  args.params.ignore_eos = true;
+  args.params.detokenize = false;
+  QUIRE_ASSIGN_OR_RETURN(Request request, impl_->NewRequest(std::move(args)));
+  request.pins_prompt = true;
+  QUIRE_ASSIGN_OR_RETURN(RequestHandle handle, impl_->Enqueue(std::move(request)));
+  std::optional<OutputDelta> delta;
+  while (!delta || !delta->finished()) delta = handle.Wait(std::chrono::seconds(1));
+  if (delta->error) return *delta->error;
+  const auto counted = std::make_shared<std::promise<uint32_t>>();
+  Call([counted](Scheduler& scheduler) { counted->set_value(scheduler.num_pinned_blocks()); });
+  return counted->get_future().get();
 }
 
 Status Engine::Health() const { return impl_->CheckOpen(); }
 
 void Engine::Impl::Admit(Submission submission) {
   const RequestId id = submission.request.id;
-  auto created = std::make_unique<ActiveRequest>(submission.request, tokenizer.get(), std::move(submission.queue));
+  auto created = std::make_unique<ActiveRequest>(submission, tokenizer.get());
   stats.max_tokens_param.Observe(*submission.request.params.max_tokens);
-  if (Status status = scheduler.Add(std::move(submission.request)); !status.ok()) {
-    created->Fail(FinishReason::kError, std::move(status).error(), stats);
-    num_open.fetch_sub(1);
-    return;
+  stats.n_param.Observe(submission.request.params.n);
+  ActiveRequest& request = *active.emplace(id, std::move(created)).first->second;
+  if (const Status status = scheduler.Add(std::move(submission.request)); !status.ok()) {
+    request.Fail(FinishReason::kError, status.error(), stats);
+    Retire(id, request);
   }
-  active.emplace(id, std::move(created));
 }
 
 void Engine::Impl::DrainInbox() {
-  inbox->Take(submissions, aborts);
-  if (submissions.empty() && aborts.empty()) return;
+  inbox->Take(taken);
+  if (taken.submissions.empty() && taken.aborts.empty()) return;
   std::lock_guard lock(stats_mutex);
-  for (Submission& submission : submissions) Admit(std::move(submission));
-  for (const RequestId id : aborts) {
+  for (Submission& submission : taken.submissions) Admit(std::move(submission));
+  for (const RequestId id : taken.aborts) {
     const auto found = active.find(id);
     if (found == active.end()) continue;
     scheduler.Abort(id);
     found->second->Fail(FinishReason::kAbort, Cancelled("the request was cancelled"), stats);
-    Retire(id, *found->second, FinishReason::kAbort);
+    Retire(id, *found->second);
   }
 }
 
+void Engine::Impl::RunCalls() {
+  for (const std::function<void()>& call : taken.calls) call();
+  taken.calls.clear();
+}
+
 // REQUIRES: the request has had its last push and the scheduler has forgotten it.
-void Engine::Impl::Retire(RequestId id, ActiveRequest& ended, FinishReason reason) {
-  LogDebug("request_finished id={} reason={} tokens={}", LogValue(ended.external_id()), FinishReasonName(reason),
-           ended.num_output_tokens());
+void Engine::Impl::Retire(RequestId id, ActiveRequest& ended) {
+  LogDebug("request_retired id={} tokens={}", LogValue(ended.external_id()), ended.num_output_tokens());
+  if (!ended.started()) num_queued_tokens.fetch_sub(ended.num_prompt_tokens());
   active.erase(id);
   num_open.fetch_sub(1);
 }
 
 void Engine::Impl::PublishTokens(TimeUs now, const SchedulerEvent& event, ActiveRequest& request) {
-  if (!request.OnTokens(event.tokens, event.candidates, now, stats)) return;
-  scheduler.Finish(event.request, FinishReason::kStop);
-  request.Finish(FinishReason::kStop, -1, now, stats);
-  Retire(event.request, request, FinishReason::kStop);
+  if (!request.OnTokens(event.stream, event.tokens, event.candidates, now, stats)) return;
+  scheduler.FinishStream(event.request, event.stream, FinishReason::kStop);
+  EndStream(event, request, FinishReason::kStop, now);
+}
+
+void Engine::Impl::EndStream(const SchedulerEvent& event, ActiveRequest& request, FinishReason reason, TimeUs now) {
+  const bool last = request.EndStream(
+      event.stream, {.reason = reason, .stop_token = event.stop_token, .score = event.score}, now, stats);
+  if (last) Retire(event.request, request);
 }
 
 void Engine::Impl::Handle(const SchedulerEvent& event, TimeUs planned_at, TimeUs now) {
   const auto found = active.find(event.request);
-  if (found == active.end()) return;  // ended by a stop string earlier in this step
+  if (found == active.end()) return;  // ended by stop strings earlier in this step
   ActiveRequest& request = *found->second;
   switch (event.kind) {
     case SchedulerEvent::Kind::kAdmitted:
+      if (!request.started()) num_queued_tokens.fetch_sub(request.num_prompt_tokens());
       request.OnAdmitted(event.num_cached_tokens, planned_at, stats);
       break;
     case SchedulerEvent::Kind::kPreempted:
-      LogInfo("request_preempted id={} mode=recompute reason=\"no free KV block\"", LogValue(request.external_id()));
+      LogInfo("request_preempted id={} mode={} reason={}", LogValue(request.external_id()),
+              event.preemption == PreemptionMode::kSwap ? "swap" : "recompute", LogValue(event.error));
       break;
     case SchedulerEvent::Kind::kPromptLogprobs:
       request.OnPromptLogprobs(event.tokens, event.candidates);
       break;
     case SchedulerEvent::Kind::kTokens:
-      PublishTokens(now, event, request);
+      if (!request.HasEnded(event.stream)) PublishTokens(now, event, request);
       break;
     case SchedulerEvent::Kind::kFinished:
-      request.Finish(event.reason, event.stop_token, now, stats);
-      Retire(event.request, request, event.reason);
+      if (!request.HasEnded(event.stream)) EndStream(event, request, event.reason, now);
+      QUIRE_CHECK(!event.last || !active.contains(event.request), "request {}: a stream has not ended",
+                  static_cast<uint64_t>(event.request));
       break;
     case SchedulerEvent::Kind::kFailed:
       LogError("request_failed id={} reason={}", LogValue(request.external_id()), LogValue(event.error));
       request.Fail(FinishReason::kError, Internal("{}", event.error), stats);
-      Retire(event.request, request, FinishReason::kError);
+      Retire(event.request, request);
       break;
   }
 }
@@ -293,27 +308,45 @@ Status Engine::Impl::RunStep(const StepPlan& plan, TimeUs planned_at) {
   for (const SchedulerEvent& event : events) Handle(event, planned_at, now);
   for (const SchedulerEvent& event : events) {
     if (event.kind != SchedulerEvent::Kind::kTokens) continue;
-    if (const auto found = active.find(event.request); found != active.end()) found->second->Publish();
+    if (const auto found = active.find(event.request); found != active.end()) found->second->Publish(event.stream);
   }
   ++stats.steps;
   stats.tokens_per_step.Observe(static_cast<double>(plan.num_rows()));
-  UpdateGauges();
+  UpdateGauges(now);
   return {};
 }
 
-void Engine::Impl::UpdateGauges() {
+void Engine::Impl::UpdateGauges(TimeUs time) {
+  stats.AdvanceTo(time);
   const SchedulerStats now = scheduler.Stats();
+  num_pinned_blocks = scheduler.num_pinned_blocks();
+  const auto share = [](double part, double whole) { return whole > 0 ? part / whole : 0; };
   stats.num_running = now.num_running;
   stats.num_waiting = now.num_waiting;
+  stats.num_swapped = now.num_swapped;
+  stats.kv_cache_usage = share(now.num_blocks_used, now.num_blocks_total);
+  stats.swap_usage = share(static_cast<double>(now.slots.swapped),
+                           1.0 * options.scheduler.num_swap_blocks * options.scheduler.block_size);
   stats.blocks_total = now.num_blocks_total;
   stats.blocks_used = now.num_blocks_used;
   stats.blocks_cached = now.num_blocks_cached;
   stats.blocks_free = now.num_blocks_free;
-  stats.kv_cache_usage =
-      now.num_blocks_total == 0 ? 0 : static_cast<double>(now.num_blocks_used) / now.num_blocks_total;
+  stats.blocks_pinned = num_pinned_blocks;
+  stats.blocks_on_disk = now.num_disk_blocks;
+  stats.SetSlots(now.slots);
   stats.prefix_queries = now.prefix_query_tokens;
   stats.prefix_hits = now.prefix_hit_tokens;
-  stats.preemptions = now.num_preemptions;
+  stats.preemptions_recompute = now.num_preemptions_recompute;
+  stats.preemptions_swap = now.num_preemptions_swap;
+  stats.blocks_swapped_out = now.num_blocks_swapped_out;
+  stats.blocks_swapped_in = now.num_blocks_swapped_in;
+  stats.swap_failures = now.num_swap_failures;
+  stats.blocks_copied = now.num_blocks_copied;
+  stats.disk_blocks_stored = now.num_disk_blocks_stored;
+  stats.disk_blocks_loaded = now.num_disk_blocks_loaded;
+  stats.disk_blocks_missed = now.num_disk_blocks_missed;
+  stats.disk_store_failures = now.num_disk_store_failures;
+  stats.disk_load_failures = now.num_disk_load_failures;
 }
 
 bool Engine::Step() {
@@ -323,11 +356,12 @@ bool Engine::Step() {
     return false;
   }
   impl.DrainInbox();
+  impl.RunCalls();
   const TimeUs planned_at = impl.clock.NowUs();
   const StepPlan& plan = impl.scheduler.Plan(planned_at);
   if (plan.empty()) {
     std::lock_guard lock(impl.stats_mutex);
-    impl.UpdateGauges();
+    impl.UpdateGauges(impl.clock.NowUs());
     return false;
   }
   if (const Status status = impl.RunStep(plan, planned_at); !status.ok()) Fail(status.error());
@@ -340,29 +374,33 @@ void Engine::WaitForWork() { impl_->inbox->Wait(); }
 void Engine::Wake() { impl_->inbox->Wake(); }
 
 void Engine::Impl::FailAll(const Error& reason) {
-  inbox->Take(submissions, aborts);
+  DrainInbox();
+  RunCalls();
   std::lock_guard lock(stats_mutex);
-  for (Submission& submission : submissions) {
-    ActiveRequest(submission.request, nullptr, std::move(submission.queue)).Fail(FinishReason::kError, reason, stats);
-    num_open.fetch_sub(1);
-  }
-  for (auto& [id, request] : active) {
+  while (!active.empty()) {
+    const auto& [id, request] = *active.begin();
     scheduler.Abort(id);
     request->Fail(FinishReason::kError, reason, stats);
-    num_open.fetch_sub(1);
+    Retire(id, *request);
   }
-  active.clear();
+  UpdateGauges(clock.NowUs());
+}
+
+bool Engine::Impl::SetFailure(const Error& reason) {
+  std::lock_guard lock(failure_mutex);
+  if (failure) return false;
+  failure = Error{ErrorCode::kUnavailable, reason.message};
+  return true;
 }
 
 void Engine::Fail(const Error& reason) {
-  {
-    std::lock_guard lock(impl_->failure_mutex);
-    if (!impl_->failure) {
-      impl_->failure = Error{ErrorCode::kUnavailable, reason.message};
-      if (impl_->num_open.load() > 0) LogError("engine_stopped reason={}", LogValue(reason.message));
-    }
-  }
-  impl_->FailAll({ErrorCode::kUnavailable, reason.message});
+  if (impl_->SetFailure(reason)) LogError("engine_failed reason={}", LogValue(reason.message));
+  impl_->FailAll(*impl_->Failure());
+}
+
+void Engine::Stop() {
+  impl_->SetFailure(Unavailable("the server has stopped"));
+  impl_->FailAll(*impl_->Failure());
 }
 
 void Engine::StartDraining() {

@@ -2,7 +2,7 @@
 // and read from RequestHandles.
 #pragma once
 
-#include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,10 +20,14 @@ namespace quire {
 
 struct EngineOptions {
   SchedulerConfig scheduler;
+  std::vector<PrefixDigest> on_disk;  // what the prefix cache on disk holds, the least recently used first
   int32_t vocab_size = 0;
   std::vector<int32_t> eos_token_ids;
-  size_t max_queued_requests = 4096;  // beyond: kResourceExhausted
-  std::string trace_path;             // --trace FILE: plans and results, for replay
+  // Beyond either: kResourceExhausted. Tokens are those of prompts that have not started; a prompt that is longer than
+  // the limit is taken when no other waits. 0: no limit.
+  size_t max_queued_requests = 4096;
+  uint64_t max_queued_tokens = 0;
+  std::string trace_path;  // --trace FILE: plans and results, for replay
 };
 
 // What a front end fills in; the engine makes a Request of it.
@@ -31,10 +35,17 @@ struct SubmitArgs {
   std::vector<int32_t> prompt;
   SamplingParams params;
   int32_t priority = 0;
-  uint32_t stream = 0;  // which of several samples of one prompt: part of the random key
   std::string cache_salt;
+  bool reads_prefix_cache = true;
+  bool writes_prefix_cache = true;
   std::string client_key;
   std::string external_id;
+};
+
+// What /debug/kv shows: the scheduler's report, and what its requests are called outside.
+struct EngineKvReport {
+  KvReport kv;
+  std::vector<std::string> external_ids;  // [kv.groups]
 };
 
 class Engine {
@@ -47,18 +58,30 @@ class Engine {
   // Any thread. Validates, proves that the request can ever fit, and that the queue has room.
   Result<RequestHandle> Submit(SubmitArgs args);
   void Abort(RequestId id);
-  // A copy of the numbers as of the last step.
+  // A copy of the numbers as of the last step; what is integrated over time reaches until now.
   StatsSnapshot Stats() const;
   // kUnavailable with the reason once the engine has failed or is stopped.
   Status Health() const;
   const EngineOptions& options() const;
 
+  // Any thread. `work` runs on the engine thread, between two steps: also while the engine is idle, drains, or has
+  // failed. It must be quick.
+  void Call(std::function<void(Scheduler&)> work);
+  // `done` is called as `work` is.
+  void ReportKv(std::function<void(EngineKvReport)> done);
+  // Forgets every cached prefix that is not pinned; an error while blocks are in use.
+  void ResetPrefixCache(std::function<void(Status)> done);
+  // Computes these tokens and keeps the full blocks of their keys and values for whoever starts with them. Waits for
+  // it. Returns how many blocks are pinned now. REQUIRES: an EngineThread runs, and this is another one.
+  Result<uint32_t> PinPrefix(std::vector<int32_t> tokens);
+
   // Engine thread only. One step: drain the inbox, plan, run, apply, publish. False when there is nothing to do.
   bool Step();
   // Blocks until there is something to do or `stop_requested`.
   void WaitForWork();
-  // Ends every request with the error and refuses new ones.
+  // Ends every request with the error and refuses new ones. Stop is the same for an end that is meant.
   void Fail(const Error& reason);
+  void Stop();
   bool HasWork() const;
 
   // Refuse new requests (they get kUnavailable), finish what runs: for SIGTERM.

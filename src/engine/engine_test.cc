@@ -2,34 +2,25 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <future>
+#include <map>
+#include <numeric>
 #include <stdexcept>
 #include <thread>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "engine/number_tokenizer_testing.h"
+#include "engine/output_queue.h"
 #include "sched/fake_runner.h"
 #include "sched/step_trace.h"
 
 namespace quire {
 namespace {
 
-constexpr int32_t kVocab = 100;
-
-// Token id i is the text "i,".
-class NumberTokenizer final : public Tokenizer {
- public:
-  Result<std::vector<int32_t>> Encode(std::string_view, bool) const override { return std::vector<int32_t>{}; }
-  std::string Decode(std::span<const int32_t> ids, bool) const override {
-    std::string text;
-    for (const int32_t id : ids) text += std::to_string(id) + ',';
-    return text;
-  }
-  int32_t vocab_size() const override { return kVocab; }
-  bool IsSpecial(int32_t) const override { return false; }
-  std::string_view TokenText(int32_t) const override { return {}; }
-  std::optional<int32_t> TokenId(std::string_view) const override { return {}; }
-};
+constexpr int32_t kVocab = NumberTokenizer::kVocab;
 
 EngineOptions SmallOptions() {
   EngineOptions options;
@@ -107,6 +98,117 @@ TEST(Engine, StopStringEndsAcrossTokensAndFreesTheSequence) {
   EXPECT_EQ(engine->Stats().blocks_used, 0U);
 }
 
+// All that is there, by choice.
+std::map<uint32_t, OutputDelta> ReadAll(RequestHandle& handle) {
+  std::map<uint32_t, OutputDelta> read;
+  while (std::optional<OutputDelta> delta = handle.TryNext()) {
+    OutputDelta& choice = read[delta->choice];
+    MergeDelta(choice, *std::move(delta));
+  }
+  return read;
+}
+
+TEST(Engine, StreamsOfARequestShareItsPromptAndSayWhatTheySayAlone) {
+  const auto engine = MakeEngine();
+  SubmitArgs args = Ask({1, 2, 3, 4, 5}, 10, 7);
+  args.params.n = 3;
+  RequestHandle handle = *engine->Submit(std::move(args));
+  RunDry(*engine);
+  const std::map<uint32_t, OutputDelta> read = ReadAll(handle);
+  ASSERT_EQ(read.size(), 3U);
+  for (const auto& [choice, delta] : read) {
+    EXPECT_EQ(delta.token_ids, FakeRunner::Continue({1, 2, 3, 4, 5}, 7 + choice, 10, kVocab));
+    EXPECT_EQ(delta.finish_reason, FinishReason::kLength);
+  }
+  const StatsSnapshot stats = engine->Stats();
+  EXPECT_EQ(stats.prompt_tokens, 5U);
+  EXPECT_EQ(stats.generation_tokens, 30U);
+  EXPECT_EQ(stats.requests_length, 1U);
+  EXPECT_EQ(stats.time_to_first_token_s.count, 1U);
+  EXPECT_GT(stats.blocks_copied, 0U) << "the last block of the prompt is written by each";
+  EXPECT_EQ(stats.blocks_used, 0U);
+}
+
+TEST(Engine, AStopStringEndsOneStreamAndTheOthersGoOn) {
+  SetLogLevel(LogLevel::kOff);
+  const auto engine = *Engine::Create(SmallOptions(), SmallRunner(), std::make_shared<NumberTokenizer>());
+  const std::vector<int32_t> says = FakeRunner::Continue({1, 2, 3}, 8, 20, kVocab);  // stream 1
+  SubmitArgs args = Ask({1, 2, 3}, 20, 7);
+  args.params.n = 2;
+  args.params.stop = {std::to_string(says[4]) + "," + std::to_string(says[5]) + ","};
+  RequestHandle handle = *engine->Submit(std::move(args));
+  RunDry(*engine);
+  const std::map<uint32_t, OutputDelta> read = ReadAll(handle);
+  ASSERT_EQ(read.size(), 2U);
+  EXPECT_EQ(read.at(0).token_ids, FakeRunner::Continue({1, 2, 3}, 7, 20, kVocab));
+  EXPECT_EQ(read.at(0).finish_reason, FinishReason::kLength);
+  EXPECT_EQ(read.at(1).token_ids, std::vector<int32_t>(says.begin(), says.begin() + 6));
+  EXPECT_EQ(read.at(1).finish_reason, FinishReason::kStop);
+  EXPECT_EQ(engine->Stats().blocks_used, 0U);
+}
+
+TEST(Engine, BestOfReturnsTheBestOfWhatAllStreamsSay) {
+  const auto engine = MakeEngine();
+  SubmitArgs all = Ask({1, 2, 3, 4, 5}, 6, 7);
+  all.params.n = 4;
+  all.params.logprobs = 0;
+  SubmitArgs best = Ask({1, 2, 3, 4, 5}, 6, 7);
+  best.params.n = 2;
+  best.params.best_of = 4;
+  RequestHandle all_handle = *engine->Submit(std::move(all));
+  RequestHandle best_handle = *engine->Submit(std::move(best));
+  RunDry(*engine);
+  std::vector<std::pair<double, std::vector<int32_t>>> ranked;
+  for (const auto& [choice, delta] : ReadAll(all_handle)) {
+    double sum = 0;
+    for (const TokenLogprob& token : delta.logprobs) sum += token.logprob;
+    ranked.emplace_back(-sum, delta.token_ids);
+  }
+  ASSERT_EQ(ranked.size(), 4U);
+  std::ranges::stable_sort(ranked, {}, [](const auto& entry) { return entry.first; });
+  const std::map<uint32_t, OutputDelta> read = ReadAll(best_handle);
+  ASSERT_EQ(read.size(), 2U);
+  for (const uint32_t choice : {0U, 1U}) {
+    EXPECT_EQ(read.at(choice).token_ids, ranked[choice].second);
+    EXPECT_TRUE(read.at(choice).logprobs.empty());
+  }
+}
+
+TEST(Engine, BeamSearchTellsItsHypothesesAtTheEndBestFirst) {
+  const auto engine = MakeEngine();
+  SubmitArgs args = Ask({1, 2, 3, 4, 5}, 6);
+  args.params.n = 2;
+  args.params.use_beam_search = true;
+  args.params.beam_width = 3;
+  RequestHandle handle = *engine->Submit(std::move(args));
+  engine->Step();
+  engine->Step();
+  EXPECT_FALSE(handle.TryNext());
+  RunDry(*engine);
+  const std::map<uint32_t, OutputDelta> read = ReadAll(handle);
+  ASSERT_EQ(read.size(), 2U);
+  ASSERT_TRUE(read.at(0).score && read.at(1).score);
+  EXPECT_GE(*read.at(0).score, *read.at(1).score);
+  EXPECT_NE(read.at(0).token_ids, read.at(1).token_ids);
+  EXPECT_EQ(read.at(0).token_ids.size(), 6U);
+  EXPECT_EQ(engine->Stats().blocks_used, 0U);
+}
+
+TEST(Engine, DestroyingAHandleFreesAllStreams) {
+  const auto engine = MakeEngine();
+  {
+    SubmitArgs args = Ask({4, 5, 6}, 30);
+    args.params.n = 3;
+    const RequestHandle dropped = *engine->Submit(std::move(args));
+    for (int i = 0; i < 5; ++i) engine->Step();
+    EXPECT_EQ(engine->Stats().num_running, 3U);
+  }
+  engine->Step();
+  EXPECT_FALSE(engine->HasWork());
+  EXPECT_EQ(engine->Stats().blocks_used, 0U);
+  EXPECT_EQ(engine->Stats().requests_abort, 1U);
+}
+
 TEST(Engine, RefusesWhatCanNeverFitWithTheNumbers) {
   const auto engine = MakeEngine();
   const auto message = [&](SubmitArgs args) { return engine->Submit(std::move(args)).error().message; };
@@ -124,6 +226,90 @@ TEST(Engine, FullQueueIsResourceExhausted) {
   EXPECT_EQ(engine->Submit(Ask({1}, 4)).error().code, ErrorCode::kResourceExhausted);
   RunDry(*engine);
   EXPECT_TRUE(engine->Submit(Ask({1}, 4)).ok());
+}
+
+TEST(Engine, TokensThatWaitAreBounded) {
+  EngineOptions options = SmallOptions();
+  options.max_queued_tokens = 12;
+  const auto engine = MakeEngine(options);
+  const std::vector<int32_t> long_prompt(20, 1), prompt(7, 2);
+  std::vector<RequestHandle> handles;
+  handles.push_back(*engine->Submit(Ask(long_prompt, 4)));  // nothing else waits
+  const auto refused = engine->Submit(Ask(prompt, 4));
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, ErrorCode::kResourceExhausted);
+  EXPECT_NE(refused.error().message.find("20 tokens wait"), std::string::npos);
+  EXPECT_EQ(engine->Stats().queued_tokens, 20U);
+  engine->Step();
+  EXPECT_EQ(engine->Stats().queued_tokens, 0U);
+  handles.push_back(*engine->Submit(Ask(prompt, 4)));
+  EXPECT_FALSE(engine->Submit(Ask(prompt, 4)).ok());
+  handles.clear();  // one of them had not started
+  engine->Step();
+  EXPECT_EQ(engine->Stats().queued_tokens, 0U);
+  EXPECT_FALSE(engine->HasWork());
+}
+
+TEST(Engine, ReportsEverySlotAndWhoHoldsIt) {
+  const auto engine = MakeEngine();
+  SubmitArgs args = Ask({1, 2, 3, 4, 5}, 10);
+  args.params.n = 2;
+  args.external_id = "cmpl-7";
+  const RequestHandle handle = *engine->Submit(std::move(args));
+  for (int i = 0; i < 3; ++i) engine->Step();
+  std::optional<EngineKvReport> report;
+  engine->ReportKv([&](EngineKvReport done) { report = std::move(done); });
+  EXPECT_FALSE(report) << "between two steps";
+  engine->Step();
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->kv.slots.total(), 32U * 4U);
+  ASSERT_EQ(report->external_ids, std::vector<std::string>{"cmpl-7"});
+  ASSERT_EQ(report->kv.groups.size(), 1U);
+  EXPECT_STREQ(report->kv.groups[0].state, "running");
+  ASSERT_EQ(report->kv.groups[0].sequences.size(), 2U);
+  EXPECT_EQ(report->kv.groups[0].sequences[0].num_shared_blocks, 1U) << "the prompt's full block";
+  EXPECT_EQ(report->kv.groups[0].sequences[1].blocks.front(), report->kv.groups[0].sequences[0].blocks.front());
+}
+
+TEST(Engine, ResetsThePrefixCacheWhenNothingRuns) {
+  const auto engine = MakeEngine();
+  RequestHandle handle = *engine->Submit(Ask({1, 2, 3, 4, 5, 6, 7, 8, 9}, 10));
+  engine->Step();
+  std::optional<Status> status;
+  const auto note = [&](Status done) { status = std::move(done); };
+  engine->ResetPrefixCache(note);
+  engine->Step();
+  ASSERT_TRUE(status);
+  EXPECT_NE(status->error().message.find("in use"), std::string::npos);
+  RunDry(*engine);
+  EXPECT_GT(engine->Stats().blocks_cached, 0U);
+  engine->ResetPrefixCache(note);
+  engine->Step();
+  EXPECT_TRUE(status->ok());
+  EXPECT_EQ(engine->Stats().blocks_cached, 0U);
+}
+
+class ManualClock final : public Clock {
+ public:
+  TimeUs NowUs() const override { return now; }
+  TimeUs now = 0;
+};
+
+TEST(Engine, IntegratesSlotsOverTime) {
+  SetLogLevel(LogLevel::kOff);
+  ManualClock clock;
+  const auto engine = *Engine::Create(SmallOptions(), SmallRunner(), nullptr, clock);
+  const RequestHandle handle = *engine->Submit(Ask({1, 2, 3, 4, 5}, 10));
+  engine->Step();
+  const StatsSnapshot before = engine->Stats();
+  clock.now += 2'000'000;
+  const StatsSnapshot after = engine->Stats();
+  const SlotSeconds passed = after.slot_seconds.Since(before.slot_seconds);
+  EXPECT_DOUBLE_EQ(passed.total(), 2 * 32 * 4);
+  EXPECT_DOUBLE_EQ(passed.token, 2.0 * static_cast<double>(before.slots.token));
+  EXPECT_DOUBLE_EQ(passed.waste_pct(), before.slots.waste_pct());
+  EXPECT_DOUBLE_EQ(after.running_seconds - before.running_seconds, 2);
+  EXPECT_GE(after.most_slots.token, before.slots.token);
 }
 
 TEST(Engine, DestroyingAHandleFreesItsSequenceWithinOneStep) {
@@ -172,6 +358,46 @@ TEST(EngineThread, AnExceptionFailsHealthAndEveryClientWithTheReason) {
   EXPECT_NE(delta->error->message.find("the device is gone"), std::string::npos);
   EXPECT_NE(engine->Health().error().message.find("the device is gone"), std::string::npos);
   EXPECT_EQ(engine->Submit(Ask({1}, 4)).error().code, ErrorCode::kUnavailable);
+}
+
+TEST(EngineThread, AnswersCallsWhenIdleAndAfterAFailure) {
+  const auto engine = MakeEngine(SmallOptions(), std::make_unique<ThrowingRunner>());
+  EngineThread thread(*engine);
+  const auto ask = [&] {
+    const auto answer = std::make_shared<std::promise<uint32_t>>();
+    std::future<uint32_t> future = answer->get_future();
+    engine->Call([answer](Scheduler& scheduler) { answer->set_value(scheduler.config().num_blocks); });
+    return future.wait_for(std::chrono::seconds(10)) == std::future_status::ready ? future.get() : 0;
+  };
+  EXPECT_EQ(ask(), 32U);
+  RequestHandle handle = *engine->Submit(Ask({1}, 4));
+  ASSERT_TRUE(handle.Wait(std::chrono::seconds(10)));
+  EXPECT_EQ(ask(), 32U);
+}
+
+TEST(EngineThread, PinsAPrefixForWhoeverStartsWithIt) {
+  EngineOptions options = SmallOptions();
+  options.scheduler.max_model_len = 128;
+  const auto engine = MakeEngine(options);
+  EngineThread thread(*engine);
+  EXPECT_NE(engine->PinPrefix({1, 2, 3}).error().message.find("at least one KV block"), std::string::npos);
+  std::vector<int32_t> prefix(10);
+  std::iota(prefix.begin(), prefix.end(), 1);
+  const Result<uint32_t> pinned = engine->PinPrefix(prefix);
+  ASSERT_TRUE(pinned.ok()) << pinned.error().message;
+  EXPECT_EQ(*pinned, 2U);
+  std::vector<int32_t> prompt = prefix;
+  prompt.push_back(50);
+  RequestHandle handle = *engine->Submit(Ask(prompt, 4));
+  std::optional<OutputDelta> delta;
+  while (!delta || !delta->finished()) delta = handle.Wait(std::chrono::seconds(10));
+  EXPECT_EQ(delta->num_cached_tokens, 8U);
+  std::promise<Status> reset;
+  engine->ResetPrefixCache([&](Status status) { reset.set_value(std::move(status)); });
+  EXPECT_TRUE(reset.get_future().get().ok()) << "pinned blocks do not hinder it";
+  EXPECT_EQ(engine->Stats().blocks_pinned, 2U) << "and stay";
+  EXPECT_TRUE(engine->Submit(Ask({60}, 119)).ok());
+  EXPECT_FALSE(engine->Submit(Ask({60}, 120)).ok()) << "they are out of reach of others";
 }
 
 TEST(EngineThread, ServesManyClientsThatComeAndGo) {

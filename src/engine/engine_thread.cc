@@ -16,7 +16,7 @@ struct EngineThread::Impl {
     while (!stopping) {
       if (!engine.Step() && !stopping) engine.WaitForWork();
     }
-    engine.Fail(Unavailable("the server has stopped"));
+    engine.Stop();
   }
 
   // One of the two doors where exceptions end: whatever a library threw fails the engine, not the process. The loop

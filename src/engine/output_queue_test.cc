@@ -32,6 +32,36 @@ TEST(OutputQueue, MergesWhatASlowClientHasNotRead) {
   EXPECT_TRUE(queue.finished());
 }
 
+TEST(OutputQueue, KeepsChoicesApartInTheOrderOfTheirNews) {
+  OutputQueue queue(3);
+  int notified = 0;
+  queue.SetNotify([&] { ++notified; });
+  const auto push = [&](uint32_t choice, std::string text, FinishReason reason = FinishReason::kNone) {
+    OutputDelta delta = Piece(std::move(text), {1}, reason);
+    delta.choice = choice;
+    queue.Push(std::move(delta));
+  };
+  push(2, "c");
+  push(0, "a", FinishReason::kStop);
+  push(2, "d");
+  EXPECT_EQ(notified, 1);
+  std::optional<OutputDelta> delta = queue.TryNext();
+  ASSERT_TRUE(delta);
+  EXPECT_EQ(delta->choice, 2U);
+  EXPECT_EQ(delta->text, "cd");
+  EXPECT_EQ(delta->token_ids.size(), 2U);
+  delta = queue.TryNext();
+  ASSERT_TRUE(delta);
+  EXPECT_EQ(delta->choice, 0U);
+  EXPECT_TRUE(delta->finished());
+  EXPECT_FALSE(queue.TryNext());
+  push(1, "b", FinishReason::kStop);
+  EXPECT_EQ(notified, 2);
+  EXPECT_FALSE(queue.finished());
+  push(2, "", FinishReason::kLength);
+  EXPECT_TRUE(queue.finished());
+}
+
 TEST(OutputQueue, NotifiesAtOnceWhenSomethingIsThereAlready) {
   OutputQueue queue;
   queue.Push(Piece("a", {1}));

@@ -1,5 +1,6 @@
-// RequestHandle: the client's end of a request: a bounded queue of values, never a pointer to live state. When the
-// client is slow, deltas merge; the engine never waits. Destroying the handle aborts the request.
+// RequestHandle: the client's end of a request: a bounded queue of values, never a pointer to live state. A request has
+// n choices, which are told apart by OutputDelta::choice and end one by one. When the client is slow, the deltas of a
+// choice merge; the engine never waits. Destroying the handle aborts what of the request has not ended.
 #pragma once
 
 #include <chrono>
@@ -24,16 +25,21 @@ struct TokenLogprob {
   std::vector<Candidate> top;  // best first, as many as asked
 };
 
-// What happened since the last delta. Deltas concatenate: text to text, ids to ids.
+// One entry per prompt token; the first one is empty.
+using PromptLogprobs = std::vector<std::optional<TokenLogprob>>;
+
+// What happened to one choice since its last delta. Deltas of a choice concatenate: text to text, ids to ids.
 struct OutputDelta {
-  std::string text;  // whole characters only
+  uint32_t choice = 0;  // 0 to n - 1
+  std::string text;     // whole characters only
   std::vector<int32_t> token_ids;
-  std::vector<TokenLogprob> logprobs;                        // one per token id, if logprobs were asked
-  std::vector<std::optional<TokenLogprob>> prompt_logprobs;  // once, before the first token; first entry is empty
+  std::vector<TokenLogprob> logprobs;                     // one per token id, if logprobs were asked
+  std::shared_ptr<const PromptLogprobs> prompt_logprobs;  // if asked: of the request's only prompt, in every delta
   FinishReason finish_reason = FinishReason::kNone;
   // The stop string or stop token that ended it; empty after EOS, length or abort.
   std::optional<std::string> stop_string;
   std::optional<int32_t> stop_token_id;
+  std::optional<float> score;  // of a hypothesis of a beam search that has ended: see SamplingParams::length_penalty
   std::optional<Error> error;  // with finish_reason kError (or kAbort when the engine is shutting down)
   uint32_t num_prompt_tokens = 0;
   uint32_t num_cached_tokens = 0;  // of the prompt, from the prefix cache
@@ -53,7 +59,8 @@ class RequestHandle {
   RequestHandle& operator=(RequestHandle&&) noexcept;
 
   RequestId id() const { return id_; }
-  // Everything since the last call; empty if nothing is new (or, for Wait, if the time is over).
+  // All that is new of one choice, in the order in which choices got something new; empty if nothing is new (or, for
+  // Wait, if the time is over).
   std::optional<OutputDelta> TryNext();
   std::optional<OutputDelta> Wait(std::chrono::milliseconds timeout);
   // Called (from the engine thread, holding no lock) when TryNext has something after having been empty; set once,

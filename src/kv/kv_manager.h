@@ -33,6 +33,8 @@ class KvManager {
   explicit KvManager(const KvConfig& config);
 
   const BlockPool& pool() const { return pool_; }
+  // For those who hold blocks beside the tables: swap space and transfers.
+  BlockPool& mutable_pool() { return pool_; }
   const PrefixIndex& index() const { return index_; }
   uint32_t block_size() const { return config_.block_size; }
 

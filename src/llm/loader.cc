@@ -9,8 +9,11 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "engine/engine.h"
+#include "llm/fingerprint.h"
+#include "llm/scheduling_options.h"
 #include "model/model.h"
 #include "runner/model_runner.h"
+#include "runner/swap_file.h"
 #include "text/chat_template.h"
 #include "text/chat_template_source.h"
 #include "text/tokenizer.h"
@@ -59,6 +62,10 @@ Result<std::string> FindModel(const LoadOptions& options) {
   return options.model.empty() ? EmbeddedModelDirectory() : ResolveModelDirectory(options.model);
 }
 
+const std::string& TokenizerDirectory(const LoadOptions& options, const LoadedModel& loaded) {
+  return options.tokenizer.empty() ? loaded.directory : options.tokenizer;
+}
+
 Result<MemoryPlanInput> PlanInput(const LoadOptions& options, const ModelConfig& config, size_t kv_bytes_per_token) {
   MemoryPlanInput input;
   input.kv_bytes_per_token = kv_bytes_per_token;
@@ -71,6 +78,8 @@ Result<MemoryPlanInput> PlanInput(const LoadOptions& options, const ModelConfig&
   if (!options.kv_cache_memory.empty()) {
     QUIRE_ASSIGN_OR_RETURN(input.kv_cache_bytes, ParseByteSize(options.kv_cache_memory));
   }
+  QUIRE_ASSIGN_OR_RETURN(input.swap_bytes, SwapBytes(options));
+  QUIRE_ASSIGN_OR_RETURN(input.disk_bytes, DiskBytes(options));
   if (options.max_model_len && *options.max_model_len > config.max_position) {
     return InvalidArgument("--max-model-len is {}, but the model was made for {} positions", *options.max_model_len,
                            config.max_position);
@@ -88,31 +97,43 @@ ModelRunnerOptions RunnerOptions(const LoadOptions& options, int32_t max_model_l
   return runner;
 }
 
-SchedulerConfig ToSchedulerConfig(const LoadOptions& options, const MemoryPlan& memory) {
-  SchedulerConfig config;
-  config.max_num_seqs = static_cast<decltype(config.max_num_seqs)>(options.max_num_seqs);
-  config.max_num_batched_tokens = static_cast<decltype(config.max_num_batched_tokens)>(
-      std::max(options.max_num_batched_tokens, options.max_num_seqs));
-  config.max_model_len = static_cast<decltype(config.max_model_len)>(memory.max_model_len);
-  config.block_size = static_cast<decltype(config.block_size)>(memory.block_size);
-  config.num_blocks = static_cast<decltype(config.num_blocks)>(memory.num_blocks);
-  config.enable_prefix_caching = options.enable_prefix_caching;
-  config.long_prefill_token_threshold =
-      static_cast<decltype(config.long_prefill_token_threshold)>(options.long_prefill_token_threshold);
-  if (!options.adaptive_chunking) config.chunk_budget.target_ratio = 0;
-  return config;
+// Nobody has to ask for swap space, so nobody's server fails to start because there is no place for its file.
+Result<std::unique_ptr<SwapStore>> OpenSwap(const LoadOptions& options, size_t block_bytes, MemoryPlan& memory) {
+  if (memory.num_swap_blocks == 0) return std::unique_ptr<SwapStore>();
+  Result<std::unique_ptr<SwapFile>> file =
+      SwapFile::Create({.directory = options.swap_dir,
+                        .num_places = static_cast<uint32_t>(memory.num_swap_blocks),
+                        .place_bytes = block_bytes});
+  if (file.ok()) return std::unique_ptr<SwapStore>(*std::move(file));
+  if (!options.swap_dir.empty() || options.preemption_mode == "swap") return std::move(file).error();
+  LogWarning("no_swap_space reason={}", LogValue(file.error().message));
+  memory.num_swap_blocks = 0;
+  memory.swap_bytes = 0;
+  return std::unique_ptr<SwapStore>();
+}
+
+// The prefix cache on disk is kept by what makes keys and values comparable.
+Result<std::unique_ptr<DiskStore>> OpenDisk(const LoadOptions& options, const LoadedModel& loaded) {
+  if (loaded.memory.num_disk_blocks == 0) return std::unique_ptr<DiskStore>();
+  const bool stretches = loaded.config.rope_scaling.kind == RopeScaling::Kind::kDynamicNtk;
+  const FingerprintInput input = {
+      .model_directory = loaded.directory,
+      .tokenizer_directory = TokenizerDirectory(options, loaded),
+      .layout = fmt::format("{} {} {} {} {}", loaded.backend->kv_layout(), DTypeName(loaded.compute_dtype),
+                            DTypeName(loaded.kv_dtype), loaded.memory.block_size,
+                            stretches ? options.max_model_len.value_or(0) : 0)};
+  QUIRE_ASSIGN_OR_RETURN(const KvFingerprint fingerprint, FingerprintModel(input));
+  return DiskStore::Open({.directory = options.prefix_cache_dir, .fingerprint = fingerprint});
 }
 
 Status LoadText(const LoadOptions& options, LoadedModel& loaded) {
-  const std::string directory = options.tokenizer.empty() ? loaded.directory : options.tokenizer;
-  QUIRE_ASSIGN_OR_RETURN(loaded.tokenizer, Tokenizer::Load(directory));
+  QUIRE_ASSIGN_OR_RETURN(loaded.tokenizer, Tokenizer::Load(TokenizerDirectory(options, loaded)));
   return {};
 }
 
 // A model without a chat template serves completions; why chat is missing is told when it is asked for.
 Status LoadTemplate(const LoadOptions& options, LoadedModel& loaded) {
-  const std::string directory = options.tokenizer.empty() ? loaded.directory : options.tokenizer;
-  Result<ChatTemplateSource> source = LoadChatTemplateSource(directory);
+  Result<ChatTemplateSource> source = LoadChatTemplateSource(TokenizerDirectory(options, loaded));
   if (source.ok()) {
     loaded.bos_token = source->bos_token;
     loaded.eos_token = source->eos_token;
@@ -151,13 +172,22 @@ Status PlanAndBuildEngine(const LoadOptions& options, size_t available_bytes, Lo
   QUIRE_ASSIGN_OR_RETURN(loaded.memory, PlanMemory(input));
   runner_options.num_blocks = loaded.memory.num_blocks;
   runner_options.max_model_len = loaded.memory.max_model_len;
-  QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<ModelRunner> runner,
-                         ModelRunner::Create(*loaded.backend, *loaded.model, runner_options));
+  shape.block_size = loaded.memory.block_size;
+  BlockStores stores;
+  QUIRE_ASSIGN_OR_RETURN(stores.swap, OpenSwap(options, shape.BytesPerBlock(), loaded.memory));
+  QUIRE_ASSIGN_OR_RETURN(stores.disk, OpenDisk(options, loaded));
   EngineOptions engine_options;
-  engine_options.scheduler = ToSchedulerConfig(options, loaded.memory);
+  engine_options.scheduler = MakeSchedulerConfig(options, loaded.memory);
+  if (stores.disk != nullptr) {
+    engine_options.scheduler.hash_seed = stores.disk->fingerprint().low;
+    engine_options.on_disk = stores.disk->contents();
+  }
+  QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<ModelRunner> runner,
+                         ModelRunner::Create(*loaded.backend, *loaded.model, runner_options, std::move(stores)));
   engine_options.vocab_size = loaded.config.vocab_size;
   engine_options.eos_token_ids = loaded.config.eos_token_ids;
   engine_options.max_queued_requests = static_cast<size_t>(options.max_queued_requests);
+  engine_options.max_queued_tokens = static_cast<uint64_t>(options.max_queued_tokens);
   engine_options.trace_path = options.trace;
   QUIRE_ASSIGN_OR_RETURN(loaded.engine, Engine::Create(std::move(engine_options), std::move(runner), loaded.tokenizer));
   return {};
@@ -171,6 +201,7 @@ LoadedModel::LoadedModel(LoadedModel&&) noexcept = default;
 LoadedModel& LoadedModel::operator=(LoadedModel&&) noexcept = default;
 
 Result<LoadedModel> LoadModel(const LoadOptions& options) {
+  QUIRE_RETURN_IF_ERROR(CheckSchedulingOptions(options));
   LoadedModel loaded;
   Stopwatch stopwatch(loaded.times);
   const size_t available_bytes = AvailableMemoryBytes();
@@ -216,7 +247,19 @@ Result<std::string> EmbeddedModelDirectory() {
                   fmt::format("{}", fmt::join(candidates, ", nor at ")));
 }
 
+SamplingParams DefaultSamplingParams(const ModelConfig& config) {
+  SamplingParams params;
+  params.temperature = config.default_temperature.value_or(params.temperature);
+  params.top_p = config.default_top_p.value_or(params.top_p);
+  params.top_k = config.default_top_k.value_or(params.top_k);
+  params.min_p = config.default_min_p.value_or(params.min_p);
+  params.repetition_penalty = config.default_repetition_penalty.value_or(params.repetition_penalty);
+  params.max_tokens = config.default_max_tokens;
+  return params;
+}
+
 Result<ModelDescription> DescribeModel(const LoadOptions& options) {
+  QUIRE_RETURN_IF_ERROR(CheckSchedulingOptions(options));
   ModelDescription described;
   QUIRE_ASSIGN_OR_RETURN(described.directory, FindModel(options));
   QUIRE_ASSIGN_OR_RETURN(described.config, LoadModelConfig(described.directory));

@@ -12,6 +12,7 @@
 #include "llm/memory_plan.h"
 #include "model/model_config.h"
 #include "quire/result.h"
+#include "quire/sampling_params.h"
 #include "tensor/dtype.h"
 
 namespace quire {
@@ -42,8 +43,20 @@ struct LoadOptions {
   int32_t threads = 0;  // 0: one per core
   std::string cpu_isa = "auto";
   int32_t max_queued_requests = 4096;
-  std::string generation_config = "auto";  // auto: the model's sampling defaults; vllm: neutral ones
-  std::string trace;                       // file that receives every StepPlan and StepResult
+  int64_t max_queued_tokens = 0;             // of prompts that wait; 0: no limit
+  std::string kv_policy = "paged";           // paged, reserve-max, reserve-pow2, reserve-exact
+  std::string batching = "continuous";       // continuous, static
+  std::string scheduling_policy = "fcfs";    // fcfs, priority
+  bool fair = false;                         // between API keys
+  std::string preemption_mode = "auto";      // recompute, swap, auto
+  std::string swap_space = "4";              // GiB, or with a unit
+  std::string swap_dir;                      // empty: the system's temporary directory
+  std::string prefix_cache_dir;              // empty: blocks that memory has no room for are forgotten
+  std::string prefix_cache_disk = "8GiB";    // in prefix_cache_dir
+  std::vector<std::string> shared_prefixes;  // text files that are computed at the start and stay; whoever runs the
+                                             // engine pins them
+  std::string generation_config = "auto";    // auto: the model's sampling defaults; vllm: neutral ones
+  std::string trace;                         // file that receives every StepPlan and StepResult
 };
 
 // Where start-up time went: (what, seconds), in order.
@@ -79,6 +92,9 @@ Result<LoadedModel> LoadModel(const LoadOptions& options);
 // The directory of the embedded default model: QUIRE_SHARE_DIR, the installed share directory beside the program, or
 // the source tree it was built from.
 Result<std::string> EmbeddedModelDirectory();
+
+// Sampling parameters of a request that says nothing.
+SamplingParams DefaultSamplingParams(const ModelConfig& config);
 
 struct ModelDescription {
   std::string directory;

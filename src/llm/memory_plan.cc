@@ -49,7 +49,23 @@ Result<int64_t> ChooseNumBlocks(const MemoryPlanInput& input) {
   return std::min(affordable, usable);
 }
 
+void PlanBesideThePool(const MemoryPlanInput& input, MemoryPlan& plan) {
+  const size_t block_bytes = input.kv_bytes_per_token * static_cast<size_t>(plan.block_size);
+  const size_t file_bytes = BytesOnDisk(block_bytes, plan.block_size);
+  plan.num_swap_blocks =
+      static_cast<int32_t>(std::min(input.swap_bytes / block_bytes, static_cast<size_t>(plan.num_blocks)));
+  plan.swap_bytes = static_cast<size_t>(plan.num_swap_blocks) * block_bytes;
+  plan.num_disk_blocks = static_cast<int32_t>(std::min(input.disk_bytes / file_bytes, size_t{INT32_MAX}));
+  plan.disk_bytes = static_cast<size_t>(plan.num_disk_blocks) * file_bytes;
+}
+
 }  // namespace
+
+size_t BytesOnDisk(size_t block_bytes, int32_t block_size) {
+  constexpr size_t kPage = 4096, kHeader = 128;
+  const size_t bytes = block_bytes + static_cast<size_t>(block_size) * sizeof(int32_t) + kHeader;
+  return (bytes + kPage - 1) / kPage * kPage;
+}
 
 Result<MemoryPlan> PlanMemory(const MemoryPlanInput& input) {
   QUIRE_ASSIGN_OR_RETURN(int64_t num_blocks, ChooseNumBlocks(input));
@@ -74,17 +90,25 @@ Result<MemoryPlan> PlanMemory(const MemoryPlanInput& input) {
   plan.max_model_len =
       static_cast<int32_t>(std::min<int64_t>(input.max_model_len.value_or(input.model_max_len), plan.kv_tokens));
   plan.full_length_sequences = static_cast<double>(plan.kv_tokens) / plan.max_model_len;
+  PlanBesideThePool(input, plan);
   return plan;
 }
 
 std::string FormatMemoryPlan(const MemoryPlan& plan) {
-  return fmt::format(
+  std::string text = fmt::format(
       "memory plan\n"
       "  weights   {:>12}\n"
       "  KV cache  {:>12}  {} blocks of {} tokens: {} tokens, {:.1f} sequences of {}\n"
       "  scratch   {:>12}\n",
       FormatBytes(plan.weight_bytes), FormatBytes(plan.kv_bytes), plan.num_blocks, plan.block_size, plan.kv_tokens,
       plan.full_length_sequences, plan.max_model_len, FormatBytes(plan.scratch_bytes));
+  const auto add = [&](const char* what, size_t bytes, int32_t num_blocks, const char* note) {
+    if (num_blocks == 0) return;
+    text += fmt::format("  {:<8}  {:>12}  {} blocks {}\n", what, FormatBytes(bytes), num_blocks, note);
+  };
+  add("swap", plan.swap_bytes, plan.num_swap_blocks, "of preempted sequences, in a file that grows as needed");
+  add("disk", plan.disk_bytes, plan.num_disk_blocks, "of the prefix cache, at most");
+  return text;
 }
 
 Result<size_t> ParseByteSize(const std::string& text) {
@@ -98,6 +122,17 @@ Result<size_t> ParseByteSize(const std::string& text) {
     return InvalidArgument("\"{}\" is not a size: write a number and a unit, such as 4GiB or 512MiB", text);
   }
   return static_cast<size_t>(bytes);
+}
+
+Result<size_t> ParseGibibytes(const std::string& text) {
+  double number = 0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const bool alone = code == std::errc() && end == text.data() + text.size();
+  if (!alone) return ParseByteSize(text);
+  if (!(number >= 0) || number > 0x1p30) {
+    return InvalidArgument("\"{}\" is not a size: write a number of GiB, or a number and a unit, such as 512MiB", text);
+  }
+  return static_cast<size_t>(number * 0x1p30);
 }
 
 std::string FormatBytes(size_t bytes) {

@@ -1,4 +1,5 @@
-// Who gets how much memory: weights, scratch, and the KV pool out of what is left. Pure arithmetic.
+// Who gets how much memory: weights, scratch, and the KV pool out of what is left; and how much of the disks goes to
+// blocks that are not in the pool. Pure arithmetic.
 #pragma once
 
 #include <cstddef>
@@ -20,6 +21,8 @@ struct MemoryPlanInput {
   std::optional<int32_t> max_model_len;  // --max-model-len; absent: model_max_len, or less if that cannot fit
   std::optional<size_t> kv_cache_bytes;  // --kv-cache-memory
   std::optional<int32_t> num_blocks;     // --num-gpu-blocks-override
+  size_t swap_bytes = 0;                 // --swap-space
+  size_t disk_bytes = 0;                 // --prefix-cache-disk, with a directory for it
   double memory_share = 0.5;             // of free memory after weights and scratch, by default
   size_t available_bytes = 0;            // before anything of this plan is allocated
 };
@@ -33,6 +36,10 @@ struct MemoryPlan {
   int32_t max_model_len = 0;
   int64_t kv_tokens = 0;             // how many tokens fit
   double full_length_sequences = 0;  // how many of max_model_len tokens
+  int32_t num_swap_blocks = 0;       // at most as many as the pool has
+  size_t swap_bytes = 0;
+  int32_t num_disk_blocks = 0;
+  size_t disk_bytes = 0;
 };
 
 // Errors name the numbers and the option to change.
@@ -41,8 +48,13 @@ Result<MemoryPlan> PlanMemory(const MemoryPlanInput& input);
 // A few lines for people: weights, KV cache, scratch; how many tokens and full-length sequences fit.
 std::string FormatMemoryPlan(const MemoryPlan& plan);
 
+// What a block of block_bytes takes on disk: with its tokens and a header, in whole pages.
+size_t BytesOnDisk(size_t block_bytes, int32_t block_size);
+
 // "4GiB", "512MiB", "1.5GB", "1000000": bytes.
 Result<size_t> ParseByteSize(const std::string& text);
+// The same, but a number alone counts GiB, as in vLLM, and may be 0.
+Result<size_t> ParseGibibytes(const std::string& text);
 // "1.25 GiB".
 std::string FormatBytes(size_t bytes);
 

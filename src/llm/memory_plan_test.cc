@@ -50,6 +50,28 @@ TEST(PlanMemory, RefusesWhatCannotFitWithTheNumbers) {
   EXPECT_EQ(PlanMemory(input).error().code, ErrorCode::kResourceExhausted);
 }
 
+TEST(PlanMemory, SwapSpaceIsNoLargerThanThePoolAndDiskCountsWholeFiles) {
+  MemoryPlanInput input = SmallModel();  // 100 blocks of 40 bytes
+  EXPECT_EQ(PlanMemory(input)->num_swap_blocks, 0);
+  EXPECT_EQ(FormatMemoryPlan(*PlanMemory(input)).find("swap"), std::string::npos);
+  input.swap_bytes = 2000;
+  input.disk_bytes = 3 * 4096 + 100;
+  EXPECT_EQ(PlanMemory(input)->num_swap_blocks, 50);
+  EXPECT_EQ(PlanMemory(input)->num_disk_blocks, 3);
+  EXPECT_NE(FormatMemoryPlan(*PlanMemory(input)).find("50 blocks of preempted"), std::string::npos);
+  input.swap_bytes = 1'000'000;
+  EXPECT_EQ(PlanMemory(input)->num_swap_blocks, 100);
+  EXPECT_EQ(BytesOnDisk(4096, 16), 8192U);
+}
+
+TEST(ParseGibibytes, ANumberAloneCountsGibibytes) {
+  EXPECT_EQ(*ParseGibibytes("2"), size_t{2} << 30);
+  EXPECT_EQ(*ParseGibibytes("0.5"), size_t{1} << 29);
+  EXPECT_EQ(*ParseGibibytes("0"), 0U);
+  EXPECT_EQ(*ParseGibibytes("3MiB"), size_t{3} << 20);
+  for (const char* bad : {"", "-1", "nan", "1e99", "many"}) EXPECT_FALSE(ParseGibibytes(bad).ok()) << bad;
+}
+
 TEST(ParseByteSize, ReadsUnitsAndRefusesNonsense) {
   EXPECT_EQ(*ParseByteSize("4GiB"), size_t{4} << 30);
   EXPECT_EQ(*ParseByteSize("1.5 GB"), 1500000000U);

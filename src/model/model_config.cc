@@ -294,15 +294,4 @@ Result<ModelConfig> LoadModelConfig(const std::string& directory) {
   return config;
 }
 
-SamplingParams DefaultSamplingParams(const ModelConfig& config) {
-  SamplingParams params;
-  params.temperature = config.default_temperature.value_or(params.temperature);
-  params.top_p = config.default_top_p.value_or(params.top_p);
-  params.top_k = config.default_top_k.value_or(params.top_k);
-  params.min_p = config.default_min_p.value_or(params.min_p);
-  params.repetition_penalty = config.default_repetition_penalty.value_or(params.repetition_penalty);
-  params.max_tokens = config.default_max_tokens;
-  return params;
-}
-
 }  // namespace quire

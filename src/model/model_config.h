@@ -8,7 +8,6 @@
 
 #include "backend/backend.h"
 #include "quire/result.h"
-#include "quire/sampling_params.h"
 #include "tensor/dtype.h"
 
 namespace quire {
@@ -56,9 +55,6 @@ struct ModelConfig {
 
 // Reads `directory`/config.json and generation_config.json. Errors name the file, the field, the value.
 Result<ModelConfig> LoadModelConfig(const std::string& directory);
-
-// Sampling parameters of a request that says nothing.
-SamplingParams DefaultSamplingParams(const ModelConfig& config);
 
 // A path is taken as it is; a hub name ("org/model") is looked up in the local Hugging Face cache
 // (HF_HUB_CACHE, HF_HOME, ~/.cache/huggingface/hub); else the error says how to download it.

@@ -46,7 +46,7 @@ Status CheckOptions(const ModelRunnerOptions& options) {
 
 class ModelRunnerImpl final : public ModelRunner {
  public:
-  ModelRunnerImpl(Backend& backend, const Model& model, const ModelRunnerOptions& options,
+  ModelRunnerImpl(Backend& backend, const Model& model, const ModelRunnerOptions& options, BlockStores stores,
                   std::unique_ptr<KvCache> cache, Buffer arena, Buffer backend_scratch);
 
   Status Submit(const StepPlan& plan) override;
@@ -70,8 +70,10 @@ class ModelRunnerImpl final : public ModelRunner {
   void RunTask(size_t index, const Tensor& logits, Masks masks, SamplerScratch& scratch);
   SampleOutcome RunDraw(const RowTask& task, uint32_t draw, std::span<const float> row, std::span<const uint32_t> mask,
                         std::span<SampledCandidate> top, SamplerScratch& scratch) const;
+  void RunBestTask(const RowTask& task, std::span<const float> row, SamplerScratch& scratch, TaskResult& task_result);
   void RunPoolTasks();
   void RememberTokens();
+  size_t NumTokens(const RowTask& task) const;
   size_t NumCandidates(const RowTask& task) const;
 
   Backend& backend_;
@@ -80,12 +82,14 @@ class ModelRunnerImpl final : public ModelRunner {
   const size_t max_logit_rows_;
   const int32_t vocab_size_;
   std::unique_ptr<KvCache> cache_;
+  BlockTransfers transfers_;  // goes before the cache that its threads touch
   Arena arena_;
   Buffer backend_scratch_;
   SlotTable slots_;
   std::vector<SamplerScratch> scratch_;  // one per thread of the backend
 
   State state_ = State::kIdle;
+  bool await_transfers_ = false;
   StepResult result_;
   std::vector<int32_t> previous_tokens_;  // of the tasks of the step before; -1: none was drawn
 
@@ -101,13 +105,15 @@ class ModelRunnerImpl final : public ModelRunner {
 };
 
 ModelRunnerImpl::ModelRunnerImpl(Backend& backend, const Model& model, const ModelRunnerOptions& options,
-                                 std::unique_ptr<KvCache> cache, Buffer arena, Buffer backend_scratch)
+                                 BlockStores stores, std::unique_ptr<KvCache> cache, Buffer arena,
+                                 Buffer backend_scratch)
     : backend_(backend),
       model_(model),
       max_rows_(static_cast<size_t>(options.max_num_batched_tokens)),
       max_logit_rows_(static_cast<size_t>(LogitRows(options))),
       vocab_size_(model.config().vocab_size),
       cache_(std::move(cache)),
+      transfers_(backend, *cache_, std::move(stores)),
       arena_(std::move(arena)),
       backend_scratch_(std::move(backend_scratch)),
       slots_({.num_slots = options.max_num_seqs,
@@ -128,15 +134,17 @@ Status ModelRunnerImpl::Submit(const StepPlan& plan) {
   const TimeUs start = Clock::Real().NowUs();
   result_.Clear();
   result_.step = plan.step;
+  await_transfers_ = plan.await_transfers;
   slots_.Apply(plan);
+  transfers_.MoveOut(plan, result_);
   CopyBlocks(plan);
-  for (const Transfer& transfer : plan.transfers) result_.transfers_failed.push_back(transfer.id);
+  transfers_.MoveIn(plan, result_);
   arena_.Reset();
   BuildBatch(plan);
   CheckTasks(plan);
   tasks_.assign(plan.tasks.begin(), plan.tasks.end());
   if (!tokens_.empty()) hidden_ = model_.Forward({.tokens = tokens_, .spans = spans_}, *cache_, arena_);
-  result_.forward_us = Clock::Real().NowUs() - start;
+  result_.forward_us = Clock::Real().NowUs() - start - result_.swap_out_us - result_.swap_in_us;
   state_ = State::kAwaitsMasks;
   if (!plan.masks_follow) RunTasks({});
   return {};
@@ -153,6 +161,7 @@ Status ModelRunnerImpl::Sample(Masks masks) {
 
 Status ModelRunnerImpl::Collect(StepResult& result) {
   QUIRE_CHECK(state_ == State::kDone, "no step has been done");
+  transfers_.Collect(await_transfers_, result_);
   state_ = State::kIdle;
   std::swap(result, result_);
   return {};
@@ -210,10 +219,26 @@ void ModelRunnerImpl::CheckTasks(const StepPlan& plan) const {
     if (task.kind == RowTask::Kind::kScore) {
       QUIRE_CHECK(task.target >= 0 && task.target < vocab_size_, "target {}", task.target);
     }
+    QUIRE_CHECK(task.kind != RowTask::Kind::kBest || task.draws > 0, "a best task of no tokens");
   }
 }
 
+size_t ModelRunnerImpl::NumTokens(const RowTask& task) const {
+  switch (task.kind) {
+    case RowTask::Kind::kSample:
+      return task.draws;
+    case RowTask::Kind::kScore:
+      return 1;
+    case RowTask::Kind::kPool:
+      return 0;
+    case RowTask::Kind::kBest:
+      return std::min<size_t>(task.draws, static_cast<size_t>(vocab_size_));
+  }
+  return 0;
+}
+
 size_t ModelRunnerImpl::NumCandidates(const RowTask& task) const {
+  if (task.kind == RowTask::Kind::kBest) return 0;
   const SamplingParams& params = slots_.at(task.slot).params;
   const std::optional<int32_t>& wanted = task.kind == RowTask::Kind::kScore ? params.prompt_logprobs : params.logprobs;
   return static_cast<size_t>(std::clamp(wanted.value_or(0), 0, std::min(kMaxLogprobs, vocab_size_)));
@@ -228,16 +253,14 @@ void ModelRunnerImpl::LayOutResult() {
     const RowTask& task = tasks_[i];
     mask_index_[i] = num_masks;
     result_.tasks[i].first_token = static_cast<uint32_t>(result_.tokens.size());
-    if (task.kind == RowTask::Kind::kPool) continue;
     if (task.kind == RowTask::Kind::kSample) ++num_masks;
-    const uint32_t num_tokens = task.kind == RowTask::Kind::kSample ? task.draws : 1;
-    const size_t num_candidates = NumCandidates(task);
-    for (uint32_t draw = 0; draw < num_tokens; ++draw) {
+    const size_t num_tokens = NumTokens(task), num_candidates = num_tokens == 0 ? 0 : NumCandidates(task);
+    for (size_t draw = 0; draw < num_tokens; ++draw) {
       result_.tokens.push_back({.first_candidate = static_cast<uint32_t>(result_.candidates.size()),
                                 .num_candidates = static_cast<uint32_t>(num_candidates)});
       result_.candidates.resize(result_.candidates.size() + num_candidates);
     }
-    result_.tasks[i].num_tokens = num_tokens;
+    result_.tasks[i].num_tokens = static_cast<uint32_t>(num_tokens);
   }
 }
 
@@ -300,6 +323,7 @@ void ModelRunnerImpl::RunTask(size_t index, const Tensor& logits, Masks masks, S
   TaskResult& task_result = result_.tasks[index];
   const auto vocab = static_cast<size_t>(vocab_size_);
   const std::span<const float> row(logits.f32() + chunk_row_[index] * vocab, vocab);
+  if (task.kind == RowTask::Kind::kBest) return RunBestTask(task, row, scratch, task_result);
   const std::span<const uint32_t> mask = masks.empty() ? std::span<const uint32_t>() : masks[mask_index_[index]];
   std::array<SampledCandidate, kMaxLogprobs> top;
   for (uint32_t draw = 0; draw < task_result.num_tokens; ++draw) {
@@ -318,6 +342,21 @@ void ModelRunnerImpl::RunTask(size_t index, const Tensor& logits, Masks masks, S
       result_.candidates[output.first_candidate + i] = {alternatives[i].token, alternatives[i].logprob};
     }
   }
+}
+
+void ModelRunnerImpl::RunBestTask(const RowTask& task, std::span<const float> row, SamplerScratch& scratch,
+                                  TaskResult& task_result) {
+  const Slot& slot = slots_.at(task.slot);
+  TokenOutput* output = &result_.tokens[task_result.first_token];
+  const auto take = [&output](const SampleOutcome& outcome) {
+    output->token = outcome.token;
+    output->logprob = outcome.logprob;
+    output->rank = outcome.rank;
+    ++output;
+  };
+  const size_t count = BestTokens(row, slots_.MaskedTokens(slot, task.position), task_result.num_tokens, scratch, take);
+  task_result.num_tokens = static_cast<uint32_t>(count);
+  if (count == 0) task_result.status = TaskResult::Status::kNan;
 }
 
 SampleOutcome ModelRunnerImpl::RunDraw(const RowTask& task, uint32_t draw, std::span<const float> row,
@@ -352,7 +391,7 @@ void ModelRunnerImpl::RememberTokens() {
     const TaskResult& task_result = result_.tasks[i];
     if (tasks_[i].kind != RowTask::Kind::kSample || task_result.num_tokens == 0) continue;
     previous_tokens_[i] = result_.tokens[task_result.first_token].token;
-    // Several draws are the first tokens of several sequences: each is admitted with its own history.
+    // Several draws are the first tokens of several sequences: each is told its own.
     if (tasks_[i].draws == 1) slots_.AppendOutput(tasks_[i].slot, previous_tokens_[i]);
   }
 }
@@ -365,18 +404,22 @@ size_t RunnerScratchBytes(const ModelConfig& config, const Backend& backend, con
 }
 
 Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(Backend& backend, const Model& model,
-                                                         const ModelRunnerOptions& options) {
+                                                         const ModelRunnerOptions& options, BlockStores stores) {
   QUIRE_RETURN_IF_ERROR(CheckOptions(options));
   KvShape shape = model.kv_shape();
   shape.num_blocks = options.num_blocks;
   shape.block_size = options.block_size;
   shape.dtype = options.kv_dtype;
+  if (stores.swap != nullptr && stores.swap->place_bytes() != shape.BytesPerBlock()) {
+    return InvalidArgument("a place of swap space has {} bytes, a block {}", stores.swap->place_bytes(),
+                           shape.BytesPerBlock());
+  }
   QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<KvCache> cache, backend.AllocateKvCache(shape));
   QUIRE_ASSIGN_OR_RETURN(Buffer arena, Buffer::Allocate(ArenaBytes(model.config(), options)));
   QUIRE_ASSIGN_OR_RETURN(Buffer backend_scratch,
                          Buffer::Allocate(model.BackendScratchBytes(options.max_num_batched_tokens)));
-  return std::unique_ptr<ModelRunner>(std::make_unique<ModelRunnerImpl>(backend, model, options, std::move(cache),
-                                                                        std::move(arena), std::move(backend_scratch)));
+  return std::unique_ptr<ModelRunner>(std::make_unique<ModelRunnerImpl>(
+      backend, model, options, std::move(stores), std::move(cache), std::move(arena), std::move(backend_scratch)));
 }
 
 }  // namespace quire

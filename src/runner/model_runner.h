@@ -7,7 +7,11 @@
 // defect and stops the process.
 //
 // Conventions: a sample task with several draws draws for the streams from its own on. A pool task appends its row's
-// hidden state, after the final norm, to StepResult::pooled. Transfers are not carried out: all are reported failed.
+// hidden state, after the final norm, to StepResult::pooled. A best task gives no candidates, and log-probabilities and
+// ranks of the raw distribution, in which tokens that are masked count; none at all left is reported as a NaN.
+//
+// Transfers (BlockTransfers): swapping is carried out in Submit, on the backend's threads; disk transfers by threads of
+// their own, and allocate. Without a store for them they are reported failed by the same step.
 #pragma once
 
 #include <cstddef>
@@ -17,6 +21,7 @@
 #include "backend/backend.h"
 #include "model/model.h"
 #include "quire/result.h"
+#include "runner/block_transfers.h"
 #include "sched/step_runner.h"
 
 namespace quire {
@@ -38,7 +43,7 @@ class ModelRunner : public StepRunner {
  public:
   // Allocates the KV cache and the scratch. backend and model outlive the runner.
   static Result<std::unique_ptr<ModelRunner>> Create(Backend& backend, const Model& model,
-                                                     const ModelRunnerOptions& options);
+                                                     const ModelRunnerOptions& options, BlockStores stores = {});
 
   virtual const KvShape& kv_shape() const = 0;
 };

@@ -255,16 +255,132 @@ TEST(ModelRunner, ASharedBlockIsCopiedBeforeItIsWritten) {
   }
 }
 
-TEST(ModelRunner, ReportsEveryTransferAsFailed) {
+TEST(ModelRunner, ForksGoOnAsSeparateSequencesWould) {
   const TestModel model = LoadTestModel(GoldenDirectory("qwen2"));
+  std::mt19937 random(77);
+  SamplingParams params;
+  params.temperature = 1.2F;
+  params.seed = 5;
+  params.max_tokens = 30;
+  params.logprobs = 2;
+  params.repetition_penalty = 1.3F;
+  params.frequency_penalty = 0.7F;
+  params.presence_penalty = 0.3F;
+  const std::vector<int32_t> prompt = RandomPrompt(random, 21, 288);
+  for (const int32_t block_size : {1, 4, 16}) {
+    const auto runner = model.MakeRunner(Options(block_size));
+    PlanDriver driver = Drive(*runner);
+    driver.Add(prompt, params).num_draws = 4;
+    driver.Add(RandomPrompt(random, 30, 288), Greedy(40));  // somebody else
+    driver.Run(8);
+    for (const uint32_t stream : {0U, 1U, 2U, 3U}) {
+      const auto alone = model.MakeRunner(Options());
+      PlanDriver single = Drive(*alone);
+      single.Add(prompt, params).stream = stream;
+      single.Run();
+      const DrivenSequence& forked = driver[stream == 0 ? 0 : stream + 1];
+      EXPECT_EQ(forked.stream, stream);
+      EXPECT_EQ(forked.output, single[0].output) << "stream " << stream << " block " << block_size;
+    }
+  }
+}
+
+TEST(ModelRunner, AForkInTheMiddleAndOneIntoATakenSlotTakeTheParentsPlace) {
+  const TestModel model = LoadTestModel(GoldenDirectory("qwen2"));
+  std::mt19937 random(6);
+  SamplingParams params = Greedy(24);
+  params.frequency_penalty = 2;
+  const std::vector<int32_t> prompt = RandomPrompt(random, 10, 288);
+  const auto runner = model.MakeRunner(Options(4));
+  PlanDriver driver = Drive(*runner);
+  driver.Add(prompt, params);
+  for (int step = 0; step < 9; ++step) driver.Step(100);
+  const size_t child = driver.Fork(0, 1);
+  driver.Step(100);
+  driver.Run();
+  EXPECT_EQ(driver[child].output, driver[0].output);
+
+  // Slot 1 holds another sequence, with other parameters; the fork replaces it.
+  const auto other = model.MakeRunner(Options(4));
+  PlanDriver plans(*other, 800, 4);
+  plans.Add(prompt, params);
+  plans.Add(RandomPrompt(random, 17, 288), Greedy(40));
+  for (int step = 0; step < 9; ++step) plans.Step(100);
+  StepPlan plan = plans.MakePlan(100);
+  ASSERT_EQ(plan.spans.size(), 2U);
+  plan.forks = {{SlotId{0}, SlotId{1}, 1}};
+  plan.appended_blocks.clear();
+  // Both write position 18 next, in block 4 of the table: each into its own copy.
+  const uint32_t position = plan.spans[0].first_position;
+  ASSERT_EQ(position, 18U);
+  plan.copies = {{SlotId{1}, 4, plans[0].blocks[4], BlockId{900}}};
+  plan.spans[1].first_position = position;
+  plan.tokens[1] = plan.tokens[0];
+  plan.tasks[1].position = plan.tasks[0].position;
+  ASSERT_TRUE(other->Submit(plan).ok() && other->Collect(plans.result()).ok());
+  EXPECT_EQ(plans.result().tokens[0].token, driver[0].output[9].token);
+  EXPECT_EQ(plans.result().tokens[1].token, driver[0].output[9].token);
+}
+
+TEST(ModelRunner, ABestTaskGivesTheMostLikelyTokensThatAreNotMasked) {
+  const TestModel model = LoadTestModel(GoldenDirectory("qwen2"));
+  const std::vector<int32_t> prompt = {5, 6, 7};
+  // Temperature and penalties do not change the raw distribution.
+  SamplingParams params = Greedy(1);
+  params.logprobs = 20;
+  params.repetition_penalty = 5;
+  const auto run = [&](RowTask::Kind kind, uint32_t draws, std::vector<int32_t> stops, int32_t min_tokens) {
+    const auto runner = model.MakeRunner(Options());
+    PlanDriver driver = Drive(*runner);
+    params.min_tokens = min_tokens;
+    driver.Add(prompt, params).stop_token_ids = std::move(stops);
+    StepPlan plan = driver.MakePlan(8);
+    plan.tasks[0].kind = kind;
+    plan.tasks[0].draws = draws;
+    StepResult result;
+    EXPECT_TRUE(runner->Submit(plan).ok() && runner->Collect(result).ok());
+    return result;
+  };
+  const StepResult sampled = run(RowTask::Kind::kSample, 1, {}, 0);
+  ASSERT_EQ(sampled.candidates.size(), 20U);
+  const StepResult best = run(RowTask::Kind::kBest, 12, {}, 0);
+  EXPECT_TRUE(best.candidates.empty());
+  ASSERT_EQ(best.tasks[0].num_tokens, 12U);
+  for (uint32_t i = 0; i < 12; ++i) {
+    EXPECT_EQ(best.tokens[i].token, sampled.candidates[i].token);
+    EXPECT_EQ(best.tokens[i].logprob, sampled.candidates[i].logprob);
+    EXPECT_EQ(best.tokens[i].rank, i + 1);
+  }
+  const int32_t second = best.tokens[1].token;
+  EXPECT_EQ(run(RowTask::Kind::kBest, 12, {second}, 0).tokens[1].token, second);
+  const StepResult masked = run(RowTask::Kind::kBest, 12, {second}, 1);
+  ASSERT_EQ(masked.tasks[0].num_tokens, 12U);
+  EXPECT_EQ(masked.tokens[0].token, best.tokens[0].token);
+  for (uint32_t i = 1; i < 11; ++i) EXPECT_EQ(masked.tokens[i], best.tokens[i + 1]);
+  EXPECT_EQ(run(RowTask::Kind::kBest, 1000, {second}, 1).tasks[0].num_tokens, 287U);
+}
+
+TEST(ModelRunner, BestTasksStandBesideOthersInOneStep) {
+  const TestModel model = LoadTestModel(GoldenDirectory("qwen2"), 2);
   const auto runner = model.MakeRunner(Options());
-  StepPlan plan;
-  plan.step = 77;
-  plan.transfers = {{.id = 5}, {.id = 6}};
+  PlanDriver driver = Drive(*runner);
+  SamplingParams params = Greedy(1);
+  params.logprobs = 3;
+  for (int32_t i = 0; i < 6; ++i) driver.Add({5, 6, 7 + i}, params);
+  StepPlan plan = driver.MakePlan(8);
+  for (size_t i = 0; i < 6; i += 2) {
+    plan.tasks[i].kind = RowTask::Kind::kBest;
+    plan.tasks[i].draws = static_cast<uint32_t>(3 + i);
+  }
   StepResult result;
   ASSERT_TRUE(runner->Submit(plan).ok() && runner->Collect(result).ok());
-  EXPECT_EQ(result.step, 77U);
-  EXPECT_EQ(result.transfers_failed, (std::vector<uint64_t>{5, 6}));
+  for (size_t i = 0; i < 6; ++i) {
+    const TaskResult& task = result.tasks[i];
+    const TokenOutput& first = result.tokens[task.first_token];
+    EXPECT_EQ(task.num_tokens, i % 2 == 0 ? 3 + i : 1U);
+    EXPECT_EQ(first.rank, 1U);
+    EXPECT_EQ(first.num_candidates, i % 2 == 0 ? 0U : 3U);
+  }
 }
 
 TEST(ModelRunner, MasksThatFollowDecideWhatMayBeDrawn) {

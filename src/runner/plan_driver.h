@@ -1,5 +1,6 @@
 // PlanDriver: drives a StepRunner with plans made by hand, for tests: every sequence has its own slot and its own
-// blocks, in a scrambled order, and each step takes as many rows of each as the test says.
+// blocks, in a scrambled order, and each step takes as many rows of each as the test says. Forks share full blocks and
+// copy the last one.
 #pragma once
 
 #include <algorithm>
@@ -11,30 +12,19 @@
 
 #include "base/check.h"
 #include "sched/step_runner.h"
+#include "sched/told.h"
 
 namespace quire {
-
-// A token that was drawn or scored, with what a client would see of it.
-struct Spoken {
-  int32_t token = 0;
-  float logprob = 0;
-  uint32_t rank = 0;
-  std::vector<Candidate> candidates;
-  friend bool operator==(const Spoken&, const Spoken&) = default;
-};
-
-inline Spoken MakeSpoken(const TokenOutput& output, std::span<const Candidate> candidates) {
-  const auto own = candidates.subspan(output.first_candidate, output.num_candidates);
-  return {output.token, output.logprob, output.rank, {own.begin(), own.end()}};
-}
 
 struct DrivenSequence {
   std::vector<int32_t> tokens;
   uint32_t num_prompt = 0;
+  uint32_t stream = 0;
+  uint32_t num_draws = 1;  // first tokens: more than one fork the sequence into as many, the others added at the end
   SamplingParams params;
   std::vector<int32_t> stop_token_ids;
   uint32_t num_computed = 0;
-  uint32_t num_blocks = 0;
+  std::vector<BlockId> blocks;
   bool admitted = false;
   bool failed = false;
   int32_t previous_task = -1;  // of the step before, which drew the last token
@@ -78,12 +68,35 @@ class PlanDriver {
     }
   }
 
+  // The next step forks the sequence; returns the child. REQUIRES: nothing of the parent waits to be computed but its
+  // last token.
+  size_t Fork(size_t parent, uint32_t stream) {
+    sequences_.push_back(sequences_[parent]);
+    const size_t child = sequences_.size() - 1;
+    DrivenSequence& sequence = sequences_.back();
+    sequence.stream = stream;
+    sequence.previous_task = -1;
+    forks_.push_back({SlotOf(parent), SlotOf(child), stream});
+    if (sequence.num_computed % block_size_ != 0) {
+      const BlockId source = sequence.blocks.back();
+      sequence.blocks.back() = TakeBlock();
+      copies_.push_back(
+          {SlotOf(child), static_cast<uint32_t>(sequence.blocks.size() - 1), source, sequence.blocks.back()});
+    }
+    return child;
+  }
+  // The next step tells the runner a token that it did not draw for this sequence itself.
+  void TellToken(size_t index, int32_t token) { token_appends_.push_back({SlotOf(index), token}); }
+
   // In two halves, for tests that look at the runner alone.
   const StepPlan& MakePlan(uint32_t chunk) {
     plan_.Clear();
     ++plan_.step;
+    plan_.forks.swap(forks_);
+    plan_.token_appends.swap(token_appends_);
+    plan_.copies.swap(copies_);
     for (size_t i = 0; i < sequences_.size(); ++i) {
-      if (!sequences_[i].done()) Plan(SlotId{static_cast<uint32_t>(i)}, sequences_[i], chunk);
+      if (!sequences_[i].done()) Plan(SlotOf(i), sequences_[i], chunk);
     }
     return plan_;
   }
@@ -97,11 +110,19 @@ class PlanDriver {
   }
 
  private:
+  static SlotId SlotOf(size_t index) { return SlotId{static_cast<uint32_t>(index)}; }
+  BlockId TakeBlock() {
+    const BlockId block = free_blocks_.back();
+    free_blocks_.pop_back();
+    return block;
+  }
+
   void Plan(SlotId slot, DrivenSequence& sequence, uint32_t chunk) {
     const auto size = static_cast<uint32_t>(sequence.tokens.size());
     if (!sequence.admitted) {
       sequence.admitted = true;
       plan_.admissions.push_back({.slot = slot,
+                                  .stream = sequence.stream,
                                   .params = sequence.params,
                                   .stop_token_ids = sequence.stop_token_ids,
                                   .history = sequence.tokens,
@@ -109,9 +130,9 @@ class PlanDriver {
     }
     const uint32_t first = sequence.num_computed;
     const uint32_t end = first + std::min(chunk, size - first);
-    for (; sequence.num_blocks * block_size_ < end; ++sequence.num_blocks) {
-      plan_.appended_blocks.push_back({slot, free_blocks_.back()});
-      free_blocks_.pop_back();
+    while (sequence.blocks.size() * block_size_ < end) {
+      sequence.blocks.push_back(TakeBlock());
+      plan_.appended_blocks.push_back({slot, sequence.blocks.back()});
     }
     const auto first_row = static_cast<uint32_t>(plan_.tokens.size());
     plan_.spans.push_back({slot, first_row, end - first, first});
@@ -125,7 +146,12 @@ class PlanDriver {
 
   void AddTask(SlotId slot, const DrivenSequence& sequence, uint32_t row, uint32_t position) {
     if (position == sequence.tokens.size()) {
-      plan_.tasks.push_back({.kind = RowTask::Kind::kSample, .row = row, .slot = slot, .position = position});
+      plan_.tasks.push_back({.kind = RowTask::Kind::kSample,
+                             .row = row,
+                             .slot = slot,
+                             .stream = sequence.stream,
+                             .position = position,
+                             .draws = position == sequence.num_prompt ? sequence.num_draws : 1});
     } else if (sequence.params.prompt_logprobs && position < sequence.num_prompt) {
       plan_.tasks.push_back({.kind = RowTask::Kind::kScore,
                              .row = row,
@@ -138,7 +164,8 @@ class PlanDriver {
   void TakeTask(size_t index) {
     const RowTask& task = plan_.tasks[index];
     const TaskResult& outcome = result_.tasks[index];
-    DrivenSequence& sequence = sequences_[static_cast<size_t>(task.slot)];
+    const auto slot = static_cast<size_t>(task.slot);
+    DrivenSequence& sequence = sequences_[slot];
     if (outcome.status == TaskResult::Status::kNan) {
       sequence.failed = true;
       return;
@@ -148,9 +175,25 @@ class PlanDriver {
       sequence.scores.push_back(spoken);
       return;
     }
-    sequence.output.push_back(spoken);
-    sequence.tokens.push_back(spoken.token);
-    sequence.previous_task = static_cast<int32_t>(index);
+    if (task.draws > 1) {
+      ForkDraws(slot, task, outcome);
+    } else {
+      sequence.previous_task = static_cast<int32_t>(index);
+    }
+    sequences_[slot].output.push_back(spoken);
+    sequences_[slot].tokens.push_back(spoken.token);
+  }
+
+  // The first draw is the parent's own.
+  void ForkDraws(size_t parent, const RowTask& task, const TaskResult& outcome) {
+    TellToken(parent, result_.tokens[outcome.first_token].token);
+    for (uint32_t draw = 1; draw < task.draws; ++draw) {
+      const size_t child = Fork(parent, task.stream + draw);
+      const Spoken spoken = MakeSpoken(result_.tokens[outcome.first_token + draw], result_.candidates);
+      sequences_[child].output.push_back(spoken);
+      sequences_[child].tokens.push_back(spoken.token);
+      TellToken(child, spoken.token);
+    }
   }
 
   StepRunner& runner_;
@@ -158,6 +201,10 @@ class PlanDriver {
   std::vector<BlockId> free_blocks_;
   std::vector<DrivenSequence> sequences_;
   bool uses_previous_tasks_ = false;
+  // Of the next step.
+  std::vector<SlotFork> forks_;
+  std::vector<TokenAppend> token_appends_;
+  std::vector<BlockCopy> copies_;
   StepPlan plan_;
   StepResult result_;
 };

@@ -24,8 +24,10 @@ const Slot& SlotTable::at(SlotId slot) const {
 Slot& SlotTable::Find(SlotId slot) { return const_cast<Slot&>(std::as_const(*this).at(slot)); }
 
 void SlotTable::Apply(const StepPlan& plan) {
+  for (const SlotFork& fork : plan.forks) Fork(fork);
   for (const SlotId slot : plan.removals) Find(slot).active = false;
   for (const Admission& admission : plan.admissions) Admit(admission);
+  for (const TokenAppend& append : plan.token_appends) AppendOutput(append.slot, append.token);
   for (const BlockAppend& append : plan.appended_blocks) {
     QUIRE_CHECK_LT(static_cast<int64_t>(append.block), limits_.num_blocks);
     Find(append.slot).block_table.push_back(static_cast<uint32_t>(append.block));
@@ -39,6 +41,24 @@ void SlotTable::Apply(const StepPlan& plan) {
   }
 }
 
+void SlotTable::Fork(const SlotFork& fork) {
+  const Slot& parent = at(fork.parent);
+  QUIRE_CHECK_LT(Index(fork.child), slots_.size());
+  QUIRE_CHECK_NE(Index(fork.child), Index(fork.parent));
+  Slot& child = slots_[Index(fork.child)];
+  child.longest = parent.longest;
+  child.uses_penalties = parent.uses_penalties;
+  Reserve(child);  // copies keep the capacity that is there
+  child.active = true;
+  child.request = parent.request;
+  child.stream = fork.stream;
+  child.num_prompt_tokens = parent.num_prompt_tokens;
+  child.params = parent.params;
+  child.stop_token_ids = parent.stop_token_ids;
+  if (parent.uses_penalties) child.counts = parent.counts;
+  child.block_table = parent.block_table;
+}
+
 void SlotTable::Admit(const Admission& admission) {
   QUIRE_CHECK_LT(Index(admission.slot), slots_.size());
   Slot& slot = slots_[Index(admission.slot)];
@@ -48,12 +68,13 @@ void SlotTable::Admit(const Admission& admission) {
   slot.request = admission.request;
   slot.stream = admission.stream;
   slot.num_prompt_tokens = admission.num_prompt_tokens;
+  slot.longest = LongestOf(admission);
   slot.params = admission.params;
   slot.stop_token_ids = admission.stop_token_ids;
   slot.uses_penalties = UsesPenalties(admission.params);
   slot.block_table.clear();
   slot.counts.Reset();
-  ReserveFor(admission, slot);
+  Reserve(slot);
   if (!slot.uses_penalties) return;
   for (size_t i = 0; i < admission.history.size(); ++i) {
     const int32_t token = admission.history[i];
@@ -62,19 +83,22 @@ void SlotTable::Admit(const Admission& admission) {
   }
 }
 
-void SlotTable::ReserveFor(const Admission& admission, Slot& slot) const {
-  const auto limit = static_cast<size_t>(limits_.max_model_len);
-  size_t longest = limit;
+size_t SlotTable::LongestOf(const Admission& admission) const {
+  auto longest = static_cast<size_t>(limits_.max_model_len);
   if (admission.params.max_tokens) {
     longest = std::min(longest, admission.num_prompt_tokens + static_cast<size_t>(*admission.params.max_tokens));
   }
-  longest = std::max(longest, admission.history.size());
+  return std::max(longest, admission.history.size());
+}
+
+void SlotTable::Reserve(Slot& slot) const {
   const auto block_size = static_cast<size_t>(limits_.block_size);
-  slot.block_table.reserve((longest + block_size - 1) / block_size);
-  if (slot.uses_penalties) slot.counts.Reserve(std::min(longest, static_cast<size_t>(limits_.vocab_size)));
+  slot.block_table.reserve((slot.longest + block_size - 1) / block_size);
+  if (slot.uses_penalties) slot.counts.Reserve(std::min(slot.longest, static_cast<size_t>(limits_.vocab_size)));
 }
 
 void SlotTable::AppendOutput(SlotId slot, int32_t token) {
+  QUIRE_CHECK(token >= 0 && token < limits_.vocab_size, "token {}", token);
   Slot& state = Find(slot);
   if (state.uses_penalties) state.counts.AddOutput(token);
 }

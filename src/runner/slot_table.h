@@ -1,5 +1,6 @@
-// SlotTable: a runner's mirror of the running sequences. It follows the plans' admissions, removals and blocks, and
-// checks that they are consistent. Memory of a slot is reserved when a sequence enters it, for its whole life.
+// SlotTable: a runner's mirror of the running sequences. It follows the plans' forks, removals, admissions, tokens and
+// blocks, and checks that they are consistent. Memory of a slot is reserved when a sequence enters it, for its whole
+// life, and kept for the next one: a fork into a slot that has held a sequence of the same kind allocates nothing.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +26,7 @@ struct Slot {
   RequestId request = {};
   uint32_t stream = 0;
   uint32_t num_prompt_tokens = 0;
+  size_t longest = 0;  // tokens that it may come to hold: what is reserved
   SamplingParams params;
   std::vector<int32_t> stop_token_ids;
   bool uses_penalties = false;  // only then are tokens counted
@@ -36,9 +38,9 @@ class SlotTable {
  public:
   explicit SlotTable(const SlotLimits& limits);
 
-  // Removals, admissions, appended blocks, and the tables' side of copies.
+  // Forks, removals, admissions, token appends, appended blocks, and the tables' side of copies, in this order.
   void Apply(const StepPlan& plan);
-  // A token was drawn for the sequence.
+  // The sequence's newest token.
   void AppendOutput(SlotId slot, int32_t token);
 
   // REQUIRES: a sequence is in it.
@@ -50,8 +52,10 @@ class SlotTable {
 
  private:
   Slot& Find(SlotId slot);
+  void Fork(const SlotFork& fork);
   void Admit(const Admission& admission);
-  void ReserveFor(const Admission& admission, Slot& slot) const;
+  size_t LongestOf(const Admission& admission) const;
+  void Reserve(Slot& slot) const;
 
   SlotLimits limits_;
   std::vector<Slot> slots_;

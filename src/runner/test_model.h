@@ -17,8 +17,8 @@ struct TestModel {
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Model> model;
 
-  std::unique_ptr<ModelRunner> MakeRunner(const ModelRunnerOptions& options) const {
-    Result<std::unique_ptr<ModelRunner>> runner = ModelRunner::Create(*backend, *model, options);
+  std::unique_ptr<ModelRunner> MakeRunner(const ModelRunnerOptions& options, BlockStores stores = {}) const {
+    Result<std::unique_ptr<ModelRunner>> runner = ModelRunner::Create(*backend, *model, options, std::move(stores));
     if (!runner.ok()) ADD_FAILURE() << runner.error().message;
     return runner.ok() ? *std::move(runner) : nullptr;
   }

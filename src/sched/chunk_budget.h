@@ -10,7 +10,9 @@
 namespace quire {
 
 struct ChunkBudgetOptions {
-  double target_ratio = 2.0;       // step time beside prompts / decode-only step time; 0: never limit
+  // Step time beside prompts / decode-only step time; 0: never limit. Below what latency may reach, since a step that
+  // is a little late, or a context that grows, adds to it.
+  double target_ratio = 1.75;
   uint32_t min_tokens = 16;        // prompts always progress by this much
   uint32_t refresh_interval = 32;  // after so many mixed steps in a row, one without prompts measures the base again
 };

@@ -64,7 +64,7 @@ TEST(ChunkBudgetTest, MeasuresTheBaseFirstAndThenAllowsAtLeastTheMinimum) {
 }
 
 TEST(ChunkBudgetTest, LearnsTheChunkThatDoublesAStep) {
-  ChunkBudget budget({});
+  ChunkBudget budget({.target_ratio = 2.0});
   Machine machine;
   Serve(budget, machine, 300);
   EXPECT_EQ(budget.base_us(), 50'000);
@@ -96,7 +96,7 @@ TEST(ChunkBudgetTest, WithoutALimitTheTailWouldBeLong) {
 }
 
 TEST(ChunkBudgetTest, FollowsAMachineThatGetsSlower) {
-  ChunkBudget budget({});
+  ChunkBudget budget({.target_ratio = 2.0});
   Machine machine;
   Serve(budget, machine, 300);
   machine.token_us = 1000;

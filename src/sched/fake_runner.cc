@@ -20,15 +20,15 @@ int32_t DrawnToken(uint64_t digest, uint64_t seed, uint32_t position, int32_t vo
   return static_cast<int32_t>(Mix(Mix(digest, seed), position) % static_cast<uint64_t>(vocab_size));
 }
 
-uint64_t SeedOf(const Admission& admission) { return admission.params.seed.value_or(0) + admission.stream; }
-
 }  // namespace
 
 FakeRunner::FakeRunner(const FakeRunnerOptions& options)
     : options_(options),
       slots_(options.num_slots),
       cells_(options.verify ? size_t{options.num_blocks} * options.block_size : 0),
-      num_tables_(options.num_blocks) {}
+      num_tables_(options.num_blocks),
+      swap_(options.verify ? size_t{options.num_swap_blocks} * options.block_size : 0),
+      num_holds_(options.num_blocks) {}
 
 std::vector<int32_t> FakeRunner::Continue(std::vector<int32_t> tokens, uint64_t seed, uint32_t num_tokens,
                                           int32_t vocab_size) {
@@ -49,7 +49,12 @@ uint32_t FakeRunner::num_occupied_slots() const {
 Status FakeRunner::Submit(const StepPlan& plan) {
   if (submitted_) return Internal("step {}: the step before has not been collected", plan.step);
   if (plan.masks_follow) return Unimplemented("the fake runner takes no masks");
+  result_.Clear();
+  result_.step = plan.step;
   QUIRE_RETURN_IF_ERROR(ApplyTables(plan));
+  QUIRE_RETURN_IF_ERROR(SwapOut(plan));
+  for (const BlockCopy& copy : plan.copies) QUIRE_RETURN_IF_ERROR(Copy(copy));
+  QUIRE_RETURN_IF_ERROR(TransferIn(plan));
   row_digests_.assign(plan.num_rows(), 0);
   uint32_t num_rows = 0;
   for (const PlanSpan& span : plan.spans) {
@@ -59,8 +64,6 @@ Status FakeRunner::Submit(const StepPlan& plan) {
     QUIRE_RETURN_IF_ERROR(RunSpan(plan, span));
   }
   if (num_rows != plan.num_rows()) return Internal("spans have {} of {} rows", num_rows, plan.num_rows());
-  result_.Clear();
-  result_.step = plan.step;
   uint32_t last_row = 0;
   for (const RowTask& task : plan.tasks) {
     if (task.row < last_row || task.row >= num_rows) return Internal("task of row {} after {}", task.row, last_row);
@@ -71,6 +74,7 @@ Status FakeRunner::Submit(const StepPlan& plan) {
   for (const TaskResult& task : result_.tasks) {
     previous_.push_back(task.num_tokens > 0 ? result_.tokens[task.first_token].token : -1);
   }
+  EndDiskTransfers(plan);
   result_.forward_us =
       options_.step_us + options_.prompt_row_us * static_cast<int64_t>(plan.num_rows() - plan.spans.size());
   submitted_ = true;
@@ -89,10 +93,14 @@ Status FakeRunner::Collect(StepResult& result) {
 }
 
 Status FakeRunner::ApplyTables(const StepPlan& plan) {
+  for (const SlotFork& fork : plan.forks) QUIRE_RETURN_IF_ERROR(Fork(fork));
   for (const SlotId slot : plan.removals) QUIRE_RETURN_IF_ERROR(Remove(slot));
   for (const Admission& admission : plan.admissions) QUIRE_RETURN_IF_ERROR(Admit(admission));
+  for (const TokenAppend& append : plan.token_appends) {
+    QUIRE_ASSIGN_OR_RETURN(Slot * slot, Occupied(append.slot));
+    slot->history.push_back(append.token);
+  }
   for (const BlockAppend& append : plan.appended_blocks) QUIRE_RETURN_IF_ERROR(AppendBlock(append));
-  for (const BlockCopy& copy : plan.copies) QUIRE_RETURN_IF_ERROR(Copy(copy));
   return {};
 }
 
@@ -100,6 +108,17 @@ Result<FakeRunner::Slot*> FakeRunner::Occupied(SlotId slot) {
   const auto index = static_cast<size_t>(slot);
   if (index >= slots_.size() || !slots_[index].occupied) return Internal("slot {} is empty", index);
   return &slots_[index];
+}
+
+Status FakeRunner::Fork(const SlotFork& fork) {
+  QUIRE_ASSIGN_OR_RETURN(const Slot* parent, Occupied(fork.parent));
+  const auto index = static_cast<size_t>(fork.child);
+  if (index >= slots_.size() || fork.child == fork.parent) return Internal("a fork to slot {}", index);
+  if (slots_[index].occupied) QUIRE_RETURN_IF_ERROR(Remove(fork.child));
+  slots_[index] = *parent;
+  slots_[index].admission.stream = fork.stream;
+  for (const BlockId block : parent->table) ++num_tables_[static_cast<size_t>(block)];
+  return {};
 }
 
 Status FakeRunner::Remove(SlotId id) {
@@ -152,6 +171,90 @@ Status FakeRunner::Copy(const BlockCopy& copy) {
   return {};
 }
 
+Result<std::span<FakeRunner::Cell>> FakeRunner::CellsOf(BlockId block) {
+  if (static_cast<uint32_t>(block) >= options_.num_blocks) {
+    return Internal("there is no block {}", static_cast<uint32_t>(block));
+  }
+  if (!options_.verify) return std::span<Cell>();
+  return std::span(cells_).subspan(static_cast<size_t>(block) * options_.block_size, options_.block_size);
+}
+
+void FakeRunner::Report(const Transfer& transfer, bool completed) {
+  (completed ? result_.transfers_completed : result_.transfers_failed).push_back(transfer.id);
+}
+
+bool FakeRunner::Fails(const Transfer& transfer) const {
+  return options_.transfer_fails && options_.transfer_fails(transfer);
+}
+
+Status FakeRunner::SwapOut(const StepPlan& plan) {
+  for (const Transfer& transfer : plan.transfers) {
+    if (transfer.kind != Transfer::Kind::kSwapOut) continue;
+    if (transfer.place >= options_.num_swap_blocks) return Internal("there is no swap place {}", transfer.place);
+    QUIRE_ASSIGN_OR_RETURN(const std::span<Cell> cells, CellsOf(transfer.block));
+    const bool completed = !Fails(transfer);
+    if (completed) std::ranges::copy(cells, swap_.begin() + static_cast<ptrdiff_t>(transfer.place * cells.size()));
+    result_.swap_out_us += options_.swap_block_us;
+    Report(transfer, completed);
+  }
+  return {};
+}
+
+Status FakeRunner::TransferIn(const StepPlan& plan) {
+  for (const Transfer& transfer : plan.transfers) {
+    if (transfer.kind == Transfer::Kind::kSwapOut) continue;
+    if (transfer.kind != Transfer::Kind::kSwapIn) {
+      const auto tokens = std::span(plan.transfer_tokens).subspan(transfer.first_token, transfer.num_tokens);
+      const uint64_t delay = options_.disk_delay_steps == 0 ? 0 : Mix(transfer.id, 1) % options_.disk_delay_steps;
+      disk_transfers_.push_back({transfer, {tokens.begin(), tokens.end()}, plan.step + delay});
+      if (transfer.kind != Transfer::Kind::kDrop) ++num_holds_[static_cast<size_t>(transfer.block)];
+      continue;
+    }
+    if (transfer.place >= options_.num_swap_blocks) return Internal("there is no swap place {}", transfer.place);
+    QUIRE_ASSIGN_OR_RETURN(const std::span<Cell> cells, CellsOf(transfer.block));
+    const bool completed = !Fails(transfer);
+    if (completed) {
+      std::ranges::copy(std::span(swap_).subspan(transfer.place * cells.size(), cells.size()), cells.begin());
+    }
+    result_.swap_in_us += options_.swap_block_us;
+    Report(transfer, completed);
+  }
+  return {};
+}
+
+void FakeRunner::EndDiskTransfers(const StepPlan& plan) {
+  bool must_end_one = plan.await_transfers;
+  for (auto it = disk_transfers_.begin(); it != disk_transfers_.end();) {
+    if (it->ends_at_step > plan.step && !must_end_one) {
+      ++it;
+      continue;
+    }
+    must_end_one = false;
+    if (it->transfer.kind != Transfer::Kind::kDrop) --num_holds_[static_cast<size_t>(it->transfer.block)];
+    Report(it->transfer, !Fails(it->transfer) && EndDiskTransfer(*it));
+    it = disk_transfers_.erase(it);
+  }
+}
+
+bool FakeRunner::EndDiskTransfer(const DiskTransfer& ended) {
+  const Transfer& transfer = ended.transfer;
+  if (options_.disk == nullptr) return false;
+  auto& entries = options_.disk->entries;
+  if (transfer.kind == Transfer::Kind::kDrop) return entries.erase(transfer.digest) > 0;
+  const Result<std::span<Cell>> cells = CellsOf(transfer.block);
+  if (!cells.ok()) return false;
+  if (transfer.kind == Transfer::Kind::kStore) {
+    entries[transfer.digest] = {transfer.parent, ended.tokens, {cells->begin(), cells->end()}};
+    return true;
+  }
+  const auto entry = entries.find(transfer.digest);
+  if (entry == entries.end() || entry->second.parent != transfer.parent || entry->second.tokens != ended.tokens) {
+    return false;
+  }
+  std::ranges::copy(entry->second.cells, cells->begin());
+  return true;
+}
+
 Result<FakeRunner::Cell*> FakeRunner::CellAt(const Slot& slot, uint32_t position) {
   const size_t index = position / options_.block_size;
   if (index >= slot.table.size()) return Internal("position {} is behind {} blocks", position, slot.table.size());
@@ -183,7 +286,11 @@ Result<int32_t> FakeRunner::TokenOf(const TokenSource& source) const {
 Status FakeRunner::RunSpan(const StepPlan& plan, const PlanSpan& span) {
   QUIRE_ASSIGN_OR_RETURN(Slot * slot, Occupied(span.slot));
   if (!options_.verify) return {};
-  if (span.num_rows == 0 || span.first_position > slot->history.size()) return Internal("a span has no rows");
+  if (span.num_rows == 0 || span.first_position > slot->history.size()) {
+    return Internal("request {} stream {}: {} rows at position {}, after {} tokens",
+                    static_cast<uint64_t>(slot->admission.request), slot->admission.stream, span.num_rows,
+                    span.first_position, slot->history.size());
+  }
   QUIRE_RETURN_IF_ERROR(VerifyHistory(*slot, span.first_position));
   uint64_t digest = 0;
   if (span.first_position > 0) {
@@ -199,6 +306,9 @@ Status FakeRunner::RunSpan(const StepPlan& plan, const PlanSpan& span) {
     const BlockId block = slot->table[position / options_.block_size];
     if (num_tables_[static_cast<size_t>(block)] != 1) {
       return Internal("a write to block {}, which is shared", static_cast<uint32_t>(block));
+    }
+    if (num_holds_[static_cast<size_t>(block)] > 0) {
+      return Internal("a write to block {}, which a transfer holds", static_cast<uint32_t>(block));
     }
     digest = Digest(digest, token);
     *cell = {token, digest};
@@ -219,12 +329,33 @@ Status FakeRunner::RunTask(const RowTask& task) {
   if (task.kind == RowTask::Kind::kScore) {
     if (options_.verify && slot->history.at(task.position) != task.target) return Internal("score of a wrong target");
     Draw(task.target, digest, params.prompt_logprobs);
+  } else if (task.kind == RowTask::Kind::kBest) {
+    DrawBest(*slot, task, options_.verify ? digest : Mix(task.row, task.position));
   } else {
-    const int32_t token = DrawnToken(digest, SeedOf(slot->admission), task.position, options_.vocab_size);
-    Draw(token, digest, params.logprobs);
+    for (uint32_t draw = 0; draw < task.draws; ++draw) {
+      const uint64_t seed = params.seed.value_or(0) + task.stream + draw;
+      Draw(DrawnToken(digest, seed, task.position, options_.vocab_size), digest, params.logprobs);
+    }
   }
-  result_.tasks.push_back({TaskResult::Status::kOk, first_token, 1});
+  result_.tasks.push_back(
+      {TaskResult::Status::kOk, first_token, static_cast<uint32_t>(result_.tokens.size()) - first_token});
   return {};
+}
+
+// Likelihoods that fall with the rank, by steps that depend on the sequence; ranks that depend on it too.
+void FakeRunner::DrawBest(const Slot& slot, const RowTask& task, uint64_t digest) {
+  const Admission& admission = slot.admission;
+  const bool masks = static_cast<int64_t>(task.position) - admission.num_prompt_tokens < admission.params.min_tokens;
+  const auto first = static_cast<int32_t>(Mix(digest, task.position) % static_cast<uint64_t>(options_.vocab_size));
+  float logprob = 0;
+  uint32_t num_drawn = 0;
+  for (int32_t i = 0; i < options_.vocab_size && num_drawn < task.draws; ++i) {
+    const int32_t token = (first + i) % options_.vocab_size;
+    logprob -= 0.01F + static_cast<float>(Mix(digest, static_cast<uint32_t>(i)) % 64) / 64.0F;
+    if (masks && std::ranges::find(admission.stop_token_ids, token) != admission.stop_token_ids.end()) continue;
+    result_.tokens.push_back({.token = token, .logprob = logprob, .rank = static_cast<uint32_t>(i) + 1});
+    ++num_drawn;
+  }
 }
 
 void FakeRunner::Draw(int32_t token, uint64_t digest, std::optional<int32_t> num_candidates) {

@@ -3,18 +3,39 @@
 // that a row draws is a hash of that digest, the seed and the position: a function of the sequence alone, so that any
 // mistake in sharing, copying or reusing blocks shows as a wrong token. Before a span is computed, the whole history
 // behind it is compared with the tokens that the sequence should have; a difference, or a plan that breaks the
-// protocol, is an error.
+// protocol, is an error. So is a write to a block that a transfer holds.
+//
+// Swap space and disk are arrays in memory. Transfers with the disk take a number of steps, and read or write their
+// block only when they end, so that whoever touches it before is found out.
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <set>
+#include <span>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "sched/step_runner.h"
 
 namespace quire {
+
+// What a fake runner has on disk; outlives it, as files do.
+struct FakeDisk {
+  struct Cell {  // what one physical token slot holds
+    int32_t token = -1;
+    uint64_t digest = 0;  // of the sequence up to and with the token
+  };
+  struct Entry {
+    PrefixDigest parent;
+    std::vector<int32_t> tokens;
+    std::vector<Cell> cells;
+  };
+  std::unordered_map<PrefixDigest, Entry> entries;
+};
 
 struct FakeRunnerOptions {
   uint32_t num_slots = 256;
@@ -24,6 +45,11 @@ struct FakeRunnerOptions {
   bool verify = true;         // false: tokens depend on the seed and position only, and nothing is read or checked
   int64_t step_us = 0;        // simulated time: of a step,
   int64_t prompt_row_us = 0;  // and of each row beyond the first of a span
+  int64_t swap_block_us = 0;  // and of each block that is swapped
+  uint32_t num_swap_blocks = 0;
+  std::shared_ptr<FakeDisk> disk;                       // null: transfers with the disk fail
+  uint32_t disk_delay_steps = 0;                        // how many steps later a transfer with the disk ends, at most
+  std::function<bool(const Transfer&)> transfer_fails;  // asked once for each; empty: none does
 };
 
 class FakeRunner final : public StepRunner {
@@ -44,9 +70,11 @@ class FakeRunner final : public StepRunner {
   uint32_t num_occupied_slots() const;
 
  private:
-  struct Cell {  // what one physical token slot holds
-    int32_t token = -1;
-    uint64_t digest = 0;  // of the sequence up to and with the token
+  using Cell = FakeDisk::Cell;
+  struct DiskTransfer {
+    Transfer transfer;
+    std::vector<int32_t> tokens;
+    uint64_t ends_at_step = 0;
   };
   struct Slot {
     bool occupied = false;
@@ -56,6 +84,14 @@ class FakeRunner final : public StepRunner {
   };
 
   Status ApplyTables(const StepPlan& plan);
+  Status Fork(const SlotFork& fork);
+  Status SwapOut(const StepPlan& plan);
+  Status TransferIn(const StepPlan& plan);
+  void EndDiskTransfers(const StepPlan& plan);
+  bool EndDiskTransfer(const DiskTransfer& ended);
+  Result<std::span<Cell>> CellsOf(BlockId block);
+  void Report(const Transfer& transfer, bool completed);
+  bool Fails(const Transfer& transfer) const;
   Status Remove(SlotId slot);
   Status Admit(const Admission& admission);
   Status AppendBlock(const BlockAppend& append);
@@ -67,6 +103,7 @@ class FakeRunner final : public StepRunner {
   Result<Cell*> CellAt(const Slot& slot, uint32_t position);
   Result<int32_t> TokenOf(const TokenSource& source) const;
   void Draw(int32_t token, uint64_t digest, std::optional<int32_t> num_candidates);
+  void DrawBest(const Slot& slot, const RowTask& task, uint64_t digest);
 
   const FakeRunnerOptions options_;
   std::vector<Slot> slots_;
@@ -75,6 +112,9 @@ class FakeRunner final : public StepRunner {
   std::vector<uint64_t> row_digests_;  // [rows] of the step
   std::set<std::pair<RequestId, uint32_t>> nans_;
   std::vector<int32_t> previous_;  // by task of the step before
+  std::vector<Cell> swap_;         // [swap blocks, block_size]
+  std::vector<DiskTransfer> disk_transfers_;
+  std::vector<uint32_t> num_holds_;  // [blocks]: transfers with the disk
   bool submitted_ = false;
   StepResult result_;
 };

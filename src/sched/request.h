@@ -17,12 +17,14 @@ struct Request {
   SamplingParams params;  // seed and max_tokens are set by the engine before the scheduler sees it
   std::vector<int32_t> eos_token_ids;
   TimeUs arrival = 0;
-  uint32_t stream = 0;      // which of several samples of one prompt: part of the random key
   int32_t priority = 0;     // lower is sooner; used by the priority policy
   std::string cache_salt;   // prefix-cache hits only within the same salt
   uint64_t adapter_id = 0;  // 0: none
-  std::string client_key;   // whose fair share it counts against
-  std::string external_id;  // for logs: "cmpl-…"
+  bool reads_prefix_cache = true;
+  bool writes_prefix_cache = true;
+  bool pins_prompt = false;  // once it has finished, the prompt's full blocks stay, shared by whoever starts with them
+  std::string client_key;    // whose fair share it counts against
+  std::string external_id;   // for logs: "cmpl-…"
 };
 
 enum class FinishReason : uint8_t { kNone, kStop, kLength, kAbort, kError };

@@ -1,7 +1,7 @@
+// What a step computes: who gets rows, in which order, under which budget.
 #include "sched/scheduler.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "base/check.h"
@@ -16,92 +16,116 @@ KvConfig MakeKvConfig(const SchedulerConfig& config) {
           .block_size = config.block_size,
           .enable_prefix_caching = config.enable_prefix_caching,
           .num_watermark_blocks = static_cast<uint32_t>(config.watermark * config.num_blocks),
-          .hash_seed = config.hash_seed};
+          .hash_seed = config.hash_seed,
+          .policy = config.kv_policy,
+          .max_model_len = config.max_model_len};
+}
+
+SchedulerConfig WithPolicy(SchedulerConfig config) {
+  // Contiguous memory is shared by nobody, so that no prefix can be kept either.
+  if (KvPolicy::Of(config.kv_policy).contiguous()) config.enable_prefix_caching = false;
+  if (!config.enable_prefix_caching) config.num_disk_blocks = 0;
+  return config;
+}
+
+// Whether a group goes to swap space or comes back: then the next plan finds something else.
+bool MovesSwapped(const StepPlan& plan) {
+  return std::ranges::any_of(plan.transfers, [](const Transfer& transfer) {
+    return transfer.kind == Transfer::Kind::kSwapOut || transfer.kind == Transfer::Kind::kSwapIn;
+  });
 }
 
 }  // namespace
 
-bool Scheduler::Before::operator()(const SequenceGroup* a, const SequenceGroup* b) const {
-  if (by_priority && a->request.priority != b->request.priority) return a->request.priority < b->request.priority;
-  return a->order < b->order;
-}
-
-Scheduler::Scheduler(const SchedulerConfig& config)
-    : config_(config),
-      kv_policy_(KvPolicy::Of(KvPolicyKind::kPaged)),
-      kv_(MakeKvConfig(config)),
+Scheduler::Scheduler(const SchedulerConfig& config, std::span<const PrefixDigest> on_disk)
+    : config_(WithPolicy(config)),
+      kv_policy_(KvPolicy::Of(config.kv_policy)),
+      before_{config.policy == QueuePolicy::kPriority},
+      kv_(MakeKvConfig(config_)),
+      swap_(config.num_swap_blocks),
+      disk_(config_.num_disk_blocks, on_disk),
       chunk_budget_(config.chunk_budget),
-      waiting_(Before{config.policy == QueuePolicy::kPriority}),
-      slots_(config.max_num_seqs, nullptr) {
+      waiting_(before_, config.fair),
+      slots_(config.max_num_seqs, nullptr),
+      counted_in_(config.num_blocks, 0) {
   const Status valid = ValidateSchedulerConfig(config);
   QUIRE_CHECK(valid.ok(), "{}", valid.error().message);
   for (uint32_t i = config.max_num_seqs; i-- > 0;) free_slots_.push_back(SlotId{i});
   left_slots_.reserve(config.max_num_seqs);
   running_.reserve(config.max_num_seqs);
+  drops_ = disk_.TakeExcess();
 }
 
 Status Scheduler::CanEverFit(const Request& request) const {
   const auto room = static_cast<int64_t>(config_.max_model_len) - static_cast<int64_t>(request.prompt.size());
-  const int32_t max_tokens = request.params.max_tokens.value_or(static_cast<int32_t>(std::max<int64_t>(room, 1)));
-  return ProveFits(config_, request.prompt.size(), max_tokens);
+  SamplingParams params = request.params;
+  if (!params.max_tokens) params.max_tokens = static_cast<int32_t>(std::max<int64_t>(room, 1));
+  return ProveFits(config_, request.prompt.size(), params, num_pinned_blocks_);
 }
 
 Status Scheduler::Add(Request request) {
   QUIRE_RETURN_IF_ERROR(CanEverFit(request));
   const RequestId id = request.id;
   if (groups_.contains(id)) return InvalidArgument("request {} is present already", static_cast<uint64_t>(id));
-  auto group = std::make_unique<SequenceGroup>(std::move(request), next_order_++, kv_.MakeTable());
-  waiting_.insert(group.get());
+  if (request.pins_prompt && !config_.enable_prefix_caching) {
+    return InvalidArgument("a shared prefix needs the prefix cache, which is off");
+  }
+  const uint32_t max_total_tokens = MaxTotalTokens(request, config_.max_model_len);
+  auto group = std::make_unique<SequenceGroup>(std::move(request), next_order_++, max_total_tokens, kv_.MakeTable());
+  waiting_.AddActive(*group);
+  waiting_.Insert(*group);
+  num_waiting_tokens_ += group->front().num_tokens();
   groups_.emplace(id, std::move(group));
   return {};
 }
 
-void Scheduler::Finish(RequestId id, FinishReason reason) {
+bool Scheduler::FinishStream(RequestId id, uint32_t stream, FinishReason reason) {
   QUIRE_CHECK(reason != FinishReason::kNone);
-  Forget(id);
-}
-
-void Scheduler::Forget(RequestId id) {
   const auto found = groups_.find(id);
-  if (found == groups_.end()) return;
+  if (found == groups_.end()) return true;
   SequenceGroup& group = *found->second;
-  if (group.sequence().slot) {
-    std::erase(running_, &group);
-    Leave(group);
-  } else {
-    waiting_.erase(&group);
+  QUIRE_CHECK(!group.is_beams(), "the beams of request {} end together", static_cast<uint64_t>(id));
+  const auto sequence = std::ranges::find(group.sequences, stream, &Sequence::stream);
+  if (sequence == group.sequences.end()) return false;
+  if (group.sequences.size() == 1 && group.has_forked) {
+    Forget(id);
+    return true;
   }
-  groups_.erase(found);
-}
-
-void Scheduler::Leave(SequenceGroup& group) {
-  Sequence& sequence = group.sequence();
-  slots_[static_cast<size_t>(*sequence.slot)] = nullptr;
-  left_slots_.push_back(*sequence.slot);
-  sequence.slot.reset();
-  sequence.table.Clear();
-  sequence.chain = {};
-  sequence.num_computed = 0;
+  QUIRE_CHECK(group.has_forked, "stream {} of request {} has not begun", stream, static_cast<uint64_t>(id));
+  EndStream(group, *sequence);
+  return false;
 }
 
 const StepPlan& Scheduler::Plan(TimeUs /*now*/) {
   QUIRE_CHECK(!in_flight_, "step {} has not been applied", plan_.step);
   BeginPlan();
+  PlanJoins();
   PlanDecodes();
   rows_.prompt_left = std::min(rows_.left, chunk_budget_.Limit(rows_.num_decode));
   PlanPrompts();
-  if (!preempted_in_plan_) PlanWaiting();
+  if (!preempted_in_plan_) PlanSwapped();
+  if (!preempted_in_plan_ && swapped_.empty()) PlanWaiting();
+  if (uses_disk()) PlanDisk();
+  plan_.await_transfers = plan_.tokens.empty() && num_disk_transfers_ > 0 && !MovesSwapped(plan_);
   in_flight_ = !plan_.empty();
   return plan_;
 }
 
 void Scheduler::BeginPlan() {
-  if (std::exchange(events_delivered_, false)) events_.clear();
+  if (std::exchange(events_delivered_, false)) {
+    events_.clear();
+    answered_.clear();
+  }
   const uint64_t step = plan_.step + 1;
   plan_.Clear();
   plan_.step = step;
+  span_requests_.clear();
   rows_ = {.left = config_.max_num_batched_tokens};
   preempted_in_plan_ = false;
+  memory_is_short_ = false;
+  if (running_.empty()) held_.clear();
+  batch_is_open_ = running_.empty() && swapped_.empty();
+  SendForks();
   for (const SlotId slot : left_slots_) {
     plan_.removals.push_back(slot);
     free_slots_.push_back(slot);
@@ -109,181 +133,194 @@ void Scheduler::BeginPlan() {
   left_slots_.clear();
 }
 
-// Victims are always behind the one that needs memory, so no sequence loses its memory after it got rows.
+void Scheduler::SendForks() {
+  for (const PendingFork& pending : forks_) {
+    plan_.forks.push_back(pending.fork);
+    for (uint32_t i = 0; i < pending.copies.size(); ++i) {
+      plan_.copies.push_back({pending.fork.child, i, pending.copies[i].first, pending.copies[i].second});
+    }
+  }
+  forks_.clear();
+  plan_.token_appends.swap(token_appends_);
+  token_appends_.clear();
+}
+
+bool Scheduler::Decodes(const SequenceGroup& group) const {
+  if (group.state != State::kRunning) return false;
+  const auto decodes = [](const Sequence& s) { return s.slot && s.num_remaining() == 1; };
+  return group.is_beams() ? std::ranges::all_of(group.sequences, decodes)
+                          : std::ranges::any_of(group.sequences, decodes);
+}
+
+// Those who come back to a group of several streams. First of all: it may cost others their memory.
+void Scheduler::PlanJoins() {
+  for (size_t i = 0; i < running_.size(); ++i) {
+    if (running_[i]->state == State::kRunning) JoinSequences(*running_[i]);
+  }
+}
+
+// Victims are always behind the one that needs memory, so no group loses its memory after it got rows.
 void Scheduler::PlanDecodes() {
   for (size_t i = 0; i < running_.size() && rows_.left > 0; ++i) {
     SequenceGroup& group = *running_[i];
-    if (group.sequence().num_remaining() != 1 || !Reserve(group, 1)) continue;
-    AddRows(group, 1);
-    ++rows_.num_decode;
+    if (!Decodes(group)) continue;
+    if (MakeRoom(group, NumBlocksToDecode(group)) != Memory::kReserved) continue;
+    for (Sequence& sequence : group.sequences) {
+      if (!sequence.slot || sequence.num_remaining() != 1) continue;
+      PrepareWrite(sequence, sequence.num_tokens());
+      AddRows(group, sequence, 1);
+      ++rows_.num_decode;
+    }
   }
 }
 
 void Scheduler::PlanPrompts() {
   for (size_t i = 0; i < running_.size() && rows_.prompt_left > 0; ++i) {
-    SequenceGroup& group = *running_[i];
-    if (group.sequence().num_remaining() == 1) continue;
-    const uint32_t num_rows = ChunkOf(group.sequence());
-    if (!Reserve(group, num_rows)) continue;
-    AddRows(group, num_rows);
+    if (running_[i]->state == State::kRunning) PlanPromptOf(*running_[i]);
+  }
+}
+
+void Scheduler::PlanPromptOf(SequenceGroup& group) {
+  for (Sequence& sequence : group.sequences) {
+    if (rows_.prompt_left == 0) return;
+    const uint32_t num_wanted = group.NumCatchUp(sequence);
+    if (!sequence.slot || sequence.num_remaining() == 1 || num_wanted == 0) continue;
+    const uint32_t num_rows = ChunkOf(sequence, num_wanted);
+    const uint32_t end = sequence.num_computed + num_rows;
+    QUIRE_CHECK_EQ(sequence.table.NumBlocksToWrite(sequence.num_computed, end), 0U);  // since it joined
+    AddRows(group, sequence, num_rows);
     rows_.prompt_left -= num_rows;
     rows_.num_prompt += num_rows;
   }
+}
+
+void Scheduler::PlanSwapped() {
+  while (!swapped_.empty() && ResumeSwapped(*swapped_.front())) {
+  }
+  memory_is_short_ = !swapped_.empty();
 }
 
 void Scheduler::PlanWaiting() {
   // A request whose prefix another one is computing right now stays behind for it; so many are looked at per step.
   constexpr int kMaxPassedOver = 16;
+  const bool is_static = config_.batching == Batching::kStatic;
+  if (is_static && !batch_is_open_) return;
   int num_passed_over = 0;
-  for (auto it = waiting_.begin(); it != waiting_.end();) {
-    if (running_.size() == config_.max_num_seqs || rows_.prompt_left == 0) return;
-    SequenceGroup& group = **it;
-    const Admit admit = TryAdmit(group);
-    if (admit == Admit::kNoMemory) return;
+  for (SequenceGroup* group = waiting_.First(); group != nullptr;) {
+    if (rows_.prompt_left == 0 && !is_static) return;
+    const Admit admit = TryAdmit(*group);
+    if (admit == Admit::kNoRoom) return;
     if (admit == Admit::kPrefixUnderWay) {
       if (++num_passed_over == kMaxPassedOver) return;
-      ++it;
+      group = waiting_.After(*group);
       continue;
     }
-    it = waiting_.erase(it);
-    const uint32_t num_rows = ChunkOf(group.sequence());
-    AddRows(group, num_rows);
-    rows_.prompt_left -= num_rows;
-    rows_.num_prompt += num_rows;
+    Sequence& front = group->front();
+    if (group->state == State::kRunning && rows_.prompt_left > 0 && group->NumCatchUp(front) > 0) {
+      const uint32_t num_rows = ChunkOf(front, group->NumCatchUp(front));
+      AddRows(*group, front, num_rows);
+      rows_.prompt_left -= num_rows;
+      rows_.num_prompt += num_rows;
+    }
+    group = waiting_.First();
   }
 }
 
 Scheduler::Admit Scheduler::TryAdmit(SequenceGroup& group) {
-  const Sequence& sequence = group.sequence();
+  if (num_seats_ + group.num_seats() > config_.max_num_seqs) return Admit::kNoRoom;
   // Scores need the rows that a hit would save.
+  const bool reads = config_.enable_prefix_caching && group.request.reads_prefix_cache && !group.wants_prompt_scores();
   const KvManager::Match match =
-      group.wants_prompt_scores() ? kv_.NoMatch(group.scope()) : kv_.MatchPrefix(group.scope(), sequence.tokens);
-  const auto num_matched = static_cast<uint32_t>(match.blocks.size()) * config_.block_size;
-  if (!group.wants_prompt_scores() && PrefixIsUnderWay(group, num_matched)) return Admit::kPrefixUnderWay;
-  const uint32_t num_slots =
-      kv_policy_.SlotsAtAdmission({.num_known_tokens = sequence.num_tokens(),
-                                   .max_total_tokens = MaxTotalTokens(group.request, config_.max_model_len)});
-  const KvFit fit = kv_.CanStart(BlocksForTokens(num_slots, config_.block_size), match, running_.empty());
-  QUIRE_CHECK(fit != KvFit::kNever, "request {} was admitted and needs {} token slots",
-              static_cast<uint64_t>(group.request.id), num_slots);
-  if (fit == KvFit::kLater) return Admit::kNoMemory;
+      reads ? kv_.MatchPrefix(group.scope(), group.front().tokens) : kv_.NoMatch(group.scope());
+  if (reads && config_.batching == Batching::kContinuous &&
+      PrefixIsUnderWay(group, static_cast<uint32_t>(match.blocks.size()) * config_.block_size)) {
+    return Admit::kPrefixUnderWay;
+  }
+  if (!FitsNow(group, match)) {
+    memory_is_short_ = true;
+    return Admit::kNoRoom;
+  }
+  waiting_.Remove(group);
+  num_waiting_tokens_ -= group.front().num_tokens();
+  const auto num_matched = static_cast<uint32_t>(match.blocks.size());
+  const PrefixDigest matched = match.chain.digest;
   Enter(group, match);
-  const bool reserved = TryReserve(group.sequence(), num_slots);
-  QUIRE_CHECK(reserved, "{} token slots were available", num_slots);
+  const Sequence& front = group.front();
+  waiting_.Charge(group, front.num_remaining());
+  std::span<const PrefixDigest> on_disk;
+  if (reads) {
+    counters_.prefix_query_tokens += front.num_tokens();
+    on_disk = MatchOnDisk(group, num_matched, matched);
+  }
+  if (on_disk.empty()) {
+    ReportAdmission(group);
+  } else {
+    StartLoads(group, num_matched, matched, on_disk);
+  }
   return Admit::kYes;
+}
+
+void Scheduler::ReportAdmission(const SequenceGroup& group) {
+  const Sequence& front = group.front();
+  if (config_.enable_prefix_caching && group.request.reads_prefix_cache && !group.wants_prompt_scores()) {
+    counters_.prefix_hit_tokens += front.num_computed;
+    hit_rate_.Add(1, front.num_tokens(), front.num_computed);
+  }
+  Emit(SchedulerEvent::Kind::kAdmitted, group).num_cached_tokens = front.num_computed;
 }
 
 // Whether a running prompt will soon have computed more of this one's prefix than is indexed now.
 bool Scheduler::PrefixIsUnderWay(const SequenceGroup& group, uint32_t num_matched_tokens) const {
-  if (!config_.enable_prefix_caching) return false;
-  const std::vector<int32_t>& tokens = group.sequence().tokens;
+  const std::vector<int32_t>& tokens = group.front().tokens;
   const uint32_t worth_waiting = num_matched_tokens + config_.block_size;
   if (tokens.size() <= worth_waiting) return false;
   return std::ranges::any_of(running_, [&](const SequenceGroup* other) {
-    const Sequence& sequence = other->sequence();
+    const Sequence& sequence = other->front();
     return sequence.num_tokens() >= worth_waiting && sequence.num_computed < worth_waiting &&
-           other->request.adapter_id == group.request.adapter_id &&
+           other->request.writes_prefix_cache && other->request.adapter_id == group.request.adapter_id &&
            other->request.cache_salt == group.request.cache_salt &&
            std::equal(tokens.begin(), tokens.begin() + worth_waiting, sequence.tokens.begin());
   });
 }
 
-void Scheduler::Enter(SequenceGroup& group, const KvManager::Match& match) {
-  Sequence& sequence = group.sequence();
-  const SlotId slot = free_slots_.back();
-  free_slots_.pop_back();
-  slots_[static_cast<size_t>(slot)] = &group;
-  sequence.slot = slot;
-  ExpectGrowth(group);
-  sequence.table.Share(match.blocks);
-  sequence.chain = match.chain;
-  sequence.num_computed = static_cast<uint32_t>(match.blocks.size()) * config_.block_size;
-  running_.insert(std::upper_bound(running_.begin(), running_.end(), &group, waiting_.key_comp()), &group);
-  plan_.admissions.push_back({.slot = slot,
-                              .request = group.request.id,
-                              .stream = sequence.stream,
-                              .params = group.request.params,
-                              .stop_token_ids = MaskedStopTokens(group.request),
-                              .history = sequence.tokens,
-                              .num_prompt_tokens = group.num_prompt_tokens()});
-  SendBlocks(sequence, 0);
-  if (config_.enable_prefix_caching && !group.wants_prompt_scores()) {
-    prefix_query_tokens_ += sequence.num_tokens();
-    prefix_hit_tokens_ += sequence.num_computed;
-    hit_rate_.Add(1, sequence.num_tokens(), sequence.num_computed);
-  }
-  Emit(SchedulerEvent::Kind::kAdmitted, group).num_cached_tokens = sequence.num_computed;
-}
-
-// So that decoding allocates nothing on the heap, up to a bound on what an unusually long answer may set aside.
-void Scheduler::ExpectGrowth(SequenceGroup& group) {
-  constexpr uint32_t kMaxExpected = 4096;
-  Sequence& sequence = group.sequence();
-  const uint32_t num_total =
-      std::min(MaxTotalTokens(group.request, config_.max_model_len), sequence.num_tokens() + kMaxExpected);
-  sequence.tokens.reserve(num_total);
-  sequence.table.ExpectBlocks(BlocksForTokens(num_total, config_.block_size));
-}
-
-uint32_t Scheduler::ChunkOf(const Sequence& sequence) const {
-  const uint32_t remaining = sequence.num_remaining();
-  uint32_t chunk = std::min(remaining, rows_.prompt_left);
+// REQUIRES: num_wanted and what is left for prompts are above 0.
+uint32_t Scheduler::ChunkOf(const Sequence& sequence, uint32_t num_wanted) const {
+  uint32_t chunk = std::min(num_wanted, rows_.prompt_left);
   if (config_.long_prefill_token_threshold > 0) chunk = std::min(chunk, config_.long_prefill_token_threshold);
-  if (!config_.enable_prefix_caching || chunk == remaining) return chunk;
+  if (!config_.enable_prefix_caching || chunk == num_wanted) return chunk;
   // A chunk that ends with a block leaves nothing computed that cannot be shared yet.
   const uint32_t odd = (sequence.num_computed + chunk) % config_.block_size;
   return odd < chunk ? chunk - odd : chunk;
 }
 
-bool Scheduler::Reserve(SequenceGroup& group, uint32_t num_rows) {
-  Sequence& sequence = group.sequence();
-  while (!TryReserve(sequence, sequence.num_computed + num_rows)) {
-    SequenceGroup& victim = *running_.back();
-    QUIRE_CHECK(running_.size() > 1, "request {} runs alone and has {} blocks of {}",
-                static_cast<uint64_t>(group.request.id), sequence.table.num_blocks(), config_.num_blocks);
-    Preempt(victim);
-    if (&victim == &group) return false;
-  }
-  return true;
-}
-
-bool Scheduler::TryReserve(Sequence& sequence, uint32_t end) {
-  const uint32_t num_before = sequence.table.num_blocks();
-  copies_.clear();
-  if (!sequence.table.PrepareWrite(sequence.num_computed, end, copies_)) return false;
-  SendBlocks(sequence, num_before);
-  for (const CopyOnWrite& copy : copies_) {
-    plan_.copies.push_back({*sequence.slot, copy.table_index, copy.source, copy.destination});
-  }
-  return true;
-}
-
-void Scheduler::SendBlocks(const Sequence& sequence, uint32_t first) {
-  for (const BlockId block : sequence.table.blocks().subspan(first)) {
-    plan_.appended_blocks.push_back({*sequence.slot, block});
+// The blocks of tokens [0, end), as far as the runner does not know them.
+void Scheduler::SendBlocks(Sequence& sequence, uint32_t end) {
+  const uint32_t num_blocks = BlocksForTokens(end, config_.block_size);
+  for (; sequence.num_blocks_sent < num_blocks; ++sequence.num_blocks_sent) {
+    plan_.appended_blocks.push_back({*sequence.slot, sequence.table.blocks()[sequence.num_blocks_sent]});
   }
 }
 
-void Scheduler::AddRows(SequenceGroup& group, uint32_t num_rows) {
-  const Sequence& sequence = group.sequence();
+void Scheduler::AddRows(SequenceGroup& group, Sequence& sequence, uint32_t num_rows) {
   const PlanSpan span = {.slot = *sequence.slot,
                          .first_row = static_cast<uint32_t>(plan_.tokens.size()),
                          .num_rows = num_rows,
                          .first_position = sequence.num_computed};
+  SendBlocks(sequence, span.first_position + num_rows);
   for (uint32_t i = 0; i < num_rows; ++i) {
     plan_.tokens.push_back({TokenSource::Kind::kLiteral, sequence.tokens[span.first_position + i]});
   }
   plan_.spans.push_back(span);
+  span_requests_.push_back(group.request.id);
   rows_.left -= num_rows;
-  AddTasks(group, span);
+  AddTasks(group, sequence, span);
 }
 
-void Scheduler::AddTasks(const SequenceGroup& group, const PlanSpan& span) {
-  const Sequence& sequence = group.sequence();
+void Scheduler::AddTasks(const SequenceGroup& group, const Sequence& sequence, const PlanSpan& span) {
   if (group.wants_prompt_scores()) {
     for (uint32_t i = 0; i < span.num_rows; ++i) {
       const uint32_t position = span.first_position + i + 1;
-      if (position <= sequence.num_scored || position >= group.num_prompt_tokens()) continue;
+      if (position <= group.num_scored || position >= group.num_prompt_tokens()) continue;
       plan_.tasks.push_back({.kind = RowTask::Kind::kScore,
                              .row = span.first_row + i,
                              .slot = span.slot,
@@ -293,41 +330,22 @@ void Scheduler::AddTasks(const SequenceGroup& group, const PlanSpan& span) {
     }
   }
   if (span.first_position + span.num_rows < sequence.num_tokens()) return;
-  plan_.tasks.push_back({.kind = RowTask::Kind::kSample,
-                         .row = span.first_row + span.num_rows - 1,
-                         .slot = span.slot,
-                         .stream = sequence.stream,
-                         .position = sequence.num_tokens()});
-}
-
-void Scheduler::Preempt(SequenceGroup& group) {
-  QUIRE_CHECK(running_.back() == &group);
-  running_.pop_back();
-  Leave(group);
-  // The runner learns of it with this very plan: the victim has no rows in it.
-  plan_.removals.push_back(left_slots_.back());
-  free_slots_.push_back(left_slots_.back());
-  left_slots_.pop_back();
-  waiting_.insert(&group);
-  preempted_in_plan_ = true;
-  ++num_preemptions_;
-  Emit(SchedulerEvent::Kind::kPreempted, group);
-}
-
-void Scheduler::PreemptAll() {
-  QUIRE_CHECK(!in_flight_);
-  for (; !running_.empty(); running_.pop_back()) {
-    SequenceGroup& group = *running_.back();
-    Leave(group);
-    waiting_.insert(&group);
-    ++num_preemptions_;
-    Emit(SchedulerEvent::Kind::kPreempted, group);
+  RowTask task = {.kind = RowTask::Kind::kSample,
+                  .row = span.first_row + span.num_rows - 1,
+                  .slot = span.slot,
+                  .stream = sequence.stream,
+                  .position = sequence.num_tokens(),
+                  .draws = group.has_forked ? 1 : group.width};
+  if (group.is_beams()) {
+    task.kind = RowTask::Kind::kBest;
+    const auto num_logprobs = static_cast<uint32_t>(group.request.params.logprobs.value_or(0));
+    task.draws = std::max(group.beams->num_candidates(), num_logprobs);
   }
+  plan_.tasks.push_back(task);
 }
 
 SchedulerEvent& Scheduler::Emit(SchedulerEvent::Kind kind, const SequenceGroup& group) {
-  return events_.emplace_back(
-      SchedulerEvent{.kind = kind, .request = group.request.id, .stream = group.sequence().stream});
+  return events_.emplace_back(SchedulerEvent{.kind = kind, .request = group.request.id});
 }
 
 }  // namespace quire

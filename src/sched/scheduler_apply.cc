@@ -6,6 +6,23 @@
 #include "sched/stop_rules.h"
 
 namespace quire {
+namespace {
+
+std::span<const TokenOutput> TokensOf(const TaskResult& outcome, const StepResult& result) {
+  QUIRE_CHECK_LE(uint64_t{outcome.first_token} + outcome.num_tokens, result.tokens.size());
+  return std::span(result.tokens).subspan(outcome.first_token, outcome.num_tokens);
+}
+
+// What a beam says next: the token with the alternatives that were asked for, of which it is one or not.
+void Say(std::span<const TokenOutput> best, uint32_t rank, uint32_t num_logprobs, std::vector<TokenOutput>& said,
+         std::vector<Candidate>& candidates) {
+  TokenOutput& token = said.emplace_back(best[rank]);
+  token.first_candidate = static_cast<uint32_t>(candidates.size());
+  token.num_candidates = std::min(num_logprobs, static_cast<uint32_t>(best.size()));
+  for (const TokenOutput& other : best.first(token.num_candidates)) candidates.push_back({other.token, other.logprob});
+}
+
+}  // namespace
 
 std::span<const SchedulerEvent> Scheduler::Apply(const StepResult& result) {
   QUIRE_CHECK(in_flight_, "no step is in flight");
@@ -15,55 +32,72 @@ std::span<const SchedulerEvent> Scheduler::Apply(const StepResult& result) {
   chunk_budget_.Observe({.num_decode_tokens = rows_.num_decode,
                          .num_prompt_tokens = rows_.num_prompt,
                          .duration_us = result.forward_us + result.sample_us});
-  size_t task = 0;
-  for (const PlanSpan& span : plan_.spans) ApplySpan(span, task, result);
+  ApplyTransfers(result);
+  for (size_t span = 0, task = 0; span < plan_.spans.size();) {
+    const RequestId id = span_requests_[span];
+    const GroupRows rows = NextGroup(span, task, result);
+    const auto group = groups_.find(id);
+    if (group != groups_.end()) ApplyGroup(*group->second, rows, result);
+  }
   events_delivered_ = true;
   return events_;
 }
 
-// A slot is not given to another sequence before the next plan: what is in it now is what the rows were for, or nothing
-// if that has ended since.
-void Scheduler::ApplySpan(const PlanSpan& span, size_t& task, const StepResult& result) {
-  SequenceGroup* group = slots_[static_cast<size_t>(span.slot)];
-  const size_t first_task = task;
-  while (task < plan_.tasks.size() && plan_.tasks[task].row < span.first_row + span.num_rows) ++task;
-  if (group == nullptr) return;
+// The spans from `span` on that belong to one request, and their tasks.
+Scheduler::GroupRows Scheduler::NextGroup(size_t& span, size_t& task, const StepResult& result) const {
+  const size_t first_span = span, first_task = task;
+  const RequestId id = span_requests_[span];
+  while (span < plan_.spans.size() && span_requests_[span] == id) ++span;
+  const PlanSpan& last = plan_.spans[span - 1];
+  while (task < plan_.tasks.size() && plan_.tasks[task].row < last.first_row + last.num_rows) ++task;
+  return {.spans = std::span(plan_.spans).subspan(first_span, span - first_span),
+          .tasks = std::span(plan_.tasks).subspan(first_task, task - first_task),
+          .outcomes = std::span(result.tasks).subspan(first_task, task - first_task)};
+}
 
-  const auto outcomes = std::span(result.tasks).subspan(first_task, task - first_task);
-  const auto nan = std::ranges::find(outcomes, TaskResult::Status::kNan, &TaskResult::status);
-  if (nan != outcomes.end()) {
-    kv_.Forget(group->sequence().table.blocks());
-    SchedulerEvent& failure = Emit(SchedulerEvent::Kind::kFailed, *group);
-    failure.error = "the model produced a NaN";
-    failure.position = plan_.tasks[first_task + static_cast<size_t>(nan - outcomes.begin())].position;
-    Forget(group->request.id);
-    return;
-  }
-
-  Sequence& sequence = group->sequence();
-  sequence.num_computed += span.num_rows;
-  sequence.chain = kv_.Commit(sequence.table, group->scope(), sequence.chain,
-                              std::span(sequence.tokens).first(sequence.num_computed));
-  for (size_t i = 0; i < outcomes.size(); ++i) {
-    if (!ApplyTask(*group, plan_.tasks[first_task + i], outcomes[i], result)) return;
+// A slot is not given to another request's sequence while its own still has rows in the plan; a sequence that has ended
+// since is not found by its slot any more.
+void Scheduler::ApplyGroup(SequenceGroup& group, const GroupRows& rows, const StepResult& result) {
+  const auto nan = std::ranges::find(rows.outcomes, TaskResult::Status::kNan, &TaskResult::status);
+  if (nan != rows.outcomes.end()) return Fail(group, rows.tasks[static_cast<size_t>(nan - rows.outcomes.begin())]);
+  for (const PlanSpan& span : rows.spans) CommitRows(group, span);
+  const RequestId id = group.request.id;
+  if (group.is_beams()) return ApplyBeams(group, rows, result);
+  for (size_t i = 0; i < rows.tasks.size(); ++i) {
+    const std::span<const TokenOutput> tokens = TokensOf(rows.outcomes[i], result);
+    if (rows.tasks[i].kind == RowTask::Kind::kScore) {
+      EmitScores(group, rows.tasks[i], tokens, result);
+    } else {
+      ApplyDraws(id, rows.tasks[i], tokens, result);  // the last one may end the group
+    }
   }
 }
 
-// False: the group has ended.
-bool Scheduler::ApplyTask(SequenceGroup& group, const RowTask& task, const TaskResult& outcome,
-                          const StepResult& result) {
-  QUIRE_CHECK_LE(uint64_t{outcome.first_token} + outcome.num_tokens, result.tokens.size());
-  const auto tokens = std::span(result.tokens).subspan(outcome.first_token, outcome.num_tokens);
-  if (task.kind == RowTask::Kind::kScore) {
-    EmitScores(group, task, tokens, result);
-    return true;
+void Scheduler::Fail(SequenceGroup& group, const RowTask& task) {
+  // One after the other, so that what they share is nobody else's when the last one comes to it.
+  for (Sequence& sequence : group.sequences) {
+    kv_.Forget(sequence.table.blocks());
+    sequence.table.Clear();
   }
-  return AppendTokens(group, task.position, tokens, result);
+  SchedulerEvent& failure = Emit(SchedulerEvent::Kind::kFailed, group);
+  failure.stream = task.stream;
+  failure.error = "the model produced a NaN";
+  failure.position = task.position;
+  Forget(group.request.id);
+}
+
+void Scheduler::CommitRows(SequenceGroup& group, const PlanSpan& span) {
+  Sequence* sequence = group.Find(span.slot);
+  if (sequence == nullptr) return;
+  sequence->num_computed = span.first_position + span.num_rows;
+  if (!group.request.writes_prefix_cache) return;
+  sequence->chain = kv_.Commit(sequence->table, group.scope(), sequence->chain,
+                               std::span(sequence->tokens).first(sequence->num_computed));
 }
 
 void Scheduler::EmitScores(SequenceGroup& group, const RowTask& task, std::span<const TokenOutput> scores,
                            const StepResult& result) {
-  group.sequence().num_scored = task.position;
+  group.num_scored = task.position;
   // Scores that lie side by side make one event.
   if (!events_.empty()) {
     SchedulerEvent& last = events_.back();
@@ -79,11 +113,72 @@ void Scheduler::EmitScores(SequenceGroup& group, const RowTask& task, std::span<
   event.candidates = result.candidates;
 }
 
-// Tokens behind the one that ends the sequence are dropped.
-bool Scheduler::AppendTokens(SequenceGroup& group, uint32_t position, std::span<const TokenOutput> drawn,
+// The prompt's last row draws the first token of every stream.
+void Scheduler::ApplyDraws(RequestId id, const RowTask& task, std::span<const TokenOutput> drawn,
+                           const StepResult& result) {
+  QUIRE_CHECK(!drawn.empty(), "a sample task of request {} drew nothing", static_cast<uint64_t>(id));
+  SequenceGroup& group = *groups_.at(id);
+  Sequence* sequence = group.Find(task.slot);
+  if (sequence == nullptr) return;
+  if (group.has_forked) return AppendTokens(id, sequence->stream, drawn, result);
+  QUIRE_CHECK_EQ(drawn.size(), size_t{group.width});
+  AddSequences(group);
+  for (uint32_t stream = 1; stream < group.width; ++stream) ForkInto(group, group.sequences[stream], group.front());
+  for (uint32_t stream = 0; stream < drawn.size(); ++stream) {
+    token_appends_.push_back({*group.sequences[stream].slot, drawn[stream].token});
+  }
+  // Streams leave the group as they end: by number, not by place.
+  for (uint32_t stream = 0; stream < drawn.size(); ++stream) {
+    AppendTokens(id, stream, drawn.subspan(stream, 1), result);
+  }
+}
+
+void Scheduler::AddSequences(SequenceGroup& group) {
+  group.sequences.reserve(group.width);
+  while (group.sequences.size() < group.width) {
+    Sequence& child = group.sequences.emplace_back(kv_.MakeTable(), group.request.prompt);
+    child.stream = static_cast<uint32_t>(group.sequences.size() - 1);
+    if (!group.spare_tables.empty()) {
+      child.table = std::move(group.spare_tables.back());
+      group.spare_tables.pop_back();
+    }
+    child.slot = TakeSlot();
+    slots_[static_cast<size_t>(*child.slot)] = &group;
+  }
+  group.has_forked = true;
+}
+
+// The child, which has a slot, becomes a copy of the parent: its blocks are shared, or copied where memory is
+// contiguous.
+void Scheduler::ForkInto(SequenceGroup& group, Sequence& child, const Sequence& parent) {
+  PendingFork& pending = forks_.emplace_back();
+  pending.fork = {.parent = *parent.slot, .child = *child.slot, .stream = child.stream};
+  child.tokens = parent.tokens;
+  child.said = parent.said;
+  child.candidates = parent.candidates;
+  child.num_computed = parent.num_computed;
+  child.num_blocks_sent = parent.num_blocks_sent;
+  child.chain = parent.chain;
+  if (kv_policy_.contiguous()) {
+    for (uint32_t i = 0; i < parent.num_blocks_sent; ++i) {
+      pending.copies.emplace_back(parent.table.blocks()[i], child.table.blocks()[i]);
+      ++counters_.num_blocks_copied;
+    }
+  } else {
+    child.table = parent.table.Fork();
+  }
+  ExpectGrowth(group, child);
+}
+
+// Tokens behind the one that ends the stream are dropped.
+void Scheduler::AppendTokens(RequestId id, uint32_t stream, std::span<const TokenOutput> drawn,
                              const StepResult& result) {
-  QUIRE_CHECK(!drawn.empty(), "a sample task of request {} drew nothing", static_cast<uint64_t>(group.request.id));
-  Sequence& sequence = group.sequence();
+  SequenceGroup& group = *groups_.at(id);
+  Sequence& sequence = *std::ranges::find(group.sequences, stream, &Sequence::stream);
+  SchedulerEvent& event = Emit(SchedulerEvent::Kind::kTokens, group);
+  event.stream = stream;
+  event.position = sequence.num_tokens();
+  event.candidates = result.candidates;
   StopDecision stop;
   size_t num_taken = 0;
   while (num_taken < drawn.size() && stop.reason == FinishReason::kNone) {
@@ -94,66 +189,99 @@ bool Scheduler::AppendTokens(SequenceGroup& group, uint32_t position, std::span<
                                      .num_total = sequence.num_tokens(),
                                      .max_model_len = config_.max_model_len});
   }
-  SchedulerEvent& event = Emit(SchedulerEvent::Kind::kTokens, group);
-  event.position = position;
   event.tokens = drawn.first(num_taken);
-  event.candidates = result.candidates;
-  if (stop.reason == FinishReason::kNone) return true;
+  waiting_.Charge(group, num_taken);
+  if (stop.reason == FinishReason::kNone) return;
 
   SchedulerEvent& end = Emit(SchedulerEvent::Kind::kFinished, group);
+  end.stream = stream;
   end.reason = stop.reason;
   end.stop_token = stop.stop_token;
-  Forget(group.request.id);
-  return false;
+  end.last = group.sequences.size() == 1;
+  if (!end.last) return EndStream(group, sequence);
+  if (group.request.pins_prompt) PinPrompt(group);
+  Forget(id);
 }
 
-SchedulerStats Scheduler::Stats() const {
-  const BlockPool& pool = kv_.pool();
-  SchedulerStats stats = {.num_running = static_cast<uint32_t>(running_.size()),
-                          .num_waiting = static_cast<uint32_t>(waiting_.size()),
-                          .num_preemptions = num_preemptions_,
-                          .num_blocks_total = pool.num_total(),
-                          .num_blocks_used = pool.num_used(),
-                          .num_blocks_cached = pool.num_cached(),
-                          .num_blocks_free = pool.num_free(),
-                          .prefix_query_tokens = prefix_query_tokens_,
-                          .prefix_hit_tokens = prefix_hit_tokens_,
-                          .recent_prefix_hit_rate = hit_rate_.Rate()};
-  for (const SequenceGroup* group : running_) {
-    const Sequence& sequence = group->sequence();
-    const uint32_t num_promised = std::min(sequence.num_tokens(), sequence.table.num_slots());
-    stats.num_slots_written += sequence.num_computed;
-    stats.num_slots_reserved += num_promised - std::min(num_promised, sequence.num_computed);
-    stats.num_slots_wasted += sequence.table.num_slots() - num_promised;
+// One step of the search, once every beam's candidates are there.
+void Scheduler::ApplyBeams(SequenceGroup& group, const GroupRows& rows, const StepResult& result) {
+  best_.clear();
+  for (size_t i = 0; i < rows.tasks.size(); ++i) {
+    const std::span<const TokenOutput> tokens = TokensOf(rows.outcomes[i], result);
+    if (rows.tasks[i].kind == RowTask::Kind::kScore) {
+      EmitScores(group, rows.tasks[i], tokens, result);
+    } else {
+      best_.push_back(tokens);
+    }
   }
-  return stats;
+  if (best_.empty()) return;
+  QUIRE_CHECK_EQ(best_.size(), group.sequences.size());
+  const uint32_t num_candidates = group.beams->num_candidates();
+  search_.clear();
+  for (const auto& tokens : best_) search_.push_back(tokens.first(std::min<size_t>(tokens.size(), num_candidates)));
+  const BeamSearch::Outcome outcome = group.beams->Step(search_);
+  const auto num_logprobs = static_cast<uint32_t>(group.request.params.logprobs.value_or(0));
+  for (const BeamSearch::Ended& ended : outcome.ended) {
+    Hypothesis& kept = group.hypotheses[ended.place];
+    kept.tokens = group.sequences[ended.parent].said;
+    kept.candidates = group.sequences[ended.parent].candidates;
+    kept.score = ended.score;
+    kept.reason = ended.reason;
+    kept.stop_token = ended.stop_token;
+    Say(best_[ended.parent], ended.rank, num_logprobs, kept.tokens, kept.candidates);
+  }
+  if (outcome.done) return AnswerBeams(group);
+  ApplySurvivors(group, outcome.survivors);
+  for (size_t i = 0; i < group.sequences.size(); ++i) {
+    Sequence& sequence = group.sequences[i];
+    const BeamSearch::Survivor& survivor = outcome.survivors[i];
+    Say(best_[survivor.parent], survivor.rank, num_logprobs, sequence.said, sequence.candidates);
+    sequence.tokens.push_back(survivor.token);
+    token_appends_.push_back({*sequence.slot, survivor.token});
+  }
+  waiting_.Charge(group, group.sequences.size());
 }
 
-void Scheduler::CheckInvariants() const {
-  kv_.CheckInvariants();
-  QUIRE_CHECK_EQ(groups_.size(), running_.size() + waiting_.size());
-  QUIRE_CHECK(std::ranges::is_sorted(running_, waiting_.key_comp()));
-  QUIRE_CHECK_EQ(running_.size() + free_slots_.size() + left_slots_.size(), slots_.size());
-  std::vector<uint32_t> references(config_.num_blocks, 0);
-  for (const SequenceGroup* group : running_) {
-    const Sequence& sequence = group->sequence();
-    QUIRE_CHECK(sequence.slot && slots_[static_cast<size_t>(*sequence.slot)] == group);
-    QUIRE_CHECK_LT(sequence.num_computed, sequence.num_tokens());
-    QUIRE_CHECK_LE(sequence.num_computed, sequence.table.num_slots());
-    QUIRE_CHECK_LE(sequence.chain.depth, sequence.num_computed / config_.block_size);
-    QUIRE_CHECK_LE(sequence.table.num_blocks(), BlocksForTokens(sequence.num_tokens(), config_.block_size));
-    QUIRE_CHECK(sequence.num_tokens() < config_.max_model_len);
-    sequence.table.CheckInvariants();
-    for (const BlockId block : sequence.table.blocks()) ++references[static_cast<size_t>(block)];
+// Every parent with a survivor keeps its own place; all others become copies of theirs, before any token is appended.
+void Scheduler::ApplySurvivors(SequenceGroup& group, std::span<const BeamSearch::Survivor> survivors) {
+  if (!group.has_forked) AddSequences(group);
+  // Memory of those that are dropped comes back first.
+  if (!kv_policy_.contiguous()) {
+    for (size_t i = 0; i < survivors.size(); ++i) {
+      if (survivors[i].parent != i) group.sequences[i].table.Clear();
+    }
   }
-  for (const SequenceGroup* group : waiting_) {
-    QUIRE_CHECK(!group->sequence().slot && group->sequence().table.num_blocks() == 0);
+  for (size_t i = 0; i < survivors.size(); ++i) {
+    if (survivors[i].parent != i) ForkInto(group, group.sequences[i], group.sequences[survivors[i].parent]);
   }
-  for (const auto slots : {std::span(free_slots_), std::span(left_slots_)}) {
-    for (const SlotId slot : slots) QUIRE_CHECK(slots_[static_cast<size_t>(slot)] == nullptr);
+}
+
+// The best hypotheses become the answer's streams.
+void Scheduler::AnswerBeams(SequenceGroup& group) {
+  const std::vector<uint32_t> places = group.beams->RankedPlaces();
+  const auto num_answers = std::min(static_cast<size_t>(group.request.params.n), places.size());
+  QUIRE_CHECK(num_answers > 0, "the beams of request {} ended without a hypothesis",
+              static_cast<uint64_t>(group.request.id));
+  for (uint32_t stream = 0; stream < num_answers; ++stream) {
+    const Hypothesis& hypothesis = group.hypotheses[places[stream]];
+    SchedulerEvent& event = Emit(SchedulerEvent::Kind::kTokens, group);
+    event.stream = stream;
+    event.position = group.num_prompt_tokens();
+    event.tokens = hypothesis.tokens;
+    event.candidates = hypothesis.candidates;
+    SchedulerEvent& end = Emit(SchedulerEvent::Kind::kFinished, group);
+    end.stream = stream;
+    end.reason = hypothesis.reason;
+    end.stop_token = hypothesis.stop_token;
+    end.score = hypothesis.score;
+    end.last = stream + 1 == num_answers;
   }
-  // Every reference is some running sequence's: nothing leaks.
-  for (uint32_t i = 0; i < config_.num_blocks; ++i) QUIRE_CHECK_EQ(kv_.pool().references(BlockId{i}), references[i]);
+  // The events point into it until the next plan.
+  const auto node = groups_.find(group.request.id);
+  std::unique_ptr<SequenceGroup> answered = std::move(node->second);
+  Dismiss(*answered);
+  groups_.erase(node);
+  answered_.push_back(std::move(answered));
 }
 
 }  // namespace quire

@@ -1,5 +1,6 @@
 #include "sched/scheduler_config.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "base/error.h"
@@ -28,7 +29,33 @@ Status ValidateSchedulerConfig(const SchedulerConfig& config) {
   return {};
 }
 
-Status ProveFits(const SchedulerConfig& config, size_t num_prompt_tokens, int32_t max_tokens) {
+namespace {
+
+// The blocks of one sequence that it shares with no other of its group at worst, and those that all share.
+struct WorstCase {
+  uint64_t num_shared = 0;
+  uint64_t num_own = 0;
+};
+
+WorstCase WorstCaseOf(const SchedulerConfig& config, uint32_t num_prompt, uint32_t num_total) {
+  const KvPolicy& policy = KvPolicy::Of(config.kv_policy);
+  if (policy.contiguous()) {
+    const uint32_t slots = policy.SlotsAtAdmission({.num_prompt_tokens = num_prompt,
+                                                    .num_known_tokens = num_prompt,
+                                                    .max_total_tokens = num_total,
+                                                    .max_model_len = config.max_model_len});
+    return {.num_shared = 0, .num_own = ChunkBlocks(slots, config.block_size)};
+  }
+  const uint32_t num_shared = num_prompt / config.block_size;
+  return {.num_shared = num_shared, .num_own = BlocksForTokens(num_total, config.block_size) - num_shared};
+}
+
+}  // namespace
+
+Status ProveFits(const SchedulerConfig& config, size_t num_prompt_tokens, const SamplingParams& params,
+                 uint32_t num_pinned_blocks) {
+  const int32_t max_tokens = params.max_tokens.value_or(0);
+  const auto num_streams = static_cast<uint32_t>(params.num_streams());
   if (num_prompt_tokens == 0) return InvalidArgument("the prompt is empty");
   if (max_tokens < 1) return InvalidArgument("max_tokens is {}: must be at least 1", max_tokens);
   if (num_prompt_tokens >= config.max_model_len) {
@@ -41,11 +68,18 @@ Status ProveFits(const SchedulerConfig& config, size_t num_prompt_tokens, int32_
         "the prompt has {} tokens and max_tokens is {}, together {}: the model's context is {} tokens",
         num_prompt_tokens, max_tokens, total, config.max_model_len);
   }
-  const uint64_t num_blocks = BlocksForTokens(total, config.block_size);
-  if (num_blocks > config.num_blocks) {
+  if (num_streams > config.max_num_seqs) {
+    return InvalidArgument("the request runs {} sequences side by side, and max_num_seqs is {}", num_streams,
+                           config.max_num_seqs);
+  }
+  const WorstCase worst = WorstCaseOf(config, static_cast<uint32_t>(num_prompt_tokens), static_cast<uint32_t>(total));
+  const uint64_t num_blocks = worst.num_shared + num_streams * worst.num_own;
+  const uint32_t num_usable = config.num_blocks - std::min(num_pinned_blocks, config.num_blocks);
+  if (num_blocks > num_usable) {
     return InvalidArgument(
-        "the prompt has {} tokens and max_tokens is {}: they need {} KV blocks of {} tokens, and the cache has {}",
-        num_prompt_tokens, max_tokens, num_blocks, config.block_size, config.num_blocks);
+        "the prompt has {} tokens, max_tokens is {} and {} sequences run side by side: they need {} KV blocks of {} "
+        "tokens, and the cache has {}",
+        num_prompt_tokens, max_tokens, num_streams, num_blocks, config.block_size, num_usable);
   }
   return {};
 }

@@ -4,12 +4,19 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kv/kv_policy.h"
 #include "quire/result.h"
+#include "quire/sampling_params.h"
 #include "sched/chunk_budget.h"
 
 namespace quire {
 
 enum class QueuePolicy : uint8_t { kFcfs, kPriority };
+// What happens to the memory of a victim: thrown away and computed again, or moved to swap space and back, or whichever
+// measured costs say is cheaper for this victim.
+enum class PreemptionMode : uint8_t { kRecompute, kSwap, kAuto };
+// Iteration-level batches, or request-level ones that run to completion (FasterTransformer, Transformers).
+enum class Batching : uint8_t { kContinuous, kStatic };
 
 struct SchedulerConfig {
   uint32_t max_num_seqs = 256;
@@ -21,14 +28,22 @@ struct SchedulerConfig {
   uint32_t long_prefill_token_threshold = 0;  // longest chunk of one prompt; 0: as the budget allows
   double watermark = 0.01;                    // share of the blocks that admission leaves to those who run
   QueuePolicy policy = QueuePolicy::kFcfs;
+  bool fair = false;  // among client keys: who has been given the fewest tokens is next
+  KvPolicyKind kv_policy = KvPolicyKind::kPaged;
+  Batching batching = Batching::kContinuous;
+  PreemptionMode preemption_mode = PreemptionMode::kAuto;
+  uint32_t num_swap_blocks = 0;      // 0: no swapping
+  uint32_t num_disk_blocks = 0;      // of the prefix cache on disk; 0: none
+  uint32_t max_disk_transfers = 32;  // at a time
   ChunkBudgetOptions chunk_budget;
   uint64_t hash_seed = 0;
 };
 
 Status ValidateSchedulerConfig(const SchedulerConfig& config);
 
-// Whether a request of this size can run at all, alone in the pool: the proof of admission. The error has the numbers.
-// Any thread.
-Status ProveFits(const SchedulerConfig& config, size_t num_prompt_tokens, int32_t max_tokens);
+// Whether a request of this size, with all its streams, can run at all, alone in the pool: the proof of admission. The
+// error has the numbers. num_pinned_blocks are out of its reach. REQUIRES: params.max_tokens. Any thread.
+Status ProveFits(const SchedulerConfig& config, size_t num_prompt_tokens, const SamplingParams& params,
+                 uint32_t num_pinned_blocks = 0);
 
 }  // namespace quire

@@ -11,6 +11,7 @@
 
 #include "sched/fake_runner.h"
 #include "sched/scheduler.h"
+#include "sched/told.h"
 
 namespace quire {
 
@@ -41,22 +42,25 @@ inline Request TestRequest(uint64_t id, uint32_t num_prompt_tokens, int32_t max_
 class SchedulerHarness {
  public:
   struct Record {
-    std::vector<int32_t> tokens;
+    Told told;
+    size_t num_prompt_tokens = 0;
+    std::vector<int32_t> tokens;          // of stream 0
     std::vector<uint32_t> cached_tokens;  // by admission
     uint32_t num_preemptions = 0;
+    uint32_t num_swaps = 0;  // of these
     uint32_t num_scores = 0;
     FinishReason reason = FinishReason::kNone;
     int32_t stop_token = -1;
     std::string error;
   };
 
-  explicit SchedulerHarness(const SchedulerConfig& config)
-      : scheduler(config),
-        runner({.num_slots = config.max_num_seqs, .num_blocks = config.num_blocks, .block_size = config.block_size}) {}
+  explicit SchedulerHarness(const SchedulerConfig& config, FakeRunnerOptions options = {})
+      : scheduler(config), runner(Sized(config, std::move(options))) {}
 
   void Add(const Request& request) {
     const Status added = scheduler.Add(request);
     ASSERT_TRUE(added.ok()) << added.error().message;
+    records[request.id].num_prompt_tokens = request.prompt.size();
   }
 
   const StepPlan& Plan() {
@@ -101,23 +105,35 @@ class SchedulerHarness {
   std::map<RequestId, Record> records;
 
  private:
+  static FakeRunnerOptions Sized(const SchedulerConfig& config, FakeRunnerOptions options) {
+    options.num_slots = config.max_num_seqs;
+    options.num_blocks = config.num_blocks;
+    options.block_size = config.block_size;
+    options.num_swap_blocks = config.num_swap_blocks;
+    return options;
+  }
+
   void Note(const SchedulerEvent& event) {
     Record& record = records[event.request];
+    EXPECT_TRUE(record.told.Take(event, record.num_prompt_tokens));
     switch (event.kind) {
       case SchedulerEvent::Kind::kAdmitted:
         record.cached_tokens.push_back(event.num_cached_tokens);
         break;
       case SchedulerEvent::Kind::kPreempted:
         ++record.num_preemptions;
+        if (event.preemption == PreemptionMode::kSwap) ++record.num_swaps;
         break;
       case SchedulerEvent::Kind::kPromptLogprobs:
         ASSERT_EQ(event.position, record.num_scores + 1);
         record.num_scores += static_cast<uint32_t>(event.tokens.size());
         break;
       case SchedulerEvent::Kind::kTokens:
+        if (event.stream > 0) break;
         for (const TokenOutput& token : event.tokens) record.tokens.push_back(token.token);
         break;
       case SchedulerEvent::Kind::kFinished:
+        if (event.stream > 0) break;
         record.reason = event.reason;
         record.stop_token = event.stop_token;
         break;

@@ -274,18 +274,19 @@ TEST(SchedulerMemoryTest, PreemptAllMovesTheRunningBackToWaitingInOrder) {
   EXPECT_THAT(order, ElementsAre(RequestId{1}, RequestId{2}, RequestId{3}));
 }
 
-TEST(SchedulerMemoryTest, EveryTokenSlotOfUsedBlocksIsWrittenReservedOrWasted) {
+TEST(SchedulerMemoryTest, EverySlotIsATokenReservedWastedCachedOrFree) {
   SchedulerConfig config = TestConfig(30);
   config.long_prefill_token_threshold = 32;
   SchedulerHarness h(config);
   h.Add(TestRequest(1, 20, 5));
   h.Add(TestRequest(2, 100, 5));
   h.Step();
-  const SchedulerStats stats = h.scheduler.Stats();
-  EXPECT_EQ(stats.num_slots_written, 20U + 32U);
-  EXPECT_EQ(stats.num_slots_reserved, 1U + 68U);
-  EXPECT_EQ(stats.num_slots_wasted, 11U + 12U);
-  EXPECT_EQ(stats.num_slots_written + stats.num_slots_reserved + stats.num_slots_wasted, 16U * stats.num_blocks_used);
+  const SlotAccount slots = h.scheduler.Stats().slots;
+  EXPECT_EQ(slots.token, 21U + 33U) << "with the current ones";
+  EXPECT_EQ(slots.reserved, 4U + 72U) << "for the prompt's rest and for the answers";
+  EXPECT_EQ(slots.internal, 7U + 7U);
+  EXPECT_EQ(slots.external + slots.cached, 0U);
+  EXPECT_EQ(slots.total(), 30U * 16U);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Random workloads in tiny pools, every invariant after every step. Whatever the schedule, each request must say
-// exactly what it says alone.
+// Random workloads in tiny pools, every invariant after every step. Whatever the schedule, the memory policy, the
+// transfers that fail and the neighbours: each request is told exactly what it is told alone.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,6 +8,7 @@
 
 #include "sched/fake_runner.h"
 #include "sched/scheduler.h"
+#include "sched/told.h"
 
 namespace quire {
 namespace {
@@ -28,48 +29,93 @@ class Random {
 SchedulerConfig RandomConfig(Random& random) {
   SchedulerConfig config;
   config.block_size = 1U << random.Below(6);
-  config.max_num_seqs = random.Between(1, 12);
+  config.max_num_seqs = random.Between(4, 14);
   config.max_num_batched_tokens = config.max_num_seqs + random.Below(40);
   config.max_model_len = random.Between(20, 120);
+  if (random.OneIn(4)) config.kv_policy = static_cast<KvPolicyKind>(random.Between(1, 3));
   // From barely one sequence to enough for several.
   config.num_blocks = BlocksForTokens(config.max_model_len * random.Between(1, 4), config.block_size);
+  if (config.kv_policy != KvPolicyKind::kPaged) {
+    config.num_blocks += 2 * ChunkBlocks(config.max_model_len, config.block_size);
+  }
   config.enable_prefix_caching = !random.OneIn(3);
   config.long_prefill_token_threshold = random.OneIn(2) ? 0 : random.Between(1, 20);
   config.watermark = random.OneIn(2) ? 0.01 : 0.2;
   config.policy = random.OneIn(3) ? QueuePolicy::kPriority : QueuePolicy::kFcfs;
+  config.fair = random.OneIn(3);
+  config.batching = random.OneIn(6) ? Batching::kStatic : Batching::kContinuous;
+  config.preemption_mode = static_cast<PreemptionMode>(random.Below(3));
+  if (!random.OneIn(4)) config.num_swap_blocks = random.Between(1, 2 * config.num_blocks);
+  if (random.OneIn(2)) config.num_disk_blocks = random.Between(1, 4 * config.num_blocks);
+  config.max_disk_transfers = random.Between(1, 8);
   config.chunk_budget.min_tokens = random.Between(1, 8);
+  config.hash_seed = random.Below(2);
   return config;
+}
+
+// One request, alone in a pool that is large enough for anything.
+Told ServeAlone(Request request, std::optional<uint32_t> nan_at, uint32_t max_model_len) {
+  SchedulerConfig config;
+  config.max_num_seqs = 16;
+  config.max_num_batched_tokens = 256;
+  config.max_model_len = max_model_len;
+  config.num_blocks = BlocksForTokens(max_model_len, 16) * 16;
+  config.enable_prefix_caching = false;
+  config.chunk_budget.target_ratio = 0;
+  request.pins_prompt = false;
+  Scheduler scheduler(config);
+  FakeRunner runner({.num_slots = 16, .num_blocks = config.num_blocks, .vocab_size = kVocab});
+  if (nan_at) runner.InjectNan(request.id, *nan_at);
+  const Status added = scheduler.Add(request);
+  EXPECT_TRUE(added.ok()) << added.error().message;
+  Told told;
+  StepResult result;
+  while (scheduler.HasWork()) {
+    const Status submitted = runner.Submit(scheduler.Plan(0));
+    EXPECT_TRUE(submitted.ok()) << submitted.error().message;
+    if (!submitted.ok() || !runner.Collect(result).ok()) break;
+    for (const SchedulerEvent& event : scheduler.Apply(result)) {
+      EXPECT_TRUE(told.Take(event, request.prompt.size()));
+    }
+  }
+  return told;
 }
 
 struct Client {
   Request request;
-  std::vector<int32_t> expected;  // what it says alone
-  std::vector<int32_t> got;
-  uint32_t num_scores = 0;
-  std::optional<uint32_t> nan_at;
+  Told expected;
+  Told told;
+  bool was_cut = false;  // a stream was ended from outside
 };
 
 // One run of a scheduler against a fake runner, with clients that come, listen and go.
 class RandomRun {
  public:
   explicit RandomRun(uint64_t seed)
-      : random_(seed), config_(RandomConfig(random_)), scheduler_(config_), runner_(Options()) {
+      : random_(seed),
+        config_(RandomConfig(random_)),
+        disk_(std::make_shared<FakeDisk>()),
+        fails_one_in_(random_.OneIn(2) ? 0 : random_.Between(2, 20)),
+        scheduler_(config_),
+        runner_(Options()) {
     for (int i = 0; i < 3; ++i) prefixes_.push_back(RandomTokens(config_.max_model_len));
   }
 
   void Steps(int num_steps) {
     const uint32_t arrival_gap = random_.Between(1, 6);
-    for (int i = 0; i < num_steps && !testing::Test::HasFatalFailure(); ++i) {
+    for (int i = 0; i < num_steps && !testing::Test::HasFailure(); ++i) {
       if (random_.OneIn(arrival_gap)) Arrive();
       Step();
     }
-    for (int i = 0; i < 200'000 && scheduler_.HasWork() && !testing::Test::HasFatalFailure(); ++i) Step();
-    ASSERT_FALSE(scheduler_.HasWork()) << "no progress";
-    ExpectNothingLeft();
+    for (int i = 0; i < 200'000 && scheduler_.HasWork() && !testing::Test::HasFailure(); ++i) Step();
+    ASSERT_FALSE(scheduler_.HasWork() && !testing::Test::HasFailure()) << "no progress";
+    if (!testing::Test::HasFailure()) ExpectNothingLeft();
   }
 
   uint64_t num_steps() const { return num_steps_; }
   uint64_t num_finished() const { return num_finished_; }
+  uint64_t num_groups_finished() const { return num_groups_finished_; }
+  uint64_t num_beams_finished() const { return num_beams_finished_; }
   SchedulerStats stats() const { return scheduler_.Stats(); }
 
  private:
@@ -79,7 +125,12 @@ class RandomRun {
             .block_size = config_.block_size,
             .vocab_size = kVocab,
             .step_us = random_.OneIn(2) ? 1000 : 0,
-            .prompt_row_us = random_.Below(400)};
+            .prompt_row_us = random_.Below(400),
+            .swap_block_us = random_.Below(4000),
+            .num_swap_blocks = config_.num_swap_blocks,
+            .disk = random_.OneIn(8) ? nullptr : disk_,
+            .disk_delay_steps = random_.Below(6),
+            .transfer_fails = [this](const Transfer&) { return fails_one_in_ > 0 && random_.OneIn(fails_one_in_); }};
   }
 
   std::vector<int32_t> RandomTokens(uint32_t count) {
@@ -102,54 +153,79 @@ class RandomRun {
     return prompt;
   }
 
+  void RandomStreams(SamplingParams& params) {
+    if (random_.OneIn(2)) return;
+    params.n = static_cast<int32_t>(random_.Between(1, 3));
+    params.best_of = params.n + static_cast<int32_t>(random_.Below(2));
+    if (random_.OneIn(2)) return;
+    params.use_beam_search = true;
+    params.length_penalty = static_cast<float>(random_.Below(5)) * 0.5F;
+    params.early_stopping = static_cast<EarlyStopping>(random_.Below(3));
+    if (random_.OneIn(3)) params.logprobs = static_cast<int32_t>(random_.Below(8));
+  }
+
   void Arrive() {
-    Client client;
-    Request& request = client.request;
+    Request request;
     request.id = RequestId{next_id_++};
     request.prompt = RandomPrompt();
     const auto num_prompt = static_cast<uint32_t>(request.prompt.size());
     request.params.seed = random_.Below(3);
     request.params.max_tokens = static_cast<int32_t>(random_.Between(1, config_.max_model_len - num_prompt));
+    RandomStreams(request.params);
     request.priority = static_cast<int32_t>(random_.Below(3));
+    request.client_key = std::string(1, static_cast<char>('a' + random_.Below(3)));
+    request.reads_prefix_cache = !random_.OneIn(8);
+    request.writes_prefix_cache = !random_.OneIn(8);
     if (random_.OneIn(8)) request.cache_salt = random_.OneIn(2) ? "pepper" : "salt";
     if (random_.OneIn(8)) request.adapter_id = random_.Below(3);
     if (random_.OneIn(6)) request.params.prompt_logprobs = static_cast<int32_t>(random_.Below(3));
     if (random_.OneIn(2)) request.eos_token_ids = {static_cast<int32_t>(random_.Below(kVocab))};
+    if (random_.OneIn(4)) request.params.min_tokens = static_cast<int32_t>(random_.Below(4));
+    std::optional<uint32_t> nan_at;
     if (random_.OneIn(20)) {
-      client.nan_at = num_prompt + random_.Below(static_cast<uint32_t>(*request.params.max_tokens));
-      runner_.InjectNan(request.id, *client.nan_at);
-    }
-    client.expected = FakeRunner::Continue(request.prompt, *request.params.seed,
-                                           static_cast<uint32_t>(*request.params.max_tokens), kVocab);
-    if (!request.eos_token_ids.empty()) {
-      const auto eos = std::ranges::find(client.expected, request.eos_token_ids.front());
-      if (eos != client.expected.end()) client.expected.erase(eos + 1, client.expected.end());
+      nan_at = num_prompt + random_.Below(static_cast<uint32_t>(*request.params.max_tokens));
     }
     const Status added = scheduler_.Add(request);
-    ASSERT_TRUE(added.ok()) << added.error().message;
+    if (!added.ok()) return;  // more than the pool, or more side by side than may run
+    if (nan_at) runner_.InjectNan(request.id, *nan_at);
+    Client client{.request = request, .expected = ServeAlone(request, nan_at, config_.max_model_len)};
+    ASSERT_TRUE(client.expected.ended);
     clients_.emplace(request.id, std::move(client));
   }
 
   void HangUp() {
     if (clients_.empty()) return;
     const auto client = std::next(clients_.begin(), random_.Below(static_cast<uint32_t>(clients_.size())));
-    if (random_.OneIn(2)) {
-      scheduler_.Abort(client->first);
-    } else {
-      scheduler_.Finish(client->first, FinishReason::kStop);
-    }
+    scheduler_.Abort(client->first);
     clients_.erase(client);
     scheduler_.CheckInvariants();
+  }
+
+  // As a stop string does: one stream of several, when its first tokens are there.
+  void EndAStream() {
+    for (auto& [id, client] : clients_) {
+      if (client.request.params.use_beam_search || client.told.streams.empty()) continue;
+      const uint32_t stream = client.told.streams.begin()->first;
+      if (client.told.streams.at(stream).reason != FinishReason::kNone) continue;
+      const bool last = scheduler_.FinishStream(id, stream, FinishReason::kStop);
+      client.was_cut = true;
+      client.told.streams.erase(stream);
+      client.expected.streams.erase(stream);
+      scheduler_.CheckInvariants();
+      if (last) clients_.erase(id);
+      return;
+    }
   }
 
   void Step() {
     ++num_steps_;
     if (random_.OneIn(40)) HangUp();
+    if (random_.OneIn(60)) EndAStream();
     if (random_.OneIn(500)) scheduler_.PreemptAll();
     const StepPlan& plan = scheduler_.Plan(0);
     scheduler_.CheckInvariants();
     ASSERT_LE(plan.num_rows(), config_.max_num_batched_tokens);
-    ASSERT_TRUE(!plan.tokens.empty() || !scheduler_.HasWork()) << "a step without rows while requests wait";
+    ASSERT_TRUE(!plan.empty() || !scheduler_.HasWork()) << "a step without rows while requests wait";
     if (plan.empty()) return;
     const Status submitted = runner_.Submit(plan);
     ASSERT_TRUE(submitted.ok()) << "step " << num_steps_ << ": " << submitted.error().message;
@@ -163,54 +239,43 @@ class RandomRun {
     const auto found = clients_.find(event.request);
     if (found == clients_.end()) return;
     Client& client = found->second;
-    switch (event.kind) {
-      case SchedulerEvent::Kind::kAdmitted:
-      case SchedulerEvent::Kind::kPreempted:
-        return;
-      case SchedulerEvent::Kind::kPromptLogprobs:
-        return HearScores(event, client);
-      case SchedulerEvent::Kind::kTokens:
-        return HearTokens(event, client);
-      case SchedulerEvent::Kind::kFailed:
-        ASSERT_EQ(client.nan_at, client.request.prompt.size() + client.got.size());
-        break;
-      case SchedulerEvent::Kind::kFinished:
-        ASSERT_EQ(client.got, client.expected) << "request " << static_cast<uint64_t>(event.request);
-        if (client.request.params.prompt_logprobs) {
-          ASSERT_EQ(client.num_scores + 1, client.request.prompt.size());
-        }
-        said_ = client.request.prompt;
-        said_.insert(said_.end(), client.got.begin(), client.got.end());
-        ++num_finished_;
-        break;
+    ASSERT_TRUE(client.told.Take(event, client.request.prompt.size()))
+        << "request " << static_cast<uint64_t>(event.request);
+    if (!client.told.ended) return;
+    client.expected.ended = true;                            // whose last stream was ended from outside
+    if (client.was_cut && !client.expected.error.empty()) {  // by the stream that was cut, or another
+      clients_.erase(found);
+      return;
+    }
+    // How far it came before a NaN depends on its chunks.
+    ASSERT_EQ(client.told.error_position, client.expected.error_position);
+    ASSERT_EQ(client.told.error, client.expected.error);
+    if (client.told.error.empty()) {
+      ASSERT_EQ(client.told, client.expected) << "request " << static_cast<uint64_t>(event.request);
+    }
+    if (client.told.error.empty()) {
+      ++num_finished_;
+      if (client.request.params.num_streams() > 1) ++num_groups_finished_;
+      if (client.request.params.use_beam_search) ++num_beams_finished_;
+      said_ = client.request.prompt;
+      const std::vector<int32_t> ids = client.told.streams.begin()->second.ids();
+      said_.insert(said_.end(), ids.begin(), ids.end());
     }
     clients_.erase(found);
   }
 
-  void HearScores(const SchedulerEvent& event, Client& client) {
-    ASSERT_EQ(event.position, client.num_scores + 1);
-    for (const TokenOutput& score : event.tokens) {
-      ASSERT_EQ(score.token, client.request.prompt.at(++client.num_scores));
-      ASSERT_EQ(score.num_candidates, static_cast<uint32_t>(*client.request.params.prompt_logprobs));
-      ASSERT_LE(score.first_candidate + score.num_candidates, event.candidates.size());
-    }
-  }
-
-  void HearTokens(const SchedulerEvent& event, Client& client) {
-    ASSERT_EQ(event.position, client.request.prompt.size() + client.got.size());
-    for (const TokenOutput& token : event.tokens) client.got.push_back(token.token);
-  }
-
   void ExpectNothingLeft() {
     EXPECT_TRUE(clients_.empty());
-    const StepPlan& plan = scheduler_.Plan(0);  // the last removals
-    if (!plan.empty()) {
+    for (int i = 0; i < 100; ++i) {  // the last removals and transfers
+      const StepPlan& plan = scheduler_.Plan(0);
+      if (plan.empty()) break;
       ASSERT_TRUE(runner_.Submit(plan).ok());
       ASSERT_TRUE(runner_.Collect(result_).ok());
       scheduler_.Apply(result_);
     }
     EXPECT_EQ(runner_.num_occupied_slots(), 0U);
     EXPECT_EQ(scheduler_.Stats().num_blocks_used, 0U);
+    EXPECT_EQ(scheduler_.Stats().slots.swapped, 0U);
     EXPECT_TRUE(scheduler_.ResetPrefixCache());
     EXPECT_EQ(scheduler_.Stats().num_blocks_free, config_.num_blocks);
     scheduler_.CheckInvariants();
@@ -218,6 +283,8 @@ class RandomRun {
 
   Random random_;
   const SchedulerConfig config_;
+  const std::shared_ptr<FakeDisk> disk_;
+  const uint32_t fails_one_in_;
   Scheduler scheduler_;
   FakeRunner runner_;
   StepResult result_;
@@ -227,24 +294,44 @@ class RandomRun {
   uint64_t next_id_ = 1;
   uint64_t num_steps_ = 0;
   uint64_t num_finished_ = 0;
+  uint64_t num_groups_finished_ = 0;
+  uint64_t num_beams_finished_ = 0;
 };
 
-TEST(SchedulerRandomTest, EveryRequestSaysWhatItSaysAloneOverAHundredThousandSteps) {
-  uint64_t num_steps = 0, num_finished = 0, num_preemptions = 0, num_hit_tokens = 0;
-  for (uint64_t seed = 1; num_steps < 150'000; ++seed) {
+TEST(SchedulerRandomTest, EveryRequestIsToldWhatItIsToldAloneOverHalfAMillionSteps) {
+  uint64_t num_steps = 0, num_finished = 0, num_groups = 0, num_beams = 0;
+  SchedulerStats sum;
+  for (uint64_t seed = 1; num_steps < 600'000; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     RandomRun run(seed);
     run.Steps(700);
-    if (HasFatalFailure()) return;
+    if (HasFailure()) return;
     num_steps += run.num_steps();
     num_finished += run.num_finished();
-    num_preemptions += run.stats().num_preemptions;
-    num_hit_tokens += run.stats().prefix_hit_tokens;
+    num_groups += run.num_groups_finished();
+    num_beams += run.num_beams_finished();
+    const SchedulerStats stats = run.stats();
+    sum.num_preemptions_recompute += stats.num_preemptions_recompute;
+    sum.num_preemptions_swap += stats.num_preemptions_swap;
+    sum.num_swap_failures += stats.num_swap_failures;
+    sum.num_blocks_copied += stats.num_blocks_copied;
+    sum.prefix_hit_tokens += stats.prefix_hit_tokens;
+    sum.num_disk_blocks_stored += stats.num_disk_blocks_stored;
+    sum.num_disk_blocks_loaded += stats.num_disk_blocks_loaded;
+    sum.num_disk_load_failures += stats.num_disk_load_failures;
   }
   // The workload meets what it is for.
   EXPECT_GT(num_finished, 5'000U);
-  EXPECT_GT(num_preemptions, 1'000U);
-  EXPECT_GT(num_hit_tokens, 20'000U);
+  EXPECT_GT(num_groups, 1'000U);
+  EXPECT_GT(num_beams, 500U);
+  EXPECT_GT(sum.num_preemptions_recompute, 1'000U);
+  EXPECT_GT(sum.num_preemptions_swap, 500U);
+  EXPECT_GT(sum.num_swap_failures, 50U);
+  EXPECT_GT(sum.num_blocks_copied, 5'000U);
+  EXPECT_GT(sum.prefix_hit_tokens, 20'000U);
+  EXPECT_GT(sum.num_disk_blocks_stored, 1'000U);
+  EXPECT_GT(sum.num_disk_blocks_loaded, 200U);
+  EXPECT_GT(sum.num_disk_load_failures, 20U);
 }
 
 }  // namespace

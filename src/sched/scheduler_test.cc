@@ -52,7 +52,7 @@ TEST(SchedulerTest, AbortAndFinishRemoveAndTheCountOfUnfinishedIsExact) {
   h.scheduler.Abort(RequestId{1});
   h.scheduler.Abort(RequestId{1});
   h.scheduler.Abort(RequestId{77});
-  h.scheduler.Finish(RequestId{3}, FinishReason::kStop);
+  EXPECT_TRUE(h.scheduler.FinishStream(RequestId{3}, 0, FinishReason::kStop));
   EXPECT_EQ(h.scheduler.Stats().num_running, 1U);
   EXPECT_EQ(h.scheduler.Stats().num_waiting, 0U);
   EXPECT_EQ(h.scheduler.Stats().num_blocks_used, 1U) << "memory is back at once";

@@ -1,5 +1,6 @@
 // Sequence: the mutable progress of one stream of tokens. SequenceGroup: the streams of one request, which enter and
-// leave memory together. Today every group has one sequence.
+// leave memory together: one sequence while the prompt is computed, then as many as it samples, or as many as the beams
+// of its search.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +10,11 @@
 
 #include "kv/block_table.h"
 #include "kv/prefix_index.h"
+#include "kv/swap_space.h"
+#include "sched/beam_search.h"
 #include "sched/ids.h"
 #include "sched/request.h"
+#include "sched/step_plan.h"
 
 namespace quire {
 
@@ -21,29 +25,76 @@ struct Sequence {
   // Rows until the next token can be drawn: 1 while decoding, more while a prompt is computed.
   uint32_t num_remaining() const { return num_tokens() - num_computed; }
 
-  uint32_t stream = 0;          // part of its random key
-  std::vector<int32_t> tokens;  // prompt and output
-  uint32_t num_computed = 0;    // tokens whose keys and values are in the cache, as of the last result
-  uint32_t num_scored = 0;      // prompt tokens whose log-probabilities have been delivered, after the first
-  std::optional<SlotId> slot;   // while it runs
+  uint32_t stream = 0;           // part of its random key
+  std::vector<int32_t> tokens;   // prompt and output
+  uint32_t num_computed = 0;     // tokens whose keys and values are in the cache, as of the last result
+  std::optional<SlotId> slot;    // while it runs
+  uint32_t num_blocks_sent = 0;  // of the table: the runner knows them
   BlockTable table;
   PrefixChain chain;  // as far as its blocks are indexed
+  // What a beam has said, which is told when the search ends.
+  std::vector<TokenOutput> said;
+  std::vector<Candidate> candidates;
+};
+
+// A beam that has ended.
+struct Hypothesis {
+  std::vector<TokenOutput> tokens;
+  std::vector<Candidate> candidates;
+  float score = 0;
+  FinishReason reason = FinishReason::kNone;
+  int32_t stop_token = -1;
 };
 
 struct SequenceGroup {
-  SequenceGroup(Request request, uint64_t order, BlockTable table);
+  enum class State : uint8_t {
+    kWaiting,   // holds no memory
+    kLoading,   // holds its memory; part of its prefix is on its way from the disk
+    kRunning,   //
+    kSwapped,   // waits in swap space
+    kResuming,  // on its way back from there
+  };
 
-  Sequence& sequence() { return sequences.front(); }
-  const Sequence& sequence() const { return sequences.front(); }
+  SequenceGroup(Request request, uint64_t order, uint32_t max_total_tokens, BlockTable table);
+  SequenceGroup(const SequenceGroup&) = delete;
+  SequenceGroup& operator=(const SequenceGroup&) = delete;
+
+  // The one that computes the prompt, and whatever else the others share, first.
+  Sequence& front() { return sequences.front(); }
+  const Sequence& front() const { return sequences.front(); }
   uint32_t num_prompt_tokens() const { return static_cast<uint32_t>(request.prompt.size()); }
   bool wants_prompt_scores() const {
-    return request.params.prompt_logprobs.has_value() && sequence().num_scored + 1 < num_prompt_tokens();
+    return request.params.prompt_logprobs.has_value() && num_scored + 1 < num_prompt_tokens();
   }
   PrefixScope scope() const { return {request.cache_salt, request.adapter_id}; }
+  bool is_beams() const { return beams.has_value(); }
+  // Slots that it may come to occupy.
+  uint32_t num_seats() const { return has_forked ? static_cast<uint32_t>(sequences.size()) : width; }
+  // Rows of `sequence` that may be computed before its next token: a beam's last one waits for all other beams.
+  uint32_t NumCatchUp(const Sequence& sequence) const {
+    return sequence.num_remaining() - (is_beams() && has_forked ? 1 : 0);
+  }
+  Sequence* Find(SlotId slot);
 
   const Request request;
   const uint64_t order;  // of arrival
+  const uint32_t width;  // streams
+  const uint32_t max_total_tokens;
+  State state = State::kWaiting;
+  bool has_forked = false;
   std::vector<Sequence> sequences;
+  uint32_t num_scored = 0;  // prompt tokens whose log-probabilities have been delivered, after the first
+
+  std::optional<BeamSearch> beams;
+  std::vector<Hypothesis> hypotheses;    // [width], by place
+  std::vector<BlockTable> spare_tables;  // of streams to come, where memory is reserved at admission
+  SwappedTables swapped;
+  // Transfers of this stay in memory (or out of it) that have not been reported.
+  uint32_t epoch = 0;
+  uint32_t num_transfers = 0;
+  bool transfer_failed = false;
+  uint32_t first_loaded_block = 0;
+  std::vector<bool> loaded;  // by block from there on
 };
 
 }  // namespace quire

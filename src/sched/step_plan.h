@@ -2,13 +2,15 @@
 // another process, and the file of a run's plans replays it.
 //
 // A runner mirrors per-sequence state (block table, sampling parameters, token history) in dense slots and applies a
-// plan in this order: removals, admissions, appended blocks, block copies, transfers, rows, tasks.
+// plan in this order: forks, removals, admissions, token appends, appended blocks, transfers out of the pool, block
+// copies, transfers into the pool, rows, tasks.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "kv/block_id.h"
+#include "kv/prefix_digest.h"
 #include "quire/result.h"
 #include "quire/sampling_params.h"
 #include "sched/ids.h"
@@ -28,6 +30,23 @@ struct Admission {
   friend bool operator==(const Admission&, const Admission&);
 };
 
+// The child's slot becomes a copy of the parent's: history, parameters, counts and block table. A child that is taken
+// is replaced. No slot is parent and child in one plan.
+struct SlotFork {
+  SlotId parent = {};
+  SlotId child = {};
+  uint32_t stream = 0;  // the child's
+  friend bool operator==(const SlotFork&, const SlotFork&) = default;
+};
+
+// The sequence's newest token, where the runner did not draw it for this slot itself: one of several draws, or the
+// choice of a beam search.
+struct TokenAppend {
+  SlotId slot = {};
+  int32_t token = 0;
+  friend bool operator==(const TokenAppend&, const TokenAppend&) = default;
+};
+
 struct BlockAppend {
   SlotId slot = {};
   BlockId block = {};
@@ -43,13 +62,23 @@ struct BlockCopy {
   friend bool operator==(const BlockCopy&, const BlockCopy&) = default;
 };
 
-// Swap and disk. Issued by a plan, reported by a later result.
+// Swap and disk: one block each. Issued by a plan, reported by that step's result or a later one.
 struct Transfer {
-  enum class Kind : uint8_t { kSwapOut, kSwapIn, kStore, kLoad };
+  enum class Kind : uint8_t {
+    kSwapOut,  // block -> place, before anything of this step writes to the block; reported with this step
+    kSwapIn,   // place -> block; reported with this step
+    kStore,    // block -> disk as `digest`; the block is not written until this is reported
+    kLoad,     // disk -> block; nobody reads or writes the block until this is reported
+    kDrop,     // `digest` goes from the disk
+  };
   uint64_t id = 0;
   Kind kind = Kind::kSwapOut;
-  uint32_t source = 0;
-  uint32_t destination = 0;
+  BlockId block = {};
+  uint32_t place = 0;        // in swap space
+  PrefixDigest digest;       // of the prefix that ends with the block
+  PrefixDigest parent;       // of the prefix before it
+  uint32_t first_token = 0;  // the block's tokens, in StepPlan::transfer_tokens: stored with it, compared on a load
+  uint32_t num_tokens = 0;
   friend bool operator==(const Transfer&, const Transfer&) = default;
 };
 
@@ -77,6 +106,7 @@ struct RowTask {
     kSample,  // draw the token at `position` from this row's logits
     kScore,   // the log-probability of `target`, the prompt's token at `position`
     kPool,    // the hidden state
+    kBest,    // the `draws` most likely tokens at `position`, best first, equal ones by id, none that is masked
   };
   Kind kind = Kind::kSample;
   uint32_t row = 0;
@@ -90,18 +120,25 @@ struct RowTask {
 
 struct StepPlan {
   uint64_t step = 0;
+  std::vector<SlotFork> forks;
   std::vector<SlotId> removals;
   std::vector<Admission> admissions;
+  std::vector<TokenAppend> token_appends;
   std::vector<BlockAppend> appended_blocks;
   std::vector<BlockCopy> copies;
   std::vector<Transfer> transfers;
+  std::vector<int32_t> transfer_tokens;
   std::vector<PlanSpan> spans;      // rows are numbered span after span
   std::vector<TokenSource> tokens;  // [rows]
   std::vector<RowTask> tasks;       // by row, ascending
   bool masks_follow = false;        // the runner waits for StepRunner::Sample(masks)
+  bool await_transfers = false;     // there is nothing else to do: Collect waits until a transfer has ended
 
   size_t num_rows() const { return tokens.size(); }
-  bool empty() const { return removals.empty() && admissions.empty() && transfers.empty() && tokens.empty(); }
+  bool empty() const {
+    return forks.empty() && removals.empty() && admissions.empty() && transfers.empty() && tokens.empty() &&
+           !await_transfers;
+  }
   void Clear();  // keeps capacity
   friend bool operator==(const StepPlan&, const StepPlan&);
 };
@@ -140,6 +177,8 @@ struct StepResult {
   std::vector<uint64_t> transfers_failed;
   int64_t forward_us = 0;
   int64_t sample_us = 0;
+  int64_t swap_out_us = 0;  // spent on the step's swap transfers
+  int64_t swap_in_us = 0;
 
   void Clear();  // keeps capacity
   friend bool operator==(const StepResult&, const StepResult&);

@@ -119,15 +119,22 @@ void VisitFields(V& visit, T& x) {
   if constexpr (std::is_same_v<Type, SamplingParams>) {
     Each(visit, x.temperature, x.top_p, x.top_k, x.min_p, x.repetition_penalty, x.presence_penalty, x.frequency_penalty,
          x.logit_bias, x.seed, x.max_tokens, x.min_tokens, x.stop, x.include_stop_str_in_output, x.stop_token_ids,
-         x.ignore_eos, x.logprobs, x.prompt_logprobs, x.skip_special_tokens, x.detokenize);
+         x.ignore_eos, x.logprobs, x.prompt_logprobs, x.skip_special_tokens, x.detokenize, x.n, x.best_of,
+         x.use_beam_search, x.beam_width, x.length_penalty, x.early_stopping);
   } else if constexpr (std::is_same_v<Type, Admission>) {
     Each(visit, x.slot, x.request, x.stream, x.params, x.stop_token_ids, x.history, x.num_prompt_tokens);
+  } else if constexpr (std::is_same_v<Type, SlotFork>) {
+    Each(visit, x.parent, x.child, x.stream);
+  } else if constexpr (std::is_same_v<Type, TokenAppend>) {
+    Each(visit, x.slot, x.token);
+  } else if constexpr (std::is_same_v<Type, PrefixDigest>) {
+    Each(visit, x.high, x.low);
   } else if constexpr (std::is_same_v<Type, BlockAppend>) {
     Each(visit, x.slot, x.block);
   } else if constexpr (std::is_same_v<Type, BlockCopy>) {
     Each(visit, x.slot, x.table_index, x.source, x.destination);
   } else if constexpr (std::is_same_v<Type, Transfer>) {
-    Each(visit, x.id, x.kind, x.source, x.destination);
+    Each(visit, x.id, x.kind, x.block, x.place, x.digest, x.parent, x.first_token, x.num_tokens);
   } else if constexpr (std::is_same_v<Type, PlanSpan>) {
     Each(visit, x.slot, x.first_row, x.num_rows, x.first_position);
   } else if constexpr (std::is_same_v<Type, TokenSource>) {
@@ -135,8 +142,8 @@ void VisitFields(V& visit, T& x) {
   } else if constexpr (std::is_same_v<Type, RowTask>) {
     Each(visit, x.kind, x.row, x.slot, x.stream, x.position, x.draws, x.target);
   } else if constexpr (std::is_same_v<Type, StepPlan>) {
-    Each(visit, x.step, x.removals, x.admissions, x.appended_blocks, x.copies, x.transfers, x.spans, x.tokens, x.tasks,
-         x.masks_follow);
+    Each(visit, x.step, x.forks, x.removals, x.admissions, x.token_appends, x.appended_blocks, x.copies, x.transfers,
+         x.transfer_tokens, x.spans, x.tokens, x.tasks, x.masks_follow, x.await_transfers);
   } else if constexpr (std::is_same_v<Type, Candidate>) {
     Each(visit, x.token, x.logprob);
   } else if constexpr (std::is_same_v<Type, TokenOutput>) {
@@ -146,7 +153,7 @@ void VisitFields(V& visit, T& x) {
   } else {
     static_assert(std::is_same_v<Type, StepResult>);
     Each(visit, x.step, x.tasks, x.tokens, x.candidates, x.pooled, x.transfers_completed, x.transfers_failed,
-         x.forward_us, x.sample_us);
+         x.forward_us, x.sample_us, x.swap_out_us, x.swap_in_us);
   }
 }
 
@@ -166,13 +173,22 @@ void Append(const T& value, std::string& out) {
 // Enumerators outside their range would be undefined in every switch that follows.
 Status CheckEnums(const StepPlan& plan) {
   for (const Transfer& transfer : plan.transfers) {
-    if (transfer.kind > Transfer::Kind::kLoad) return DataLoss("step plan: a transfer of unknown kind");
+    if (transfer.kind > Transfer::Kind::kDrop) return DataLoss("step plan: a transfer of unknown kind");
+    if (uint64_t{transfer.first_token} + transfer.num_tokens > plan.transfer_tokens.size()) {
+      return DataLoss("step plan: a transfer names tokens {} to {} of {}", transfer.first_token,
+                      uint64_t{transfer.first_token} + transfer.num_tokens, plan.transfer_tokens.size());
+    }
+  }
+  for (const Admission& admission : plan.admissions) {
+    if (admission.params.early_stopping > EarlyStopping::kNever) {
+      return DataLoss("step plan: early stopping of unknown kind");
+    }
   }
   for (const TokenSource& source : plan.tokens) {
     if (source.kind > TokenSource::Kind::kPreviousTask) return DataLoss("step plan: a token source of unknown kind");
   }
   for (const RowTask& task : plan.tasks) {
-    if (task.kind > RowTask::Kind::kPool) return DataLoss("step plan: a row task of unknown kind");
+    if (task.kind > RowTask::Kind::kBest) return DataLoss("step plan: a row task of unknown kind");
   }
   return {};
 }

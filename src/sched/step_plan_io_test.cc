@@ -17,6 +17,7 @@ namespace {
 StepPlan FullPlan() {
   StepPlan plan;
   plan.step = 9;
+  plan.forks = {{SlotId{1}, SlotId{2}, 1}};
   plan.removals = {SlotId{3}};
   Admission admission = {.slot = SlotId{1}, .request = RequestId{77}, .stream = 2, .num_prompt_tokens = 2};
   admission.params.temperature = 0.5F;
@@ -28,13 +29,18 @@ StepPlan FullPlan() {
   admission.stop_token_ids = {2};
   admission.history = {5, 6, 7};
   plan.admissions = {admission, {}};
+  admission.params.best_of = 4;
+  admission.params.early_stopping = EarlyStopping::kNever;
+  plan.token_appends = {{SlotId{2}, 9}};
   plan.appended_blocks = {{SlotId{1}, BlockId{8}}};
   plan.copies = {{SlotId{1}, 0, BlockId{8}, BlockId{9}}};
-  plan.transfers = {{5, Transfer::Kind::kLoad, 1, 2}};
+  plan.transfers = {{5, Transfer::Kind::kLoad, BlockId{1}, 2, {3, 4}, {5, 6}, 0, 2}};
+  plan.transfer_tokens = {7, 8};
   plan.spans = {{SlotId{1}, 0, 2, 0}};
   plan.tokens = {{TokenSource::Kind::kLiteral, 5}, {TokenSource::Kind::kPreviousTask, 0}};
   plan.tasks = {{RowTask::Kind::kScore, 0, SlotId{1}, 2, 1, 1, 6}, {RowTask::Kind::kSample, 1, SlotId{1}, 2, 2, 1, -1}};
   plan.masks_follow = true;
+  plan.await_transfers = true;
   return plan;
 }
 
@@ -49,6 +55,8 @@ StepResult FullResult() {
   result.transfers_failed = {6, 7};
   result.forward_us = 1234;
   result.sample_us = 5;
+  result.swap_out_us = 6;
+  result.swap_in_us = 7;
   return result;
 }
 
@@ -128,7 +136,7 @@ class StepTraceTest : public testing::Test {
       ASSERT_TRUE(writer->Write(h.result).ok());
       h.Apply();
     }
-    ASSERT_GT(h.scheduler.Stats().num_preemptions, 0U);
+    ASSERT_GT(h.scheduler.Stats().num_preemptions(), 0U);
     ASSERT_TRUE(writer->Flush().ok());
   }
 

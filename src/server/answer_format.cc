@@ -16,10 +16,6 @@ constexpr float kLowestLogprob = -9999.0F;  // what JSON gets for minus infinity
 
 float Finite(float logprob) { return std::max(logprob, kLowestLogprob); }
 
-const Prompt& PromptOf(const GenerationRequest& request, size_t choice) {
-  return request.prompts[choice / static_cast<size_t>(request.n)];
-}
-
 void WriteIds(std::span<const int32_t> ids, JsonWriter& json) {
   json.BeginArray();
   for (const int32_t id : ids) json.Int(id);
@@ -36,8 +32,8 @@ Usage UsageOf(const GenerationRequest& request, std::span<const OutputDelta> cho
   Usage usage;
   for (size_t choice = 0; choice < choices.size(); ++choice) {
     if (!request.drop_output) usage.completion_tokens += choices[choice].num_output_tokens;
-    if (choice % static_cast<size_t>(request.n) != 0) continue;
-    usage.prompt_tokens += PromptOf(request, choice).ids.size();
+    if (choice % request.num_choices_per_prompt() != 0) continue;
+    usage.prompt_tokens += request.PromptOf(choice).ids.size();
     usage.cached_tokens += choices[choice].num_cached_tokens;
   }
   return usage;
@@ -126,7 +122,7 @@ void AnswerFormat::WriteChunkChoice(size_t choice, const OutputDelta& delta, Jso
 void AnswerFormat::WriteCompletionChoice(size_t choice, const OutputDelta& delta, JsonWriter& json) {
   const bool first = !states_[choice].begun;
   const bool echoes = request_.echo && first;
-  std::string text = echoes ? PromptOf(request_, choice).text : std::string();
+  std::string text = echoes ? request_.PromptOf(choice).text : std::string();
   if (!request_.drop_output) text += delta.text;
   json.Key("text").String(text).Key("logprobs");
   request_.params.logprobs ? WriteCompletionLogprobs(choice, delta, json) : void(json.Null());
@@ -145,6 +141,7 @@ void AnswerFormat::WriteChatChoice(size_t, const OutputDelta& delta, JsonWriter&
 }
 
 void AnswerFormat::WriteEnd(const OutputDelta& delta, JsonWriter& json) const {
+  if (delta.score) json.Key("score").Float(Finite(*delta.score));
   json.Key("finish_reason");
   if (!delta.finished()) {
     json.Null().Key("stop_reason").Null();
@@ -167,21 +164,21 @@ void AnswerFormat::WriteTokenIds(const OutputDelta& delta, JsonWriter& json) con
 
 void AnswerFormat::WritePromptIds(size_t choice, JsonWriter& json) const {
   json.Key("prompt_token_ids");
-  WriteIds(PromptOf(request_, choice).ids, json);
+  WriteIds(request_.PromptOf(choice).ids, json);
 }
 
 void AnswerFormat::WriteCompletionLogprobs(size_t choice, const OutputDelta& delta, JsonWriter& json) {
-  std::vector<std::optional<TokenLogprob>> tokens;
-  if (request_.echo) tokens = delta.prompt_logprobs;
+  ChoiceState& state = states_[choice];
+  PromptLogprobs tokens;
+  if (request_.echo && !state.begun && delta.prompt_logprobs != nullptr) tokens = *delta.prompt_logprobs;
   std::vector<int32_t> ids;
-  if (!tokens.empty()) ids = PromptOf(request_, choice).ids;
+  if (!tokens.empty()) ids = request_.PromptOf(choice).ids;
   if (!request_.drop_output) {
     for (const TokenLogprob& token : delta.logprobs) {
       tokens.emplace_back(token);
       ids.push_back(token.token);
     }
   }
-  ChoiceState& state = states_[choice];
   json.BeginObject().Key("tokens").BeginArray();
   std::vector<size_t> offsets;
   for (const int32_t id : ids) {
@@ -238,7 +235,8 @@ void AnswerFormat::WritePromptLogprobs(const OutputDelta& delta, JsonWriter& jso
     json.Key("rank").Int(rank).Key("decoded_token").String(strings_.Text(token)).EndObject();
   };
   json.Key("prompt_logprobs").BeginArray();
-  for (const std::optional<TokenLogprob>& token : delta.prompt_logprobs) {
+  if (delta.prompt_logprobs == nullptr) return void(json.EndArray());
+  for (const std::optional<TokenLogprob>& token : *delta.prompt_logprobs) {
     if (!token) {
       json.Null();
       continue;

@@ -13,6 +13,7 @@
 #include "server/generation.h"
 #include "server/generation_request.h"
 #include "server/json_writer.h"
+#include "server/kv_routes.h"
 #include "server/metrics.h"
 #include "server/tokenize_routes.h"
 #include "text/tokenizer.h"
@@ -31,6 +32,7 @@ constexpr std::array kRoutes = {
     Route{"/metrics", "GET"},         Route{"/v1/models", "GET"},
     Route{"/tokenize", "POST"},       Route{"/detokenize", "POST"},
     Route{"/v1/completions", "POST"}, Route{"/v1/chat/completions", "POST"},
+    Route{"/debug/kv", "GET"},        Route{"/reset_prefix_cache", "POST"},
 };
 constexpr std::string_view kOneModel = "/v1/models/";
 
@@ -64,6 +66,16 @@ bool EqualsInConstantTime(std::string_view a, std::string_view b) {
     difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(other);
   }
   return difference == 0;
+}
+
+// The key of "Authorization: Bearer KEY".
+std::optional<std::string_view> KeyOf(const HttpRequest& head) {
+  constexpr std::string_view kScheme = "bearer ";
+  const std::string* field = head.Find("Authorization");
+  if (field == nullptr || field->size() < kScheme.size()) return std::nullopt;
+  const std::string_view value = *field;
+  if (!EqualsIgnoringCase(value.substr(0, kScheme.size()), kScheme)) return std::nullopt;
+  return value.substr(kScheme.size());
 }
 
 HttpReply Preflight(const HttpRequest& head, const std::string& methods) {
@@ -116,13 +128,9 @@ Api::Api(const ServerOptions& options, const ServedModel& model)
 bool Api::IsAuthorized(const HttpRequest& head) const {
   if (api_keys_.empty() || head.path == "/health") return true;
   if (head.path == "/metrics" && no_key_for_metrics_) return true;
-  constexpr std::string_view kScheme = "bearer ";
-  const std::string* field = head.Find("Authorization");
-  if (field == nullptr || field->size() < kScheme.size()) return false;
-  const std::string_view value = *field;
-  if (!EqualsIgnoringCase(value.substr(0, kScheme.size()), kScheme)) return false;
+  const std::optional<std::string_view> given = KeyOf(head);
   bool known = false;
-  for (const std::string& key : api_keys_) known |= EqualsInConstantTime(value.substr(kScheme.size()), key);
+  for (const std::string& key : api_keys_) known |= given && EqualsInConstantTime(*given, key);
   return known;
 }
 
@@ -151,6 +159,10 @@ std::optional<HttpReply> Api::Refuse(const HttpRequest& head) {
 }
 
 std::unique_ptr<HttpExchange> Api::Start(HttpRequest request, std::function<void()> notify) {
+  if (request.path == "/debug/kv") return StartKvReport(*context_.model.engine, std::move(notify));
+  if (request.path == "/reset_prefix_cache") {
+    return StartPrefixCacheReset(*context_.model.engine, std::move(notify));
+  }
   if (request.method != "POST" || request.path == "/ping") return std::make_unique<KnownAnswer>(Get(request.path));
   auto shared = std::make_shared<const HttpRequest>(std::move(request));
   return std::make_unique<DeferredExchange>(
@@ -182,6 +194,7 @@ std::unique_ptr<HttpExchange> Api::Generate(const HttpRequest& request, const st
   }
   auto& generation = std::get<GenerationRequest>(parsed);
   counters_.unknown_fields += generation.num_unknown_fields;
+  if (const auto key = KeyOf(request); key && !key->empty()) generation.client_key = *key;
   return StartGeneration(context_, std::move(generation), workers_, notify);
 }
 

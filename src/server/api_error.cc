@@ -29,9 +29,26 @@ std::string_view CodeOf(int status) {
 
 // The field that a message about a request begins with: "top_p is 2: …", "a logit_bias is …".
 std::string_view FieldNamedBy(std::string_view message) {
-  static constexpr std::array<std::string_view, 14> kFields = {
-      "temperature", "top_p",      "top_k",      "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
-      "logit_bias",  "max_tokens", "min_tokens", "stop",  "stop_token_ids",     "logprobs",         "prompt_logprobs"};
+  static constexpr auto kFields = std::to_array<std::string_view>({"temperature",
+                                                                   "top_p",
+                                                                   "top_k",
+                                                                   "min_p",
+                                                                   "repetition_penalty",
+                                                                   "presence_penalty",
+                                                                   "frequency_penalty",
+                                                                   "logit_bias",
+                                                                   "max_tokens",
+                                                                   "min_tokens",
+                                                                   "stop",
+                                                                   "stop_token_ids",
+                                                                   "logprobs",
+                                                                   "prompt_logprobs",
+                                                                   "n",
+                                                                   "best_of",
+                                                                   "use_beam_search",
+                                                                   "beam_width",
+                                                                   "length_penalty",
+                                                                   "early_stopping"});
   if (message.starts_with("a ")) message.remove_prefix(2);
   const std::string_view word = message.substr(0, message.find(' '));
   return std::ranges::find(kFields, word) == kFields.end() ? std::string_view() : word;

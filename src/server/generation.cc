@@ -55,33 +55,46 @@ class LifeLog {
   bool ended_ = false;
 };
 
-// Takes what the engine has said about each choice. One thread.
+// Takes what the engine has said about each choice of the answer, prompt by prompt. One thread.
 class Choices {
  public:
-  explicit Choices(std::vector<RequestHandle> handles) : handles_(std::move(handles)), counts_(handles_.size()) {}
+  Choices(const GenerationRequest& request, std::vector<RequestHandle> handles)
+      : num_per_prompt_(request.num_choices_per_prompt()),
+        handles_(std::move(handles)),
+        counts_(request.num_choices()) {}
 
-  size_t size() const { return handles_.size(); }
-  size_t num_unfinished() const { return handles_.size() - num_finished_; }
+  size_t num_unfinished() const { return counts_.size() - num_finished_; }
   // The newest counts of each choice; text and ids are not here.
   std::span<const OutputDelta> counts() const { return counts_; }
 
-  std::optional<OutputDelta> Take(size_t choice) {
-    OutputDelta& counts = counts_[choice];
-    if (counts.finished()) return std::nullopt;
-    std::optional<OutputDelta> delta = handles_[choice].TryNext();
-    if (!delta) return std::nullopt;
-    counts.finish_reason = delta->finish_reason;
-    counts.num_prompt_tokens = delta->num_prompt_tokens;
-    counts.num_cached_tokens = delta->num_cached_tokens;
-    counts.num_output_tokens = delta->num_output_tokens;
-    if (counts.finished()) ++num_finished_;
-    return delta;
+  // The next news, if there are any; its `choice` is the answer's.
+  std::optional<OutputDelta> Take() {
+    for (; next_ < handles_.size(); ++next_) {
+      std::optional<OutputDelta> delta = handles_[next_].TryNext();
+      if (!delta) continue;
+      delta->choice += static_cast<uint32_t>(next_ * num_per_prompt_);
+      Count(*delta);
+      return delta;
+    }
+    next_ = 0;
+    return std::nullopt;
   }
   void AbortAll() { handles_.clear(); }
 
  private:
-  std::vector<RequestHandle> handles_;
-  std::vector<OutputDelta> counts_;
+  void Count(const OutputDelta& delta) {
+    OutputDelta& counts = counts_[delta.choice];
+    counts.finish_reason = delta.finish_reason;
+    counts.num_prompt_tokens = delta.num_prompt_tokens;
+    counts.num_cached_tokens = delta.num_cached_tokens;
+    counts.num_output_tokens = delta.num_output_tokens;
+    if (counts.finished()) ++num_finished_;
+  }
+
+  const size_t num_per_prompt_;
+  std::vector<RequestHandle> handles_;  // [prompts]
+  size_t next_ = 0;
+  std::vector<OutputDelta> counts_;  // [choices]
   size_t num_finished_ = 0;
 };
 
@@ -93,8 +106,8 @@ class WholeAnswer final : public HttpExchange {
         pool_(pool),
         notify_(std::move(notify)),
         request_(std::make_shared<const GenerationRequest>(std::move(request))),
-        choices_(std::move(handles)),
-        whole_(choices_.size()),
+        choices_(*request_, std::move(handles)),
+        whole_(request_->num_choices()),
         log_(request_->id) {}
 
   const HttpReply* Head() override {
@@ -105,11 +118,9 @@ class WholeAnswer final : public HttpExchange {
 
  private:
   void Gather() {
-    for (size_t choice = 0; choice < choices_.size(); ++choice) {
-      std::optional<OutputDelta> delta = choices_.Take(choice);
-      if (!delta) continue;
+    while (std::optional<OutputDelta> delta = choices_.Take()) {
       if (delta->error) return Fail(*delta->error);
-      MergeDelta(whole_[choice], *std::move(delta));
+      MergeDelta(whole_[delta->choice], *std::move(delta));
     }
     log_.Count(UsageOf(*request_, choices_.counts()));
     if (choices_.num_unfinished() == 0) Finish();
@@ -147,7 +158,7 @@ class StreamedAnswer final : public HttpExchange {
  public:
   StreamedAnswer(const ModelContext& context, GenerationRequest request, std::vector<RequestHandle> handles)
       : request_(std::move(request)),
-        choices_(std::move(handles)),
+        choices_(request_, std::move(handles)),
         format_(request_, context.token_strings),
         log_(request_.id) {}
 
@@ -158,9 +169,11 @@ class StreamedAnswer final : public HttpExchange {
   }
 
   bool Read(std::string& out) override {
-    if (first_) Append(first_choice_, *std::exchange(first_, std::nullopt), out);
-    for (size_t choice = 0; choice < choices_.size() && !failed_; ++choice) {
-      if (const std::optional<OutputDelta> delta = choices_.Take(choice)) Append(choice, *delta, out);
+    if (first_) Append(*std::exchange(first_, std::nullopt), out);
+    while (!failed_) {
+      const std::optional<OutputDelta> delta = choices_.Take();
+      if (!delta) break;
+      Append(*delta, out);
     }
     const Usage usage = UsageOf(request_, choices_.counts());
     log_.Count(usage);
@@ -175,10 +188,7 @@ class StreamedAnswer final : public HttpExchange {
 
  private:
   void Begin() {
-    for (size_t choice = 0; choice < choices_.size() && !first_; ++choice) {
-      first_ = choices_.Take(choice);
-      first_choice_ = choice;
-    }
+    first_ = choices_.Take();
     if (!first_) return;
     if (!first_->error) {
       head_ = StreamHead();
@@ -189,8 +199,8 @@ class StreamedAnswer final : public HttpExchange {
     choices_.AbortAll();
   }
 
-  void Append(size_t choice, const OutputDelta& delta, std::string& out) {
-    if (!delta.error) return format_.AppendChunk(choice, delta, out);
+  void Append(const OutputDelta& delta, std::string& out) {
+    if (!delta.error) return format_.AppendChunk(delta.choice, delta, out);
     failed_ = true;
     choices_.AbortAll();
     log_.End(delta.error->message);
@@ -205,32 +215,32 @@ class StreamedAnswer final : public HttpExchange {
   AnswerFormat format_;
   LifeLog log_;
   std::optional<HttpReply> head_;
-  std::optional<OutputDelta> first_;  // of first_choice_, taken to know the head
-  size_t first_choice_ = 0;
+  std::optional<OutputDelta> first_;  // taken to know the head
   bool failed_ = false;
 };
 
-SubmitArgs ArgsOf(const GenerationRequest& request, size_t choice, int32_t max_model_len) {
-  const auto n = static_cast<size_t>(request.n);
+SubmitArgs ArgsOf(const GenerationRequest& request, const Prompt& prompt, int32_t max_model_len) {
   SubmitArgs args;
-  args.prompt = request.prompts[choice / n].ids;
+  args.prompt = prompt.ids;
   args.params = request.params;
   const auto room = static_cast<int64_t>(max_model_len) - static_cast<int64_t>(args.prompt.size());
   if (!request.max_tokens_given && args.params.max_tokens && room > 0) {
     args.params.max_tokens = static_cast<int32_t>(std::min<int64_t>(*args.params.max_tokens, room));
   }
   args.priority = request.priority;
-  args.stream = static_cast<uint32_t>(choice % n);
   args.cache_salt = request.cache_salt;
+  args.reads_prefix_cache = request.reads_prefix_cache;
+  args.writes_prefix_cache = request.writes_prefix_cache;
   args.client_key = request.client_key;
   args.external_id = request.id;
   return args;
 }
 
-ApiError SubmitError(const GenerationRequest& request, size_t choice, const Error& error, int32_t max_model_len) {
+ApiError SubmitError(const GenerationRequest& request, const Prompt& prompt, const Error& error,
+                     int32_t max_model_len) {
   ApiError api_error = ToRequestError(error);
   if (api_error.status != 400 || !api_error.param.empty()) return api_error;
-  const size_t num_prompt_tokens = request.prompts[choice / static_cast<size_t>(request.n)].ids.size();
+  const size_t num_prompt_tokens = prompt.ids.size();
   const auto wanted = static_cast<size_t>(request.max_tokens_given ? *request.params.max_tokens : 1);
   const auto context = static_cast<size_t>(max_model_len);
   const bool too_many_wanted = num_prompt_tokens < context && num_prompt_tokens + wanted > context;
@@ -251,18 +261,18 @@ std::unique_ptr<HttpExchange> StartGeneration(const ModelContext& context, Gener
                                               std::function<void()> notify) {
   const int32_t max_model_len = context.model.max_model_len;
   std::vector<RequestHandle> handles;
-  for (size_t choice = 0; choice < request.num_choices(); ++choice) {
-    Result<RequestHandle> handle = context.model.engine->Submit(ArgsOf(request, choice, max_model_len));
+  for (const Prompt& prompt : request.prompts) {
+    Result<RequestHandle> handle = context.model.engine->Submit(ArgsOf(request, prompt, max_model_len));
     if (!handle.ok()) {
-      const ApiError error = SubmitError(request, choice, handle.error(), max_model_len);
+      const ApiError error = SubmitError(request, prompt, handle.error(), max_model_len);
       LogInfo("request_refused id={} status={} reason={}", request.id, error.status, LogValue(error.message));
       return std::make_unique<KnownAnswer>(ToReply(error));
     }
     handle->SetNotify(notify);
     handles.push_back(*std::move(handle));
   }
-  LogInfo("request_accepted id={} choices={} prompt_tokens={} max_tokens={} stream={}", request.id, handles.size(),
-          CountPromptTokens(request), request.params.max_tokens.value_or(0), request.stream);
+  LogInfo("request_accepted id={} choices={} prompt_tokens={} max_tokens={} stream={}", request.id,
+          request.num_choices(), CountPromptTokens(request), request.params.max_tokens.value_or(0), request.stream);
   if (request.stream) return std::make_unique<StreamedAnswer>(context, std::move(request), std::move(handles));
   return std::make_unique<WholeAnswer>(context, std::move(request), std::move(handles), pool, std::move(notify));
 }

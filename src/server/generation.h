@@ -12,7 +12,7 @@ namespace quire::server {
 struct ModelContext;
 class WorkerPool;
 
-// Submits every choice; the exchange answers with an error if one is refused. Any thread. The context and the pool
+// Submits every prompt; the exchange answers with an error if one is refused. Any thread. The context and the pool
 // outlive the exchange.
 std::unique_ptr<HttpExchange> StartGeneration(const ModelContext& context, GenerationRequest request, WorkerPool& pool,
                                               std::function<void()> notify);

@@ -11,7 +11,6 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
-#include "model/model_config.h"
 #include "server/json_fields.h"
 #include "server/model_context.h"
 #include "server/sampling_fields.h"
@@ -125,9 +124,11 @@ void ReadMaxTokens(FieldReader& fields, GenerationRequest& request) {
 }
 
 void CheckNumChoices(FieldReader& fields, const GenerationRequest& request) {
+  if (fields.failed()) return;
+  fields.CheckRange("n", request.params.n, 1, kMaxStreams);
   if (fields.failed() || request.num_choices() <= kMaxChoices) return;
   fields.Fail("n", fmt::format("{} prompts with n {} make {} choices: at most {} are served at once",
-                               request.prompts.size(), request.n, request.num_choices(), kMaxChoices));
+                               request.prompts.size(), request.params.n, request.num_choices(), kMaxChoices));
 }
 
 ParsedRequest Finish(const ModelContext& context, const FieldReader& fields, GenerationRequest request) {
@@ -143,7 +144,7 @@ GenerationRequest NewRequest(const ModelContext& context, bool chat) {
   request.chat = chat;
   request.id = NewId(chat ? "chatcmpl" : "cmpl");
   request.created = SecondsSinceEpoch();
-  request.params = DefaultSamplingParams(*context.model.config);
+  request.params = context.model.defaults;
   return request;
 }
 
@@ -196,9 +197,6 @@ ParsedRequest ParseCompletionRequest(const ModelContext& context, std::string_vi
   RefuseUnsupported(fields);
   fields.Unsupported("suffix", "inserting before a suffix");
   fields.Unsupported("prompt_embeds", "prompts as embeddings");
-  std::optional<int32_t> best_of;
-  fields.Read("best_of", best_of);
-  if (best_of && *best_of != request.n) fields.Unsupported("best_of", "choosing among more samples than n");
   bool add_special_tokens = true;
   fields.Read("add_special_tokens", add_special_tokens);
   if (!fields.failed()) ReadPrompts(context, add_special_tokens, fields, request.prompts);

@@ -30,10 +30,11 @@ struct GenerationRequest {
   std::vector<Prompt> prompts;
   SamplingParams params;
   bool max_tokens_given = false;  // else params.max_tokens is clamped to what the context leaves
-  int32_t n = 1;                  // samples per prompt; choice = prompt * n + sample
   int32_t priority = 0;
   std::string cache_salt;
-  std::string client_key;
+  bool reads_prefix_cache = true;
+  bool writes_prefix_cache = true;
+  std::string client_key;  // the API key, or the field `user`
 
   bool stream = false;
   bool include_usage = false;     // of a stream: a last chunk with it
@@ -44,7 +45,10 @@ struct GenerationRequest {
   bool tokens_as_token_ids = false;  // log-probabilities name tokens "token_id:7"
   size_t num_unknown_fields = 0;
 
-  size_t num_choices() const { return prompts.size() * static_cast<size_t>(n); }
+  // Choices of the answer are numbered prompt by prompt.
+  size_t num_choices_per_prompt() const { return static_cast<size_t>(params.n); }
+  size_t num_choices() const { return prompts.size() * num_choices_per_prompt(); }
+  const Prompt& PromptOf(size_t choice) const { return prompts[choice / num_choices_per_prompt()]; }
 };
 
 using ParsedRequest = std::variant<GenerationRequest, ApiError>;

@@ -267,6 +267,83 @@ TEST_F(LiveServer, ChoicesAreNumberedPromptByPrompt) {
   EXPECT_EQ(answer["usage"]["prompt_tokens"], 4) << "a prompt counts once";
 }
 
+TEST_F(LiveServer, StreamsEveryChoiceOfEveryPrompt) {
+  Start();
+  const Reply reply =
+      Ask(Post("/v1/completions", R"({"prompt": ["a", "b"], "n": 2, "seed": 5, "max_tokens": 8, "stream": true})"));
+  std::vector<std::string> texts(4);
+  int num_ends = 0;
+  for (const ordered_json& event : Events(reply.body)) {
+    const ordered_json& choice = event["choices"][0];
+    texts.at(choice["index"].get<size_t>()) += choice["text"].get<std::string>();
+    num_ends += choice["finish_reason"] == "length";
+  }
+  EXPECT_EQ(num_ends, 4);
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(texts[i], Says(i < 2 ? "a" : "b", 8, 5 + i % 2));
+  EXPECT_EQ(model_->engine().Stats().prefix_queries, 4U) << "a prompt is submitted once";
+}
+
+TEST_F(LiveServer, BestOfReturnsAndCountsTheBestOnly) {
+  Start();
+  const ordered_json answer =
+      Ask(Post("/v1/completions", R"({"prompt": "a", "best_of": 4, "seed": 5, "max_tokens": 8})")).json();
+  ASSERT_EQ(answer["choices"].size(), 1U);
+  EXPECT_TRUE(answer["choices"][0]["logprobs"].is_null());
+  EXPECT_EQ(answer["usage"]["completion_tokens"], 8);
+  bool said = false;
+  for (uint64_t stream = 0; stream < 4; ++stream) said |= answer["choices"][0]["text"] == Says("a", 8, 5 + stream);
+  EXPECT_TRUE(said);
+  EXPECT_EQ(model_->engine().Stats().generation_tokens, 32U);
+}
+
+TEST_F(LiveServer, BeamsAreChoicesWithScores) {
+  Start();
+  const std::string body = R"({"prompt": "a", "use_beam_search": true, "n": 2, "beam_width": 3, "max_tokens": 6)";
+  const ordered_json answer = Ask(Post("/v1/completions", body + "}")).json();
+  ASSERT_EQ(answer["choices"].size(), 2U);
+  EXPECT_GE(answer["choices"][0]["score"].get<double>(), answer["choices"][1]["score"].get<double>());
+  std::vector<std::string> texts(2);
+  for (const ordered_json& event : Events(Ask(Post("/v1/completions", body + R"(, "stream": true})")).body)) {
+    texts.at(event["choices"][0]["index"].get<size_t>()) += event["choices"][0]["text"].get<std::string>();
+  }
+  for (size_t i = 0; i < 2; ++i) EXPECT_EQ(answer["choices"][i]["text"], texts[i]);
+}
+
+TEST_F(LiveServer, ShowsWhereEverySlotIs) {
+  StartSlow();
+  Client client = Connect();
+  client.Send(Completion(8000, R"(, "stream": true, "n": 2)"));
+  ASSERT_TRUE(client.ReadUntil("data: "));
+  const ordered_json kv = Ask(Get("/debug/kv")).json();
+  uint64_t total = 0;
+  for (const auto& [state, slots] : kv["slots"].items()) total += slots.get<uint64_t>();
+  EXPECT_EQ(total, kv["block_size"].get<uint64_t>() * kv["num_blocks"].get<uint64_t>());
+  EXPECT_EQ(total, kv["total_slots"]);
+  ASSERT_EQ(kv["requests"].size(), 1U);
+  EXPECT_TRUE(kv["requests"][0]["id"].get<std::string>().starts_with("cmpl-"));
+  EXPECT_EQ(kv["requests"][0]["state"], "running");
+  ASSERT_EQ(kv["requests"][0]["sequences"].size(), 2U);
+  EXPECT_FALSE(kv["requests"][0]["sequences"][1]["blocks"].empty());
+  const std::string metrics = Ask(Get("/metrics")).body;
+  EXPECT_NE(metrics.find("quire:kv_slots{model_name=\"ascii\",engine=\"0\",state=\"token\"}"), std::string::npos);
+  EXPECT_NE(metrics.find("quire:kv_slot_seconds_total"), std::string::npos);
+}
+
+TEST_F(LiveServer, ResetsThePrefixCacheUnlessItIsInUse) {
+  StartSlow();
+  Client client = Connect();
+  client.Send(Completion(8000, R"(, "stream": true)"));
+  ASSERT_TRUE(client.ReadUntil("data: "));
+  const Reply refused = Ask(Post("/reset_prefix_cache", ""));
+  EXPECT_EQ(refused.status, 409);
+  EXPECT_NE(refused.json()["error"]["message"].get<std::string>().find("in use"), std::string::npos);
+  client.HangUp();
+  ASSERT_TRUE(BecomesIdle());
+  EXPECT_EQ(Ask(Post("/reset_prefix_cache", "")).status, 200);
+  EXPECT_EQ(model_->engine().Stats().blocks_cached, 0U);
+  EXPECT_EQ(Ask(Get("/reset_prefix_cache")).status, 405);
+}
+
 TEST_F(LiveServer, EchoScoresThePromptAndMayGenerateNothing) {
   Start();
   const ordered_json answer = Ask(Completion(0, R"(, "echo": true, "logprobs": 2)")).json();
@@ -387,7 +464,7 @@ TEST_F(LiveServer, SpeaksHttp10) {
 TEST_F(LiveServer, KeyGuardsEveryRouteButHealth) {
   Start({.api_keys = {"secret", "other"}});
   EXPECT_EQ(Ask(Get("/health")).status, 200);
-  for (const char* path : {"/metrics", "/v1/models", "/version", "/ping", "/nowhere"}) {
+  for (const char* path : {"/metrics", "/v1/models", "/version", "/ping", "/debug/kv", "/nowhere"}) {
     EXPECT_EQ(Ask(Get(path)).status, 401) << path;
   }
   EXPECT_EQ(Ask(Completion(1)).status, 401);
@@ -449,6 +526,19 @@ TEST_F(LiveServer, FullQueueIs429) {
   clients.clear();
   EXPECT_TRUE(BecomesIdle());
   EXPECT_EQ(Ask(Completion(1)).status, 200);
+}
+
+TEST_F(LiveServer, TooManyWaitingTokensAre429) {
+  StartSlow({}, {.max_num_seqs = 1, .max_queued_tokens = 10});
+  Client running = Connect(), waiting = Connect();
+  running.Send(Completion(8000));
+  ASSERT_TRUE(Eventually([&] { return model_->engine().Stats().num_running == 1; }));
+  waiting.Send(Completion(8000));
+  ASSERT_TRUE(Eventually([&] { return model_->engine().Stats().num_waiting == 1; }));
+  const Reply reply = Ask(Completion(1));
+  EXPECT_EQ(reply.status, 429);
+  EXPECT_NE(reply.head.find("Retry-After: "), std::string::npos);
+  EXPECT_NE(reply.body.find("tokens wait"), std::string::npos);
 }
 
 TEST_F(LiveServer, ManyConnectionsAtOnceGetTheirOwnAnswers) {
@@ -521,6 +611,7 @@ TEST_F(LiveServer, FailedEngineTellsEveryone) {
   const Reply reply = whole.Read();
   EXPECT_EQ(reply.status, 503);
   EXPECT_NE(reply.body.find("the device is on fire"), std::string::npos);
+  EXPECT_EQ(Ask(Get("/debug/kv")).status, 200) << "to see what it left";
   const Reply health = Ask(Get("/health"));
   EXPECT_EQ(health.status, 503);
   EXPECT_NE(health.body.find("the device is on fire"), std::string::npos);

@@ -28,7 +28,10 @@ class Page {
     Add(name, help, MetricType::Gauge, std::move(more)).gauge.value = value;
   }
   void Counter(const char* name, const char* help, uint64_t value, Labels more = {}) {
-    Add(name, help, MetricType::Counter, std::move(more)).counter.value = static_cast<double>(value);
+    Total(name, help, static_cast<double>(value), std::move(more));
+  }
+  void Total(const char* name, const char* help, double value, Labels more = {}) {
+    Add(name, help, MetricType::Counter, std::move(more)).counter.value = value;
   }
   void Distribution(const char* name, const char* help, const Histogram& histogram) {
     ClientMetric::Histogram& out = Add(name, help, MetricType::Histogram, {}).histogram;
@@ -60,22 +63,76 @@ void AddState(const StatsSnapshot& stats, const SchedulerConfig& config, Page& p
   page.Gauge("vllm:num_requests_running", "Requests in the running batch.", static_cast<double>(stats.num_running));
   page.Gauge("vllm:num_requests_waiting", "Requests that wait for memory or a place in the batch.",
              static_cast<double>(stats.num_waiting));
+  page.Gauge("vllm:num_requests_swapped", "Of these, requests whose memory is in swap space.",
+             static_cast<double>(stats.num_swapped));
+  page.Gauge("quire:num_queued_tokens", "Prompt tokens of requests that have not started.",
+             static_cast<double>(stats.queued_tokens));
+  page.Gauge("vllm:cpu_cache_usage_perc", "Share of swap space in use; 1 is all.", stats.swap_usage);
   page.Gauge("vllm:kv_cache_usage_perc", "Share of the KV cache's blocks in use; 1 is all.", stats.kv_cache_usage);
   page.Gauge("vllm:cache_config_info", "The KV cache's configuration.", 1,
              {{"block_size", std::to_string(config.block_size)},
               {"num_gpu_blocks", std::to_string(config.num_blocks)},
+              {"num_cpu_blocks", std::to_string(config.num_swap_blocks)},
               {"enable_prefix_caching", config.enable_prefix_caching ? "True" : "False"}});
   const char* help = "Blocks of the KV cache by what they hold.";
   page.Gauge("quire:kv_blocks", help, static_cast<double>(stats.blocks_used), {{"state", "used"}});
   page.Gauge("quire:kv_blocks", help, static_cast<double>(stats.blocks_cached), {{"state", "cached"}});
   page.Gauge("quire:kv_blocks", help, static_cast<double>(stats.blocks_free), {{"state", "free"}});
   page.Gauge("quire:kv_blocks_total", "Blocks of the KV cache.", static_cast<double>(stats.blocks_total));
+  page.Gauge("quire:kv_pinned_blocks", "Blocks of shared prefixes that stay.",
+             static_cast<double>(stats.blocks_pinned));
+}
+
+void AddSlots(const StatsSnapshot& stats, Page& page) {
+  struct State {
+    const char* name;
+    uint64_t SlotAccount::*now;
+    double SlotSeconds::*seconds;
+  };
+  static constexpr State kStates[] = {{"token", &SlotAccount::token, &SlotSeconds::token},
+                                      {"reserved", &SlotAccount::reserved, &SlotSeconds::reserved},
+                                      {"internal", &SlotAccount::internal, &SlotSeconds::internal},
+                                      {"external", &SlotAccount::external, &SlotSeconds::external},
+                                      {"cached", &SlotAccount::cached, &SlotSeconds::cached},
+                                      {"free", &SlotAccount::free, &SlotSeconds::free}};
+  for (const State& state : kStates) {
+    page.Gauge("quire:kv_slots", "Token slots of the KV cache by what they hold: they add up to the cache.",
+               static_cast<double>(stats.slots.*state.now), {{"state", state.name}});
+  }
+  page.Gauge("quire:kv_shared_slots", "Slots that would be needed on top if sequences shared nothing.",
+             static_cast<double>(stats.slots.shared));
+  page.Gauge("quire:kv_swapped_slots", "Slots in swap space.", static_cast<double>(stats.slots.swapped));
+  page.Gauge("quire:kv_disk_slots", "Slots of the prefix cache on disk.", static_cast<double>(stats.slots.on_disk));
+  const char* help = "Slots by what they held, times seconds; shared, swapped and on_disk are beside the cache.";
+  for (const State& state : kStates) {
+    page.Total("quire:kv_slot_seconds_total", help, stats.slot_seconds.*state.seconds, {{"state", state.name}});
+  }
+  page.Total("quire:kv_slot_seconds_total", help, stats.slot_seconds.shared, {{"state", "shared"}});
+  page.Total("quire:kv_slot_seconds_total", help, stats.slot_seconds.swapped, {{"state", "swapped"}});
+  page.Total("quire:kv_slot_seconds_total", help, stats.slot_seconds.on_disk, {{"state", "on_disk"}});
+}
+
+void AddMoves(const StatsSnapshot& stats, Page& page) {
+  page.Counter("vllm:num_preemptions_total", "Preemptions of running requests.", stats.preemptions());
+  const char* help = "Preemptions by what happened to the memory.";
+  page.Counter("quire:preemptions_total", help, stats.preemptions_recompute, {{"mode", "recompute"}});
+  page.Counter("quire:preemptions_total", help, stats.preemptions_swap, {{"mode", "swap"}});
+  page.Counter("quire:swapped_out_blocks_total", "Blocks moved to swap space.", stats.blocks_swapped_out);
+  page.Counter("quire:swapped_in_blocks_total", "Blocks moved back.", stats.blocks_swapped_in);
+  page.Counter("quire:swap_failures_total", "Moves that failed: the requests were computed again.",
+               stats.swap_failures);
+  page.Counter("quire:copied_blocks_total", "Shared blocks copied because one sequence wrote.", stats.blocks_copied);
+  help = "Blocks of the prefix cache on disk by what happened to them.";
+  page.Counter("quire:disk_blocks_total", help, stats.disk_blocks_stored, {{"event", "stored"}});
+  page.Counter("quire:disk_blocks_total", help, stats.disk_blocks_loaded, {{"event", "loaded"}});
+  page.Counter("quire:disk_blocks_total", help, stats.disk_store_failures, {{"event", "store_failed"}});
+  page.Counter("quire:disk_blocks_total", help, stats.disk_load_failures, {{"event", "load_failed"}});
+  page.Counter("quire:disk_blocks_total", help, stats.disk_blocks_missed, {{"event", "missed"}});
 }
 
 void AddCounts(const StatsSnapshot& stats, Page& page) {
   page.Counter("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", stats.prefix_queries);
   page.Counter("vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", stats.prefix_hits);
-  page.Counter("vllm:num_preemptions_total", "Preemptions of running requests.", stats.preemptions);
   page.Counter("vllm:prompt_tokens_total", "Prompt tokens processed.", stats.prompt_tokens);
   page.Counter("vllm:generation_tokens_total", "Tokens generated.", stats.generation_tokens);
   const char* help = "Requests by how they ended.";
@@ -101,6 +158,9 @@ void AddHistograms(const StatsSnapshot& stats, Page& page) {
   page.Distribution("vllm:request_decode_time_seconds", "From the first token to the last.", stats.decode_time_s);
   page.Distribution("vllm:request_prompt_tokens", "Prompt tokens of a request.", stats.prompt_length);
   page.Distribution("vllm:request_generation_tokens", "Generated tokens of a request.", stats.generation_length);
+  page.Distribution("vllm:request_max_num_generation_tokens", "Generated tokens of a request's longest sequence.",
+                    stats.longest_generation);
+  page.Distribution("vllm:request_params_n", "n of a request.", stats.n_param);
   page.Distribution("vllm:request_params_max_tokens", "max_tokens of a request.", stats.max_tokens_param);
   page.Distribution("vllm:iteration_tokens_total", "Tokens of an engine step.", stats.tokens_per_step);
 }
@@ -122,6 +182,8 @@ std::string MetricsText(const ModelContext& context, const ServerCounters& count
   const StatsSnapshot stats = context.model.engine->Stats();
   Page page({{"model_name", context.names.front()}, {"engine", "0"}});
   AddState(stats, context.model.engine->options().scheduler, page);
+  AddSlots(stats, page);
+  AddMoves(stats, page);
   AddCounts(stats, page);
   AddHistograms(stats, page);
   AddServer(counters, page);

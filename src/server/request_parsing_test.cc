@@ -22,6 +22,15 @@ class RequestParsing : public testing::Test {
     EXPECT_EQ(error, nullptr) << body << ": " << error->message;
     return error == nullptr ? std::get<GenerationRequest>(std::move(parsed)) : GenerationRequest();
   }
+  // As Good, where a request that says nothing gets `defaults`.
+  SamplingParams ParamsOver(const SamplingParams& defaults, bool chat, const std::string& body) {
+    ServedModel served = model_.served();
+    served.defaults = defaults;
+    const ModelContext context(served, {"ascii"});
+    ParsedRequest parsed = chat ? ParseChatRequest(context, body) : ParseCompletionRequest(context, body);
+    EXPECT_TRUE(std::holds_alternative<GenerationRequest>(parsed)) << body;
+    return std::get<GenerationRequest>(std::move(parsed)).params;
+  }
   ApiError Bad(bool chat, const std::string& body) {
     ParsedRequest parsed = chat ? ParseChatRequest(context_, body) : ParseCompletionRequest(context_, body);
     EXPECT_TRUE(std::holds_alternative<ApiError>(parsed)) << body;
@@ -59,7 +68,7 @@ TEST_F(RequestParsing, ReadsEverySamplingField) {
   EXPECT_EQ(params.logprobs, 4);
   EXPECT_EQ(params.prompt_logprobs, 4) << "echo scores the prompt";
   EXPECT_TRUE(request.stream && request.include_usage && request.continuous_usage && request.return_token_ids);
-  EXPECT_EQ(request.n, 2);
+  EXPECT_EQ(request.params.n, 2);
   EXPECT_EQ(request.priority, -3);
   EXPECT_EQ(request.cache_salt, "s");
   EXPECT_EQ(request.client_key, "u");
@@ -88,13 +97,45 @@ TEST_F(RequestParsing, NullMeansAbsentAndUnknownFieldsAreCounted) {
 }
 
 TEST_F(RequestParsing, DefaultsComeFromTheGenerationConfig) {
-  model_.config().default_temperature = 0.25F;
-  model_.config().default_top_k = 7;
-  model_.config().default_max_tokens = 99;
-  const GenerationRequest request = Good(true, R"({"messages": [{"role": "user", "content": "q"}], "top_k": 5})");
-  EXPECT_EQ(request.params.temperature, 0.25F);
-  EXPECT_EQ(request.params.top_k, 5);
-  EXPECT_EQ(request.params.max_tokens, 99);
+  const SamplingParams params = ParamsOver({.temperature = 0.25F, .top_k = 7, .max_tokens = 99}, true,
+                                           R"({"messages": [{"role": "user", "content": "q"}], "top_k": 5})");
+  EXPECT_EQ(params.temperature, 0.25F);
+  EXPECT_EQ(params.top_k, 5);
+  EXPECT_EQ(params.max_tokens, 99);
+}
+
+TEST_F(RequestParsing, ReadsBeamsAndIgnoresTheGenerationConfigForThem) {
+  const SamplingParams defaults = {.temperature = 0.25F, .top_k = 7, .repetition_penalty = 1.2F};
+  const SamplingParams beams =
+      ParamsOver(defaults, false, R"({"prompt": "a", "use_beam_search": true, "n": 2, "beam_width": 4,
+      "length_penalty": 0.5, "early_stopping": "never", "temperature": 0, "top_k": -1, "max_tokens": 5})");
+  EXPECT_TRUE(beams.use_beam_search);
+  EXPECT_EQ(beams.n, 2);
+  EXPECT_EQ(beams.num_streams(), 4);
+  EXPECT_EQ(beams.length_penalty, 0.5F);
+  EXPECT_EQ(beams.early_stopping, EarlyStopping::kNever);
+  EXPECT_EQ(beams.repetition_penalty, 1);
+  EXPECT_EQ(beams.max_tokens, 5);
+  const auto early = [&](const char* value) {
+    return Good(true, std::string(R"({"messages": [{"role": "user", "content": "q"}], "use_beam_search": true, "n": 3,
+                                      "stream": true, "early_stopping": )") +
+                          value + "}")
+        .params.early_stopping;
+  };
+  EXPECT_EQ(early("true"), EarlyStopping::kAlways);
+  EXPECT_EQ(early("false"), EarlyStopping::kHeuristic);
+}
+
+TEST_F(RequestParsing, ReadsBestOfAndThePrefixCachesSwitches) {
+  EXPECT_EQ(Good(false, R"({"prompt": "a", "n": 2, "best_of": 4})").params.num_streams(), 4);
+  EXPECT_EQ(Good(false, R"({"prompt": "a", "n": 2, "best_of": 2, "temperature": 0, "stream": true})").params.n, 2);
+  const GenerationRequest neither = Good(false, R"({"prompt": "a", "cache_prompt": false})");
+  EXPECT_FALSE(neither.reads_prefix_cache || neither.writes_prefix_cache);
+  const GenerationRequest writes = Good(false, R"({"prompt": "a", "skip_reading_prefix_cache": true})");
+  EXPECT_TRUE(!writes.reads_prefix_cache && writes.writes_prefix_cache);
+  const GenerationRequest both = Good(false, R"({"prompt": "a", "cache_prompt": true})");
+  EXPECT_TRUE(both.reads_prefix_cache && both.writes_prefix_cache);
+  EXPECT_EQ(both.num_unknown_fields, 0U);
 }
 
 TEST_F(RequestParsing, RendersConversations) {
@@ -162,9 +203,33 @@ TEST_F(RequestParsing, RefusesBadBodiesNamingTheField) {
       {false, R"({"prompt": "a", "stop_token_ids": [96]})", 400, "stop_token_ids", "from 0 to 95"},
       {false, R"({"prompt": "a", "stream_options": {"include_usage": true}})", 400, "stream_options", "with stream"},
       {false, R"({"prompt": "a", "stream": true, "prompt_logprobs": 1})", 400, "prompt_logprobs", "stream"},
-      {false, R"({"prompt": "a", "best_of": 3})", 400, "best_of", "not supported"},
+      {false, R"({"prompt": "a", "n": 129})", 400, "n", "from 1 to 128"},
+      {false, R"({"prompt": "a", "n": 3, "best_of": 2})", 400, "best_of", "from n, which is 3"},
+      {false, R"({"prompt": "a", "best_of": 129})", 400, "best_of", "to 128"},
+      {false, R"({"prompt": "a", "best_of": "two"})", 400, "best_of", "integer"},
+      {false, R"({"prompt": "a", "best_of": 3, "temperature": 0})", 400, "best_of", "temperature 0"},
+      {false, R"({"prompt": "a", "best_of": 3, "stream": true})", 400, "best_of", "leave stream out"},
+      {true, R"({"messages": [{"role": "user", "content": "x"}], "n": 2, "best_of": 1})", 400, "best_of", "from n"},
+      {false, R"({"prompt": "a", "beam_width": 3})", 400, "beam_width", "use_beam_search"},
+      {false, R"({"prompt": "a", "length_penalty": 0.5})", 400, "length_penalty", "use_beam_search"},
+      {false, R"({"prompt": "a", "early_stopping": true})", 400, "early_stopping", "use_beam_search"},
+      {false, R"({"prompt": "a", "early_stopping": "soon"})", 400, "early_stopping", "\"never\""},
+      {false, R"({"prompt": "a", "use_beam_search": 1})", 400, "use_beam_search", "true or false"},
+      {false, R"({"prompt": "a", "use_beam_search": true, "n": 4, "beam_width": 3})", 400, "beam_width", "n answers"},
+      {false, R"({"prompt": "a", "use_beam_search": true, "beam_width": 65})", 400, "beam_width", "at most 64"},
+      {false, R"({"prompt": "a", "use_beam_search": true, "n": 65})", 400, "n", "at most 64"},
+      {false, R"({"prompt": "a", "use_beam_search": true, "temperature": 0.7})", 400, "temperature", "beam search"},
+      {false, R"({"prompt": "a", "use_beam_search": true, "top_p": 0.9})", 400, "top_p", "beam search"},
+      {false, R"({"prompt": "a", "use_beam_search": true, "top_k": 5})", 400, "top_k", "beam search"},
+      {false, R"({"prompt": "a", "use_beam_search": true, "min_p": 0.1})", 400, "min_p", "beam search"},
+      {false, R"({"prompt": "a", "use_beam_search": true, "repetition_penalty": 1.1})", 400, "repetition_penalty",
+       "beam search"},
+      {false, R"({"prompt": "a", "use_beam_search": true, "presence_penalty": 1})", 400, "presence_penalty",
+       "beam search"},
+      {false, R"({"prompt": "a", "use_beam_search": true, "frequency_penalty": 1})", 400, "frequency_penalty",
+       "beam search"},
+      {false, R"({"prompt": "a", "use_beam_search": true, "logit_bias": {"5": 1}})", 400, "logit_bias", "beam search"},
       {false, R"({"prompt": "a", "suffix": "x"})", 400, "suffix", "not supported"},
-      {false, R"({"prompt": "a", "use_beam_search": true})", 400, "use_beam_search", "not supported"},
       {true, R"({})", 400, "messages", "at least one"},
       {true, R"({"messages": []})", 400, "messages", "at least one"},
       {true, R"({"messages": ["hi"]})", 400, "messages", "messages[0] must be an object"},

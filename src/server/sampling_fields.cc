@@ -14,8 +14,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr int32_t kMaxSamples = 128;
-
 void ReadStreamOptions(FieldReader& fields, GenerationRequest& request) {
   const ordered_json* options = fields.Find("stream_options");
   if (options == nullptr) return;
@@ -29,10 +27,38 @@ void ReadStreamOptions(FieldReader& fields, GenerationRequest& request) {
   request.num_unknown_fields += inner.CountUnknown();
 }
 
-void RefuseLengthPenalty(FieldReader& fields) {
-  float penalty = 1;
-  fields.Read("length_penalty", penalty);
-  if (penalty != 1) fields.Unsupported("length_penalty", "beam search");
+// Transformers' names: true, false or "never".
+void ReadEarlyStopping(FieldReader& fields, SamplingParams& params) {
+  const ordered_json* value = fields.Find("early_stopping");
+  if (value == nullptr) return;
+  if (value->is_boolean()) {
+    params.early_stopping = value->get<bool>() ? EarlyStopping::kAlways : EarlyStopping::kHeuristic;
+  } else if (IsText(*value, "never")) {
+    params.early_stopping = EarlyStopping::kNever;
+  } else {
+    fields.Fail("early_stopping", "early_stopping must be true, false or \"never\"");
+  }
+}
+
+// Beam search starts from neutral parameters: what is not neutral then, the request has asked for itself.
+void ReadStreams(FieldReader& fields, SamplingParams& params) {
+  fields.Read("use_beam_search", params.use_beam_search);
+  if (params.use_beam_search) params = {.max_tokens = params.max_tokens, .use_beam_search = true};
+  fields.Read("n", params.n);
+  fields.Read("best_of", params.best_of);
+  fields.Read("beam_width", params.beam_width);
+  fields.Read("length_penalty", params.length_penalty);
+  ReadEarlyStopping(fields, params);
+}
+
+// vLLM's and llama.cpp's names for keeping out of the prefix cache.
+void ReadCacheFields(FieldReader& fields, GenerationRequest& request) {
+  bool skip_reading = false, cache_prompt = true;
+  fields.Read("cache_salt", request.cache_salt);
+  fields.Read("skip_reading_prefix_cache", skip_reading);
+  fields.Read("cache_prompt", cache_prompt);
+  request.reads_prefix_cache = cache_prompt && !skip_reading;
+  request.writes_prefix_cache = cache_prompt;
 }
 
 void RefuseResponseFormat(FieldReader& fields) {
@@ -55,6 +81,7 @@ void RefuseToolChoice(FieldReader& fields) {
 }  // namespace
 
 void ReadSamplingParams(FieldReader& fields, SamplingParams& params) {
+  ReadStreams(fields, params);
   fields.Read("temperature", params.temperature);
   fields.Read("top_p", params.top_p);
   fields.Read("top_k", params.top_k);
@@ -76,24 +103,25 @@ void ReadSamplingParams(FieldReader& fields, SamplingParams& params) {
 }
 
 void ReadAnswerFields(FieldReader& fields, GenerationRequest& request) {
-  fields.Read("n", request.n);
-  fields.CheckRange("n", request.n, 1, kMaxSamples);
   fields.Read("stream", request.stream);
   ReadStreamOptions(fields, request);
   fields.Read("return_token_ids", request.return_token_ids);
   fields.Read("return_tokens_as_token_ids", request.tokens_as_token_ids);
   fields.Read("priority", request.priority);
-  fields.Read("cache_salt", request.cache_salt);
   fields.Read("user", request.client_key);
+  ReadCacheFields(fields, request);
   if (request.stream && request.params.prompt_logprobs) {
     fields.Fail("prompt_logprobs", "prompt_logprobs is not available with stream");
+  }
+  const SamplingParams& params = request.params;
+  if (request.stream && !params.use_beam_search && params.best_of.value_or(params.n) > params.n) {
+    fields.Fail("best_of", "best_of is more than n: which samples are the best is known at the end; leave stream out");
   }
 }
 
 void RefuseUnsupported(FieldReader& fields) {
   fields.Unsupported("tools", "calling tools");
   fields.Unsupported("functions", "calling functions");
-  fields.Unsupported("use_beam_search", "beam search");
   fields.Unsupported("bad_words", "banning words");
   fields.Unsupported("allowed_token_ids", "restricting tokens");
   fields.Unsupported("logits_processors", "logits processors");
@@ -104,7 +132,6 @@ void RefuseUnsupported(FieldReader& fields) {
   fields.Unsupported("guided_grammar", "structured output");
   RefuseResponseFormat(fields);
   RefuseToolChoice(fields);
-  RefuseLengthPenalty(fields);
   fields.Ignore({"spaces_between_special_tokens", "metadata", "store", "service_tier", "safety_identifier",
                  "prompt_cache_key", "parallel_tool_calls"});
 }

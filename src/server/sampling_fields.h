@@ -8,9 +8,9 @@ namespace quire::server {
 class FieldReader;
 struct GenerationRequest;
 
-// All but max_tokens and logprobs, whose fields differ.
+// All but max_tokens and logprobs, whose fields differ. `params` holds the model's defaults, which beam search ignores.
 void ReadSamplingParams(FieldReader& fields, SamplingParams& params);
-// n, stream, stream_options, and the like.
+// stream, stream_options, priority, and the like. After ReadSamplingParams.
 void ReadAnswerFields(FieldReader& fields, GenerationRequest& request);
 // Fails on what is asked for and not offered.
 void RefuseUnsupported(FieldReader& fields);

@@ -8,13 +8,13 @@
 #include <vector>
 
 #include "quire/result.h"
+#include "quire/sampling_params.h"
 
 namespace quire {
 
 class ChatTemplate;
 class Engine;
 class Tokenizer;
-struct ModelConfig;
 
 struct ServerOptions {
   std::string host = "127.0.0.1";
@@ -38,8 +38,8 @@ struct ServedModel {
   Engine* engine = nullptr;
   const Tokenizer* tokenizer = nullptr;
   const ChatTemplate* chat_template = nullptr;  // null: chat is a 400 that says so
-  const ModelConfig* config = nullptr;
-  std::string bos_token, eos_token;  // as text, for the template
+  SamplingParams defaults;                      // of a request that says nothing
+  std::string bos_token, eos_token;             // as text, for the template
   int32_t max_model_len = 0;
   std::string root;  // the model's directory, for /v1/models
 };

@@ -16,7 +16,6 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "engine/engine.h"
-#include "model/model_config.h"
 #include "sched/fake_runner.h"
 #include "server/server.h"
 #include "text/chat_template.h"
@@ -95,6 +94,7 @@ struct TestModelOptions {
   std::chrono::microseconds pace{0};  // of a step
   uint32_t max_num_seqs = 64;
   size_t max_queued_requests = 1024;
+  uint64_t max_queued_tokens = 0;
   uint32_t max_model_len = 8192;
 };
 
@@ -109,6 +109,7 @@ class TestModel {
     engine_options.scheduler.num_blocks = 4096;
     engine_options.vocab_size = AsciiTokenizer::kVocab;
     engine_options.max_queued_requests = options.max_queued_requests;
+    engine_options.max_queued_tokens = options.max_queued_tokens;
     auto runner = std::make_unique<PacedRunner>(
         FakeRunnerOptions{.num_slots = options.max_num_seqs, .num_blocks = 4096, .vocab_size = AsciiTokenizer::kVocab},
         options.pace);
@@ -118,7 +119,6 @@ class TestModel {
     served_.engine = engine_.get();
     served_.tokenizer = tokenizer_.get();
     served_.chat_template = &template_;
-    served_.config = &config_;
     served_.max_model_len = static_cast<int32_t>(options.max_model_len);
     served_.root = "/models/ascii";
   }
@@ -126,12 +126,10 @@ class TestModel {
   const ServedModel& served() const { return served_; }
   Engine& engine() { return *engine_; }
   PacedRunner& runner() { return *runner_; }
-  ModelConfig& config() { return config_; }
 
  private:
   const std::shared_ptr<const AsciiTokenizer> tokenizer_ = std::make_shared<AsciiTokenizer>();
   const LineTemplate template_;
-  ModelConfig config_;
   std::unique_ptr<Engine> engine_;
   PacedRunner* runner_ = nullptr;
   std::unique_ptr<EngineThread> thread_;

@@ -79,6 +79,9 @@ class Server:
     def log(self) -> str:
         return self._stderr.read_text()
 
+    def printed(self) -> str:
+        return self._stdout.read_text()
+
     def get(self, path: str, **arguments: Any) -> httpx.Response:
         return httpx.get(self.url + path, timeout=30, **arguments)
 

@@ -32,6 +32,19 @@ BAD_COMPLETION_FIELDS = [
     ("top_k", {"extra_body": {"top_k": -5}}),
     ("min_tokens", {"extra_body": {"min_tokens": 10}, "max_tokens": 5}),
     ("stream_options", {"stream_options": {"include_usage": True}}),
+    ("n", {"n": 129}),
+    ("best_of", {"n": 3, "best_of": 2}),
+    ("best_of", {"best_of": 2, "temperature": 0}),
+    ("best_of", {"best_of": 2, "stream": True}),
+    ("beam_width", {"extra_body": {"beam_width": 4}}),
+    ("beam_width", {"n": 4, "extra_body": {"use_beam_search": True, "beam_width": 2}}),
+    ("length_penalty", {"extra_body": {"length_penalty": 2}}),
+    ("early_stopping", {"extra_body": {"use_beam_search": True, "early_stopping": "maybe"}}),
+    ("temperature", {"temperature": 0.7, "extra_body": {"use_beam_search": True}}),
+    ("top_p", {"top_p": 0.5, "extra_body": {"use_beam_search": True}}),
+    ("top_k", {"extra_body": {"use_beam_search": True, "top_k": 5}}),
+    ("presence_penalty", {"presence_penalty": 1, "extra_body": {"use_beam_search": True}}),
+    ("logit_bias", {"logit_bias": {"5": 1}, "extra_body": {"use_beam_search": True}}),
     ("prompt", {"prompt": []}),
     ("prompt", {"prompt": [1000000]}),
     ("prompt", {"prompt": [-1]}),
@@ -126,6 +139,49 @@ def test_a_full_queue_turns_requests_away(start_server: Callable[..., Server]) -
         running.close()
         assert waiting.result(timeout=20).choices[0].finish_reason in ("length", "stop")
     assert ask(model=MODEL, prompt=PROMPT, max_tokens=3).choices
+
+
+def test_more_waiting_tokens_than_may_are_turned_away(start_server: Callable[..., Server]) -> None:
+    server = start_server("--max-num-seqs", "1", "--max-num-queued-tokens", "20")
+    ask = server.client.completions.create
+    running = ask(
+        model=MODEL, prompt=PROMPT, stream=True, max_tokens=2000, extra_body={"ignore_eos": True}
+    )
+    next(running)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(ask, model=MODEL, prompt=[5] * 15, max_tokens=3)
+        server.wait_for_metric("quire:num_queued_tokens", 15)
+        with pytest.raises(openai.RateLimitError) as caught:
+            ask(model=MODEL, prompt=[5] * 6, max_tokens=3)
+        assert int(caught.value.response.headers["Retry-After"]) >= 1
+        running.close()
+        assert waiting.result(timeout=20).choices
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--kv-policy", "reserve-some"),
+        ("--batching", "dynamic"),
+        ("--scheduling-policy", "random"),
+        ("--preemption-mode", "kill"),
+        ("--swap-space", "lots"),
+        ("--prefix-cache-disk", "none"),
+        ("--max-num-queued-tokens", "-1"),
+    ],
+)
+def test_a_bad_option_is_named(option: str, value: str) -> None:
+    ended = run_to_exit("serve", "--port", "0", option, value)
+    assert ended.returncode > 0
+    assert option in ended.stderr
+
+
+def test_a_prefix_cache_directory_that_cannot_be_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    ended = run_to_exit("serve", "--port", "0", "--prefix-cache-dir", str(file))
+    assert ended.returncode > 0
+    assert str(file) in ended.stderr
 
 
 def test_a_port_in_use_is_named(server: Server) -> None:

@@ -1,0 +1,245 @@
+// quire bench kv: a workload on the engine, without a server. Prints where every slot of the KV cache was, as
+// time-weighted means, beside the speed that this gave.
+#include <algorithm>
+#include <condition_variable>
+#include <cstdio>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <random>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "cli/generate.h"
+#include "sim/workload.h"
+
+namespace quire {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+double NowSeconds() { return static_cast<double>(Clock::Real().NowUs()) * 1e-6; }
+
+// The requests that have news, told by the engine's thread.
+class News {
+ public:
+  void Add(size_t request) {
+    {
+      std::lock_guard lock(mutex_);
+      requests_.push_back(request);
+    }
+    changed_.notify_one();
+  }
+  // Waits for some, no longer than `seconds`.
+  std::vector<size_t> Take(double seconds) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, std::chrono::duration<double>(seconds), [&] { return !requests_.empty(); });
+    return std::exchange(requests_, {});
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<size_t> requests_;
+};
+
+// What was measured, over all requests.
+struct Run {
+  double duration_s = 0;  // from the first arrival to the last token
+  uint64_t num_prompt_tokens = 0;
+  uint64_t num_output_tokens = 0;  // that were returned
+  double normalized_latency_s = 0;
+  StatsSnapshot before, after;
+};
+
+Result<std::vector<WorkloadRequest>> Requests(const BenchKvCommand& command, uint32_t max_model_len) {
+  return MakeWorkload({.kind = *ParseWorkload(command.workload),
+                       .num_requests = command.num_prompts,
+                       .request_rate = command.request_rate,
+                       .length_scale = command.length_scale,
+                       .max_total_tokens = max_model_len,
+                       .input_len = command.input_len,
+                       .output_len = command.output_len,
+                       .range_ratio = command.range_ratio,
+                       .seed = command.seed});
+}
+
+// Random tokens, so that no two prompts share a prefix; an answer is as long as the workload says.
+SubmitArgs ArgsOf(const BenchKvCommand& command, const WorkloadRequest& request, size_t index, int32_t vocab_size) {
+  std::mt19937_64 random(command.seed + index);
+  SubmitArgs args;
+  args.prompt.resize(request.num_prompt_tokens);
+  for (int32_t& id : args.prompt) id = static_cast<int32_t>(random() % static_cast<uint64_t>(vocab_size));
+  args.params.n = command.n;
+  args.params.best_of = command.best_of;
+  args.params.use_beam_search = command.beam_width.has_value();
+  args.params.beam_width = command.beam_width;
+  args.params.max_tokens = static_cast<int32_t>(request.num_output_tokens);
+  args.params.ignore_eos = true;
+  args.params.seed = command.seed + index;
+  args.external_id = fmt::format("bench-{}", index);
+  return args;
+}
+
+class WorkloadRun {
+ public:
+  WorkloadRun(const BenchKvCommand& command, RunningModel& running, std::vector<WorkloadRequest> requests)
+      : command_(command),
+        engine_(running.engine()),
+        vocab_size_(running.loaded().config.vocab_size),
+        requests_(std::move(requests)),
+        handles_(requests_.size()),
+        num_open_choices_(requests_.size()) {}
+
+  Result<Run> Execute() {
+    run_.before = engine_.Stats();
+    start_ = NowSeconds();
+    while (num_finished_ < requests_.size()) {
+      QUIRE_RETURN_IF_ERROR(SubmitWhatIsDue());
+      const double wait = next_ < requests_.size() ? requests_[next_].arrival_s - Now() : 1.0;
+      for (const size_t request : news_->Take(std::max(wait, 0.0))) QUIRE_RETURN_IF_ERROR(Read(request));
+    }
+    run_.after = engine_.Stats();
+    run_.duration_s = Now();
+    run_.normalized_latency_s /= static_cast<double>(requests_.size());
+    return std::move(run_);
+  }
+
+ private:
+  double Now() const { return NowSeconds() - start_; }
+
+  Status SubmitWhatIsDue() {
+    for (; next_ < requests_.size() && requests_[next_].arrival_s <= Now(); ++next_) {
+      QUIRE_ASSIGN_OR_RETURN(handles_[next_], engine_.Submit(ArgsOf(command_, requests_[next_], next_, vocab_size_)));
+      num_open_choices_[next_] = command_.n;
+      handles_[next_].SetNotify([news = news_, request = next_] { news->Add(request); });
+    }
+    return {};
+  }
+
+  Status Read(size_t request) {
+    while (const std::optional<OutputDelta> delta = handles_[request].TryNext()) {
+      if (delta->error) return *delta->error;
+      if (!delta->finished()) continue;
+      run_.num_output_tokens += delta->num_output_tokens;
+      if (--num_open_choices_[request] > 0) continue;
+      ++num_finished_;
+      run_.num_prompt_tokens += delta->num_prompt_tokens;
+      run_.normalized_latency_s += (Now() - requests_[request].arrival_s) / requests_[request].num_output_tokens;
+    }
+    return {};
+  }
+
+  const BenchKvCommand& command_;
+  Engine& engine_;
+  const int32_t vocab_size_;
+  const std::vector<WorkloadRequest> requests_;
+  const std::shared_ptr<News> news_ = std::make_shared<News>();  // the engine's, too
+  std::vector<RequestHandle> handles_;
+  std::vector<int32_t> num_open_choices_;
+  size_t next_ = 0;
+  size_t num_finished_ = 0;
+  double start_ = 0;
+  Run run_;
+};
+
+struct Class {
+  const char* name;
+  double SlotSeconds::*seconds;
+  uint64_t SlotAccount::*slots;
+};
+constexpr Class kClasses[] = {{"token", &SlotSeconds::token, &SlotAccount::token},
+                              {"reserved", &SlotSeconds::reserved, &SlotAccount::reserved},
+                              {"internal", &SlotSeconds::internal, &SlotAccount::internal},
+                              {"external", &SlotSeconds::external, &SlotAccount::external},
+                              {"cached", &SlotSeconds::cached, &SlotAccount::cached},
+                              {"free", &SlotSeconds::free, &SlotAccount::free},
+                              {"shared", &SlotSeconds::shared, &SlotAccount::shared},
+                              {"swapped", &SlotSeconds::swapped, &SlotAccount::swapped},
+                              {"on_disk", &SlotSeconds::on_disk, &SlotAccount::on_disk}};
+
+Json ReportSlots(const SlotSeconds& passed, const StatsSnapshot& after) {
+  const auto share = [](double part, double whole) { return whole > 0 ? 100 * part / whole : 0; };
+  Json slots = Json::object();
+  for (const Class& one : kClasses) {
+    slots[one.name] = {{"mean_pct", share(passed.*one.seconds, passed.total())},
+                       {"peak_pct", share(static_cast<double>(after.most_slots.*one.slots),
+                                          static_cast<double>(after.slots.total()))}};
+  }
+  return slots;
+}
+
+Json Report(const BenchKvCommand& command, const Run& run) {
+  const StatsSnapshot &a = run.before, &b = run.after;
+  const SlotSeconds passed = b.slot_seconds.Since(a.slot_seconds);
+  const double used = passed.token + passed.reserved + passed.internal;
+  const double shared_pct = passed.shared > 0 ? 100 * passed.shared / (used + passed.shared) : 0;
+  const auto rate = [&](double count) { return run.duration_s > 0 ? count / run.duration_s : 0; };
+  return {{"workload", command.workload},
+          {"kv_policy", command.load.kv_policy},
+          {"batching", command.load.batching},
+          {"completed", command.num_prompts},
+          {"duration_s", run.duration_s},
+          {"total_input_tokens", run.num_prompt_tokens},
+          {"total_output_tokens", run.num_output_tokens},
+          {"requests_per_second", rate(command.num_prompts)},
+          {"output_tokens_per_second", rate(static_cast<double>(run.num_output_tokens))},
+          {"normalized_latency_s", run.normalized_latency_s},
+          {"mean_running_sequences", rate(b.running_seconds - a.running_seconds)},
+          {"kv_slots_total", b.slots.total()},
+          {"waste_pct", passed.waste_pct()},
+          {"shared_savings_pct", shared_pct},
+          {"slots", ReportSlots(passed, b)},
+          {"preemptions_recompute", b.preemptions_recompute - a.preemptions_recompute},
+          {"preemptions_swap", b.preemptions_swap - a.preemptions_swap},
+          {"blocks_copied", b.blocks_copied - a.blocks_copied},
+          {"prefix_query_tokens", b.prefix_queries - a.prefix_queries},
+          {"prefix_hit_tokens", b.prefix_hits - a.prefix_hits}};
+}
+
+void PrintSlots(const Json& slots) {
+  std::printf("\n%-28s %14s %14s\n", "KV slots, % of the pool", "mean", "peak");
+  for (const auto& [name, share] : slots.items()) {
+    if (name == "shared") std::printf("%-28s\n", "beside the pool");
+    std::printf("  %-26s %14.2f %14.2f\n", name.c_str(), share["mean_pct"].get<double>(),
+                share["peak_pct"].get<double>());
+  }
+  std::printf("\n");
+}
+
+void PrintTable(const Json& report) {
+  for (const auto& [name, value] : report.items()) {
+    if (name == "slots") {
+      PrintSlots(value);
+    } else {
+      const std::string text = value.is_string()         ? value.get<std::string>()
+                               : value.is_number_float() ? fmt::format("{:.4g}", value.get<double>())
+                                                         : value.dump();
+      std::printf("%-28s %14s\n", name.c_str(), text.c_str());
+    }
+  }
+}
+
+Status BenchKv(const BenchKvCommand& command) {
+  LoadOptions load = command.load;
+  load.max_queued_requests = std::max(load.max_queued_requests, static_cast<int32_t>(command.num_prompts));
+  QUIRE_ASSIGN_OR_RETURN(RunningModel running, RunningModel::Start(load));
+  QUIRE_ASSIGN_OR_RETURN(std::vector<WorkloadRequest> requests,
+                         Requests(command, running.engine().options().scheduler.max_model_len));
+  WorkloadRun workload(command, running, std::move(requests));
+  QUIRE_ASSIGN_OR_RETURN(const Run run, workload.Execute());
+  const Json report = Report(command, run);
+  command.json ? void(std::printf("%s\n", report.dump().c_str())) : PrintTable(report);
+  return {};
+}
+
+}  // namespace
+
+int RunBenchKv(const BenchKvCommand& command) {
+  SetLogLevel(LogLevel::kWarning);
+  const Status status = BenchKv(command);
+  return status.ok() ? 0 : Complain(status.error());
+}
+
+}  // namespace quire

@@ -1,0 +1,76 @@
+// Inbox: what clients leave for the engine thread: the only lock between them and the scheduler. Any thread.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "engine/output_queue.h"
+#include "sched/request.h"
+
+namespace quire {
+
+struct Submission {
+  Request request;
+  std::optional<int32_t> shown_logprobs;  // what the client asked for: the request itself may ask for more
+  std::shared_ptr<OutputQueue> queue;
+};
+
+class Inbox {
+ public:
+  struct Contents {
+    std::vector<Submission> submissions;
+    std::vector<RequestId> aborts;
+    std::vector<std::function<void()>> calls;
+
+    bool empty() const { return submissions.empty() && aborts.empty() && calls.empty(); }
+  };
+
+  void Add(Submission submission) {
+    Leave([&] { contents_.submissions.push_back(std::move(submission)); });
+  }
+  void Abort(RequestId id) {
+    Leave([&] { contents_.aborts.push_back(id); });
+  }
+  void Call(std::function<void()> call) {
+    Leave([&] { contents_.calls.push_back(std::move(call)); });
+  }
+  void Wake() {
+    Leave([&] { woken_ = true; });
+  }
+
+  // Until there is something, or Wake.
+  void Wait() {
+    std::unique_lock lock(mutex_);
+    wake_.wait(lock, [&] { return woken_ || !contents_.empty(); });
+    woken_ = false;
+  }
+  // Swaps the contents out; the vectors given keep their capacity for the next time.
+  void Take(Contents& contents) {
+    contents.submissions.clear();
+    contents.aborts.clear();
+    contents.calls.clear();
+    std::lock_guard lock(mutex_);
+    std::swap(contents, contents_);
+  }
+
+ private:
+  template <typename Change>
+  void Leave(Change change) {
+    {
+      std::lock_guard lock(mutex_);
+      change();
+    }
+    wake_.notify_one();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  Contents contents_;
+  bool woken_ = false;
+};
+
+}  // namespace quire

@@ -1,0 +1,20 @@
+// What makes keys and values comparable between processes: the fingerprint that the prefix cache on disk is kept by.
+#pragma once
+
+#include <string>
+
+#include "quire/result.h"
+#include "runner/disk_store.h"
+
+namespace quire {
+
+struct FingerprintInput {
+  std::string model_directory;      // config.json and every byte of *.safetensors
+  std::string tokenizer_directory;  // tokenizer.json
+  std::string layout;               // whatever else keys, values and their bytes depend on
+};
+
+// Reads all weights once more: by now from the page cache, as fast as memory. Errors name the file.
+Result<KvFingerprint> FingerprintModel(const FingerprintInput& input);
+
+}  // namespace quire

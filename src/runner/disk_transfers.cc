@@ -1,0 +1,91 @@
+#include "runner/disk_transfers.h"
+
+#include <utility>
+
+#include "base/check.h"
+#include "base/log.h"
+
+namespace quire {
+
+DiskTransfers::DiskTransfers(std::unique_ptr<DiskStore> store, const Backend& backend, KvCache& cache, int num_threads)
+    : store_(std::move(store)), backend_(backend), cache_(cache) {
+  QUIRE_CHECK_GE(num_threads, 1);
+  for (int i = 0; i < num_threads; ++i) lanes_.push_back(std::make_unique<Lane>());
+  for (const auto& lane : lanes_) threads_.emplace_back([this, &lane = *lane] { Run(lane); });
+}
+
+DiskTransfers::~DiskTransfers() {
+  {
+    const std::lock_guard lock(mutex_);
+    stops_ = true;
+    for (const auto& lane : lanes_) lane->has_job.notify_one();
+  }
+  for (std::thread& thread : threads_) thread.join();
+}
+
+DiskTransfers::Lane& DiskTransfers::LaneOf(const PrefixDigest& digest) { return *lanes_[digest.low % lanes_.size()]; }
+
+void DiskTransfers::Submit(const Transfer& transfer, std::span<const int32_t> tokens) {
+  Job job = {.transfer = transfer, .tokens = {tokens.begin(), tokens.end()}};
+  Lane& lane = LaneOf(transfer.digest);
+  const std::lock_guard lock(mutex_);
+  (transfer.kind == Transfer::Kind::kLoad ? lane.loads : lane.others).push_back(std::move(job));
+  ++num_outstanding_;
+  lane.has_job.notify_one();
+}
+
+void DiskTransfers::Collect(bool wait, std::vector<uint64_t>& completed, std::vector<uint64_t>& failed) {
+  std::unique_lock lock(mutex_);
+  if (wait) {
+    QUIRE_CHECK(num_outstanding_ > 0, "no transfer is under way: there is nothing to wait for");
+    has_ended_.wait(lock, [&] { return !completed_.empty() || !failed_.empty(); });
+  }
+  num_outstanding_ -= completed_.size() + failed_.size();
+  completed.insert(completed.end(), completed_.begin(), completed_.end());
+  failed.insert(failed.end(), failed_.begin(), failed_.end());
+  completed_.clear();
+  failed_.clear();
+}
+
+void DiskTransfers::Run(Lane& lane) {
+  std::vector<std::byte> block(cache_.shape().BytesPerBlock());
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    lane.has_job.wait(lock, [&] { return stops_ || !lane.loads.empty() || !lane.others.empty(); });
+    if (stops_) return;
+    std::deque<Job>& queue = lane.loads.empty() ? lane.others : lane.loads;
+    const Job job = std::move(queue.front());
+    queue.pop_front();
+    lock.unlock();
+    const Status status = CarryOut(job, block);
+    Log(job, status);
+    lock.lock();
+    (status.ok() ? completed_ : failed_).push_back(job.transfer.id);
+    has_ended_.notify_one();
+  }
+}
+
+Status DiskTransfers::CarryOut(const Job& job, std::span<std::byte> block) {
+  const Transfer& transfer = job.transfer;
+  const BlockKey key = {.digest = transfer.digest, .parent = transfer.parent, .tokens = job.tokens};
+  const auto id = static_cast<uint32_t>(transfer.block);
+  switch (transfer.kind) {
+    case Transfer::Kind::kStore:
+      backend_.ReadBlock(cache_, id, block.data());
+      return store_->Store(key, block);
+    case Transfer::Kind::kLoad:
+      QUIRE_RETURN_IF_ERROR(store_->Load(key, block));
+      backend_.WriteBlock(cache_, id, block.data());
+      return {};
+    default:
+      return store_->Drop(transfer.digest);
+  }
+}
+
+void DiskTransfers::Log(const Job& job, const Status& status) {
+  const bool is_store = job.transfer.kind == Transfer::Kind::kStore;
+  const bool is_known = is_store && stores_fail_.exchange(!status.ok());
+  if (!status.ok() && !is_known) LogWarning("prefix_cache_file_failed reason={}", LogValue(status.error().message));
+}
+
+}  // namespace quire

@@ -1,0 +1,570 @@
+// Requests of several streams, beams, swapping, fairness, the baselines, the prefix cache on disk. Pools are tiny.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "sched/scheduler_harness.h"
+
+namespace quire {
+namespace {
+
+using testing::ElementsAre;
+using Rows = std::vector<uint32_t>;
+
+std::vector<int32_t> Alone(const Request& request, uint64_t stream = 0) {
+  return FakeRunner::Continue(request.prompt, *request.params.seed + stream,
+                              static_cast<uint32_t>(*request.params.max_tokens), 1000);
+}
+
+Request GroupRequest(uint64_t id, uint32_t num_prompt_tokens, int32_t max_tokens, int32_t n) {
+  Request request = TestRequest(id, num_prompt_tokens, max_tokens);
+  request.params.n = n;
+  return request;
+}
+
+Request BeamRequest(uint64_t id, uint32_t num_prompt_tokens, int32_t max_tokens, int32_t width) {
+  Request request = GroupRequest(id, num_prompt_tokens, max_tokens, width);
+  request.params.use_beam_search = true;
+  return request;
+}
+
+Told ToldAlone(const Request& request) {
+  SchedulerHarness h(TestConfig(200));
+  h.Add(request);
+  h.RunAll();
+  return h.of(static_cast<uint64_t>(request.id)).told;
+}
+
+SchedulerConfig SwapConfig(uint32_t num_blocks, PreemptionMode mode = PreemptionMode::kSwap) {
+  SchedulerConfig config = TestConfig(num_blocks);
+  config.num_swap_blocks = 100;
+  config.preemption_mode = mode;
+  return config;
+}
+
+TEST(SchedulerGroupTest, ThePromptIsComputedOnceAndItsLastRowDrawsTheFirstTokenOfEveryStream) {
+  SchedulerHarness h(TestConfig(20));
+  h.Add(GroupRequest(1, 20, 5, 3));
+  const StepPlan& plan = h.Plan();
+  ASSERT_EQ(plan.tasks.size(), 1U);
+  EXPECT_EQ(plan.tasks[0].draws, 3U);
+  EXPECT_EQ(plan.num_rows(), 20U);
+  h.Run(plan);
+  h.Apply();
+  EXPECT_EQ(h.scheduler.Stats().num_blocks_used, 2U) << "a fork allocates nothing";
+  EXPECT_EQ(h.scheduler.Stats().num_running, 3U);
+  h.RunAll();
+  for (uint32_t stream = 0; stream < 3; ++stream) {
+    EXPECT_EQ(h.of(1).told.streams[stream].ids(), Alone(GroupRequest(1, 20, 5, 3), stream));
+  }
+}
+
+TEST(SchedulerGroupTest, TheFirstWritersCopyTheSharedBlockInOneBatchAndTheLastWritesInPlace) {
+  SchedulerHarness h(TestConfig(20));
+  h.Add(GroupRequest(1, 20, 5, 3));
+  h.Step();
+  const StepPlan& plan = h.Plan();
+  ASSERT_EQ(plan.forks.size(), 2U);
+  ASSERT_EQ(plan.copies.size(), 2U);
+  for (const BlockCopy& copy : plan.copies) {
+    EXPECT_EQ(copy.table_index, 1U) << "the full block stays shared";
+    EXPECT_EQ(copy.source, plan.copies[0].source);
+  }
+  h.Run(plan);
+  h.Apply();
+  EXPECT_EQ(h.scheduler.Stats().num_blocks_used, 1U + 3U);
+  EXPECT_EQ(h.scheduler.Stats().slots.shared, 2U * 16U);
+}
+
+TEST(SchedulerGroupTest, AFullLastBlockIsSharedWithoutACopy) {
+  SchedulerHarness h(TestConfig(20));
+  h.Add(GroupRequest(1, 32, 5, 2));
+  h.Step();
+  EXPECT_TRUE(h.Plan().copies.empty());
+}
+
+TEST(SchedulerGroupTest, BlocksComeBackAsSoonAsTheirLastReaderGoes) {
+  SchedulerHarness h(TestConfig(20));
+  h.Add(GroupRequest(1, 20, 5, 3));
+  h.Step();
+  h.Step();
+  EXPECT_FALSE(h.scheduler.FinishStream(RequestId{1}, 1, FinishReason::kStop));
+  EXPECT_EQ(h.scheduler.Stats().num_blocks_used, 1U + 2U);
+  EXPECT_FALSE(h.scheduler.FinishStream(RequestId{1}, 0, FinishReason::kStop));
+  EXPECT_TRUE(h.scheduler.FinishStream(RequestId{1}, 2, FinishReason::kStop));
+  EXPECT_EQ(h.scheduler.Stats().num_blocks_used, 0U);
+  EXPECT_FALSE(h.scheduler.HasWork());
+}
+
+TEST(SchedulerGroupTest, AStreamThatEndsLeavesTheOthersAlone) {
+  Request request = GroupRequest(1, 20, 12, 3);
+  request.eos_token_ids = {Alone(request, 1)[2]};
+  SchedulerHarness h(TestConfig(20));
+  h.Add(request);
+  h.RunAll();
+  EXPECT_EQ(h.of(1).told.streams[1].output.size(), 3U);
+  EXPECT_EQ(h.of(1).told.streams[1].reason, FinishReason::kStop);
+  EXPECT_EQ(h.of(1).told.streams[0].ids(), Alone(request, 0));
+  EXPECT_EQ(h.of(1).told.streams[2].ids(), Alone(request, 2));
+}
+
+TEST(SchedulerGroupTest, RefusesWhatCouldNotRunSideBySideWithTheNumbers) {
+  SchedulerConfig config = TestConfig(10);
+  config.max_num_seqs = 4;
+  SchedulerHarness h(config);
+  const Status too_many = h.scheduler.Add(GroupRequest(1, 10, 10, 5));
+  ASSERT_FALSE(too_many.ok());
+  EXPECT_THAT(too_many.error().message, testing::HasSubstr("5 sequences side by side, and max_num_seqs is 4"));
+  // One full block is shared; each of four then needs three of its own: 13 blocks.
+  const Status too_large = h.scheduler.Add(GroupRequest(2, 20, 40, 4));
+  ASSERT_FALSE(too_large.ok());
+  EXPECT_THAT(too_large.error().message, testing::HasSubstr("need 13 KV blocks of 16 tokens, and the cache has 10"));
+  EXPECT_TRUE(h.scheduler.Add(GroupRequest(3, 20, 28, 4)).ok());
+}
+
+TEST(SchedulerGroupTest, AGroupThatExactlyFitsAloneRunsToItsEnd) {
+  SchedulerHarness h(TestConfig(9));
+  h.Add(GroupRequest(1, 20, 28, 4));  // 1 + 4 * 2 blocks
+  h.RunAll();
+  EXPECT_EQ(h.of(1).num_preemptions, 0U);
+  for (uint32_t s = 0; s < 4; ++s) EXPECT_EQ(h.of(1).told.streams[s].ids(), Alone(GroupRequest(1, 20, 28, 4), s));
+}
+
+TEST(SchedulerGroupTest, APreemptedGroupComputesAgainWhatItSharesOnce) {
+  SchedulerConfig config = TestConfig(10);
+  config.enable_prefix_caching = false;
+  SchedulerHarness h(config);
+  h.Add(TestRequest(1, 77, 40));
+  h.Add(GroupRequest(2, 33, 12, 3));
+  h.RunAll();
+  EXPECT_GE(h.of(2).num_preemptions, 1U);
+  EXPECT_EQ(h.of(2).num_swaps, 0U);
+  for (uint32_t s = 0; s < 3; ++s) EXPECT_EQ(h.of(2).told.streams[s].ids(), Alone(GroupRequest(2, 33, 12, 3), s));
+}
+
+TEST(SchedulerGroupTest, BeamsForkAndPruneEveryStepWithoutComputingAnythingAgain) {
+  SchedulerHarness h(TestConfig(60));
+  h.Add(BeamRequest(1, 20, 30, 4));
+  EXPECT_EQ(h.Step(), (Rows{20}));
+  uint64_t num_forks = 0;
+  for (int step = 1; step < 30; ++step) {
+    const StepPlan& plan = h.Plan();
+    num_forks += plan.forks.size();
+    ASSERT_EQ(plan.num_rows(), 4U);
+    ASSERT_EQ(plan.tasks.size(), 4U);
+    EXPECT_EQ(plan.tasks[0].kind, RowTask::Kind::kBest);
+    h.Run(plan);
+    h.Apply();
+  }
+  EXPECT_GT(num_forks, 10U);
+  EXPECT_FALSE(h.scheduler.HasWork());
+  EXPECT_EQ(h.of(1).told.streams.size(), 4U);
+  EXPECT_EQ(h.of(1).told, ToldAlone(BeamRequest(1, 20, 30, 4)));
+}
+
+TEST(SchedulerGroupTest, BeamAnswersComeBestFirst) {
+  Request request = BeamRequest(1, 20, 12, 4);
+  request.params.n = 2;
+  request.params.beam_width = 4;
+  const Told told = ToldAlone(request);
+  ASSERT_EQ(told.streams.size(), 2U);
+  EXPECT_GE(told.streams.at(0).score, told.streams.at(1).score);
+}
+
+TEST(SchedulerGroupTest, BeamsShareMoreThanHalfOfTheirBlocks) {
+  SchedulerHarness h(TestConfig(200));
+  h.Add(BeamRequest(1, 100, 60, 6));
+  for (int step = 0; step < 50; ++step) h.Step();
+  const SlotAccount slots = h.scheduler.Stats().slots;
+  EXPECT_GT(slots.shared, (slots.token + slots.shared) / 2);
+}
+
+TEST(SchedulerGroupTest, AGroupIsSwappedWholeAndComesBackWithoutComputing) {
+  SchedulerHarness h(SwapConfig(10));
+  h.Add(TestRequest(1, 77, 30));
+  h.Add(GroupRequest(2, 33, 12, 3));
+  uint64_t num_rows = 0;
+  while (h.scheduler.HasWork()) {
+    for (const uint32_t rows : h.Step()) num_rows += rows;
+  }
+  EXPECT_GE(h.of(2).num_swaps, 1U);
+  EXPECT_EQ(h.of(2).num_swaps, h.of(2).num_preemptions);
+  EXPECT_EQ(num_rows, 77U + 29U + 33U + 3U * 11U) << "nothing twice";
+  for (uint32_t s = 0; s < 3; ++s) EXPECT_EQ(h.of(2).told.streams[s].ids(), Alone(GroupRequest(2, 33, 12, 3), s));
+  const SchedulerStats stats = h.scheduler.Stats();
+  EXPECT_EQ(stats.num_blocks_swapped_in, stats.num_blocks_swapped_out);
+  EXPECT_EQ(stats.slots.swapped, 0U);
+}
+
+TEST(SchedulerGroupTest, SharedBlocksAreSwappedOnceAndStayShared) {
+  SchedulerConfig config = SwapConfig(9);
+  SchedulerHarness h(config);
+  h.Add(TestRequest(1, 62, 20));
+  h.Add(GroupRequest(2, 33, 12, 3));
+  for (int i = 0; i < 100 && h.of(2).num_swaps == 0; ++i) h.Step();
+  EXPECT_EQ(h.scheduler.Stats().slots.swapped, (2U + 3U) * 16U);
+  h.scheduler.Abort(RequestId{1});
+  h.Step();
+  EXPECT_EQ(h.scheduler.Stats().num_blocks_used, 5U);
+  EXPECT_EQ(h.scheduler.Stats().slots.shared, 4U * 16U);
+}
+
+TEST(SchedulerGroupTest, SwappedGroupsResumeBeforeWaitingOnesAreAdmitted) {
+  SchedulerHarness h(SwapConfig(10));
+  h.Add(TestRequest(1, 80, 20));
+  h.Add(TestRequest(2, 80, 20));
+  h.Step();
+  h.Step();
+  ASSERT_EQ(h.of(2).num_swaps, 1U);
+  h.Add(TestRequest(3, 10, 5));
+  h.Step();
+  EXPECT_EQ(h.scheduler.Stats().num_waiting, 2U) << "there is room for the third, but not before the second";
+  h.RunAll();
+  EXPECT_EQ(h.of(2).tokens, Alone(TestRequest(2, 80, 20)));
+}
+
+TEST(SchedulerGroupTest, WithoutRoomInSwapSpaceAVictimIsComputedAgain) {
+  SchedulerConfig config = SwapConfig(10);
+  config.num_swap_blocks = 4;
+  SchedulerHarness h(config);
+  h.Add(TestRequest(1, 80, 20));
+  h.Add(TestRequest(2, 80, 20));
+  h.RunAll();
+  EXPECT_GE(h.of(2).num_preemptions, 1U);
+  EXPECT_EQ(h.of(2).num_swaps, 0U);
+  EXPECT_EQ(h.of(2).tokens, Alone(TestRequest(2, 80, 20)));
+}
+
+class SwapFailure : public testing::TestWithParam<Transfer::Kind> {};
+
+TEST_P(SwapFailure, MeansThatTheGroupIsComputedAgainAndLosesNothing) {
+  FakeRunnerOptions options;
+  options.transfer_fails = [kind = GetParam()](const Transfer& transfer) { return transfer.kind == kind; };
+  SchedulerHarness h(SwapConfig(10), options);
+  h.Add(TestRequest(1, 77, 30));
+  h.Add(GroupRequest(2, 33, 12, 3));
+  h.RunAll();
+  EXPECT_GE(h.of(2).num_swaps, 1U);
+  EXPECT_GT(h.scheduler.Stats().num_swap_failures, 0U);
+  EXPECT_EQ(h.scheduler.Stats().slots.swapped, 0U);
+  for (uint32_t s = 0; s < 3; ++s) EXPECT_EQ(h.of(2).told.streams[s].ids(), Alone(GroupRequest(2, 33, 12, 3), s));
+}
+
+INSTANTIATE_TEST_SUITE_P(OutOrIn, SwapFailure, testing::Values(Transfer::Kind::kSwapOut, Transfer::Kind::kSwapIn));
+
+class AutoPreemption : public testing::TestWithParam<bool> {};
+
+TEST_P(AutoPreemption, TakesWhatMeasuredCostsSayIsCheaperForThisVictim) {
+  const bool swapping_is_cheap = GetParam();
+  FakeRunnerOptions options;
+  options.step_us = 100;
+  options.prompt_row_us = 100;
+  options.swap_block_us = swapping_is_cheap ? 1 : 100'000;
+  SchedulerHarness h(SwapConfig(10, PreemptionMode::kAuto), options);
+  // The first victim, a group, is swapped: then both costs are known.
+  h.Add(TestRequest(1, 60, 60));
+  h.Add(GroupRequest(2, 33, 30, 3));
+  h.RunAll();
+  const uint32_t num_first = h.of(2).num_swaps;
+  ASSERT_GE(num_first, 1U);
+  h.Add(TestRequest(3, 80, 40));
+  h.Add(TestRequest(4, 60, 40));
+  h.RunAll();
+  ASSERT_GE(h.of(4).num_preemptions, 1U);
+  EXPECT_EQ(h.of(4).num_swaps, swapping_is_cheap ? h.of(4).num_preemptions : 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(CheapOrDear, AutoPreemption, testing::Bool());
+
+enum class AbortWhen { kWaiting, kChunked, kRunning, kSwapped, kMidBeam };
+
+class AbortOfAGroup : public testing::TestWithParam<AbortWhen> {};
+
+TEST_P(AbortOfAGroup, LeaksNothingAndDoesNotShowInOthers) {
+  SchedulerConfig config = SwapConfig(10);
+  config.long_prefill_token_threshold = 16;
+  SchedulerHarness h(config);
+  h.Add(TestRequest(1, 75, 30));
+  const bool beams = GetParam() == AbortWhen::kMidBeam;
+  const Request victim = beams ? BeamRequest(2, 33, 12, 3) : GroupRequest(2, 33, 12, 3);
+  switch (GetParam()) {
+    case AbortWhen::kWaiting:
+      h.Add(victim);
+      break;
+    case AbortWhen::kChunked:
+      h.Add(victim);
+      h.Step();
+      break;
+    case AbortWhen::kRunning:
+    case AbortWhen::kMidBeam:
+      h.Add(victim);
+      for (int i = 0; i < 7; ++i) h.Step();
+      ASSERT_EQ(h.scheduler.Stats().num_running, 4U);
+      break;
+    case AbortWhen::kSwapped:
+      h.Add(victim);
+      for (int i = 0; i < 100 && h.of(2).num_swaps == 0; ++i) h.Step();
+      ASSERT_EQ(h.of(2).num_swaps, 1U);
+      break;
+  }
+  h.scheduler.Abort(RequestId{2});
+  h.scheduler.CheckInvariants();
+  h.RunAll();
+  h.Step();
+  EXPECT_EQ(h.of(1).tokens, Alone(TestRequest(1, 75, 30)));
+  EXPECT_EQ(h.scheduler.Stats().num_blocks_used, 0U);
+  EXPECT_EQ(h.scheduler.Stats().slots.swapped, 0U);
+  EXPECT_EQ(h.runner.num_occupied_slots(), 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(InEveryState, AbortOfAGroup,
+                         testing::Values(AbortWhen::kWaiting, AbortWhen::kChunked, AbortWhen::kRunning,
+                                         AbortWhen::kSwapped, AbortWhen::kMidBeam));
+
+TEST(SchedulerFairTest, AClientWithAHundredRequestsDoesNotStarveAnother) {
+  SchedulerConfig config = TestConfig(40);
+  config.max_num_seqs = 2;
+  config.fair = true;
+  SchedulerHarness h(config);
+  for (uint64_t id = 1; id <= 100; ++id) {
+    Request request = TestRequest(id, 20, 10);
+    request.client_key = "many";
+    h.Add(request);
+  }
+  for (int i = 0; i < 15; ++i) h.Step();
+  Request lone = TestRequest(200, 20, 10);
+  lone.client_key = "one";
+  h.Add(lone);
+  for (int i = 0; i < 25; ++i) h.Step();
+  EXPECT_EQ(h.of(200).reason, FinishReason::kLength) << "next but for those who run";
+}
+
+TEST(SchedulerFairTest, TokensAreSharedEquallyThoughRequestsDiffer) {
+  SchedulerConfig config = TestConfig(100);
+  config.max_num_seqs = 2;
+  config.fair = true;
+  SchedulerHarness h(config);
+  for (uint64_t id = 1; id <= 60; ++id) {
+    Request request = TestRequest(id, id % 2 == 0 ? 10 : 50, id % 2 == 0 ? 10 : 50);
+    request.client_key = id % 2 == 0 ? "short" : "long";
+    h.Add(request);
+  }
+  for (int i = 0; i < 300; ++i) h.Step();
+  uint64_t num_short = 0, num_long = 0;
+  for (const auto& [id, record] : h.records) {
+    const uint64_t tokens = record.tokens.empty() ? 0 : record.num_prompt_tokens + record.tokens.size();
+    (static_cast<uint64_t>(id) % 2 == 0 ? num_short : num_long) += tokens;
+  }
+  EXPECT_NEAR(static_cast<double>(num_short), static_cast<double>(num_long), 150.0);
+}
+
+TEST(SchedulerPolicyTest, ReservingForTheLongestSequenceLeavesTheRestInternal) {
+  SchedulerConfig config = TestConfig(64);
+  config.max_model_len = 512;
+  config.kv_policy = KvPolicyKind::kReserveMax;
+  SchedulerHarness h(config);
+  for (uint64_t id = 1; id <= 3; ++id) h.Add(TestRequest(id, 20, 12));
+  EXPECT_EQ(h.Step(), (Rows{20, 20})) << "two chunks of 512 tokens fill the pool";
+  const SlotAccount slots = h.scheduler.Stats().slots;
+  EXPECT_EQ(slots.token, 2U * 21U);
+  EXPECT_EQ(slots.reserved, 2U * 11U);
+  EXPECT_EQ(slots.internal, 2U * (512U - 32U));
+  h.RunAll();
+  for (uint64_t id = 1; id <= 3; ++id) EXPECT_EQ(h.of(id).tokens, Alone(TestRequest(id, 20, 12)));
+}
+
+TEST(SchedulerPolicyTest, ReservingAPowerOfTwoOrExactlyTakesSmallerChunks) {
+  for (const auto& [policy, num_slots] :
+       {std::pair(KvPolicyKind::kReservePow2, 20U + 32U), std::pair(KvPolicyKind::kReserveExact, 20U + 25U)}) {
+    SchedulerConfig config = TestConfig(64, 4);
+    config.max_model_len = 128;
+    config.kv_policy = policy;
+    SchedulerHarness h(config);
+    h.Add(TestRequest(1, 20, 25));
+    h.Step();
+    EXPECT_EQ(h.scheduler.Stats().num_blocks_used, ChunkBlocks(num_slots, 4)) << KvPolicyName(policy);
+  }
+}
+
+TEST(SchedulerPolicyTest, FreeChunksTooSmallForTheHeadAreExternalFragmentation) {
+  SchedulerConfig config = TestConfig(48, 4);  // chunks of 32 and 16 blocks
+  config.max_model_len = 128;
+  config.kv_policy = KvPolicyKind::kReserveExact;
+  SchedulerHarness h(config);
+  h.Add(TestRequest(1, 60, 60));
+  h.Add(TestRequest(2, 60, 60));
+  h.Step();
+  const SlotAccount slots = h.scheduler.Stats().slots;
+  EXPECT_EQ(slots.external, 16U * 4U);
+  EXPECT_EQ(slots.free, 0U);
+}
+
+TEST(SchedulerPolicyTest, EveryStreamHasAChunkOfItsOwnAndAForkCopiesBlocks) {
+  SchedulerConfig config = TestConfig(64, 4);
+  config.max_model_len = 64;
+  config.kv_policy = KvPolicyKind::kReserveExact;
+  SchedulerHarness h(config);
+  h.Add(GroupRequest(1, 10, 20, 3));
+  h.Step();
+  EXPECT_EQ(h.scheduler.Stats().num_blocks_used, 3U * 8U);
+  EXPECT_EQ(h.scheduler.Stats().slots.shared, 0U);
+  EXPECT_EQ(h.Plan().copies.size(), 2U * 3U);
+  SchedulerHarness beams(config);
+  beams.Add(BeamRequest(1, 10, 20, 3));
+  beams.RunAll();
+  EXPECT_EQ(beams.of(1).told, ToldAlone(BeamRequest(1, 10, 20, 3)));
+}
+
+TEST(SchedulerPolicyTest, AStaticBatchRunsToCompletionAndKeepsItsMemoryUntilThen) {
+  SchedulerConfig config = TestConfig(30);
+  config.batching = Batching::kStatic;
+  config.max_num_seqs = 2;
+  SchedulerHarness h(config);
+  h.Add(TestRequest(1, 20, 3));
+  h.Add(TestRequest(2, 20, 10));
+  h.Add(TestRequest(3, 20, 3));
+  for (int i = 0; i < 6; ++i) h.Step();
+  EXPECT_EQ(h.of(1).reason, FinishReason::kLength);
+  EXPECT_EQ(h.scheduler.Stats().num_running, 1U) << "nobody joins a batch that runs";
+  EXPECT_EQ(h.scheduler.Stats().num_blocks_used, 4U);
+  EXPECT_EQ(h.scheduler.Stats().slots.internal, 2U * 16U + 2U);
+  h.RunAll();
+  EXPECT_EQ(h.of(3).tokens, Alone(TestRequest(3, 20, 3)));
+}
+
+TEST(SchedulerPinTest, ASharedPrefixStaysWhateverComesAndIsComputedOnce) {
+  SchedulerHarness h(TestConfig(8));
+  Request prefix = TestRequest(1, 40, 1);
+  prefix.pins_prompt = true;
+  h.Add(prefix);
+  h.RunAll();
+  EXPECT_EQ(h.scheduler.num_pinned_blocks(), 2U);
+  h.Add(TestRequest(2, 80, 10));  // evicts whatever it can
+  h.RunAll();
+  Request task = TestRequest(1, 40, 4);
+  task.id = RequestId{3};
+  h.Add(task);
+  h.RunAll();
+  EXPECT_THAT(h.of(3).cached_tokens, ElementsAre(32U));
+  EXPECT_TRUE(h.scheduler.ResetPrefixCache());
+  EXPECT_EQ(h.scheduler.Stats().num_blocks_used, 2U);
+  EXPECT_FALSE(h.scheduler.Add(TestRequest(4, 100, 10)).ok()) << "six blocks are left";
+}
+
+TEST(SchedulerPrefixTest, ARequestMayOptOutOfReadingOrWriting) {
+  SchedulerHarness h(TestConfig(30));
+  Request request = TestRequest(1, 48, 2);
+  request.writes_prefix_cache = false;
+  h.Add(request);
+  h.RunAll();
+  EXPECT_EQ(h.scheduler.Stats().num_blocks_cached, 0U);
+  request.writes_prefix_cache = true;
+  request.id = RequestId{2};
+  h.Add(request);
+  h.RunAll();
+  request.id = RequestId{3};
+  request.reads_prefix_cache = false;
+  h.Add(request);
+  h.RunAll();
+  EXPECT_THAT(h.of(3).cached_tokens, ElementsAre(0U));
+}
+
+SchedulerConfig DiskConfig(uint32_t num_blocks) {
+  SchedulerConfig config = TestConfig(num_blocks);
+  config.num_disk_blocks = 100;
+  config.max_disk_transfers = 4;
+  return config;
+}
+
+std::vector<PrefixDigest> Contents(const FakeDisk& disk) {
+  std::vector<PrefixDigest> digests;
+  for (const auto& [digest, entry] : disk.entries) digests.push_back(digest);
+  return digests;
+}
+
+TEST(SchedulerDiskTest, EvictedBlocksGoToDiskAndComeBackOnAHit) {
+  FakeRunnerOptions options;
+  options.disk = std::make_shared<FakeDisk>();
+  options.disk_delay_steps = 3;
+  SchedulerHarness h(DiskConfig(10), options);
+  h.Add(TestRequest(1, 100, 5));
+  h.RunAll();
+  for (uint64_t id = 2; id <= 4; ++id) {
+    h.Add(TestRequest(id, 100, 40));
+    h.RunAll();
+  }
+  ASSERT_GT(options.disk->entries.size(), 6U);
+  Request again = TestRequest(1, 100, 5);
+  again.id = RequestId{9};
+  h.Add(again);
+  h.RunAll();
+  EXPECT_GT(h.of(9).cached_tokens.at(0), 0U);
+  EXPECT_GT(h.scheduler.Stats().num_disk_blocks_loaded, 0U);
+  EXPECT_EQ(h.of(9).tokens, h.of(1).tokens);
+}
+
+TEST(SchedulerDiskTest, TheNextProcessHitsWhatThisOneStored) {
+  FakeRunnerOptions options;
+  options.disk = std::make_shared<FakeDisk>();
+  SchedulerConfig config = DiskConfig(10);
+  {
+    SchedulerHarness h(config, options);
+    for (uint64_t id = 1; id <= 4; ++id) {
+      h.Add(TestRequest(id, 100, 40));
+      h.RunAll();
+    }
+  }
+  Scheduler scheduler(config, Contents(*options.disk));
+  options.num_slots = config.max_num_seqs;
+  options.num_blocks = config.num_blocks;
+  FakeRunner runner(options);
+  ASSERT_TRUE(scheduler.Add(TestRequest(1, 100, 5)).ok());
+  StepResult result;
+  uint32_t num_cached = 0;
+  std::vector<int32_t> tokens;
+  while (scheduler.HasWork()) {
+    ASSERT_TRUE(runner.Submit(scheduler.Plan(0)).ok());
+    ASSERT_TRUE(runner.Collect(result).ok());
+    for (const SchedulerEvent& event : scheduler.Apply(result)) {
+      if (event.kind == SchedulerEvent::Kind::kAdmitted) num_cached = event.num_cached_tokens;
+      for (const TokenOutput& token : event.tokens) tokens.push_back(token.token);
+    }
+  }
+  EXPECT_GT(num_cached, 0U);
+  EXPECT_EQ(tokens, Alone(TestRequest(1, 100, 5)));
+}
+
+TEST(SchedulerDiskTest, AFileThatIsGoneMeansComputingAndIsNotAskedForAgain) {
+  FakeRunnerOptions options;
+  options.disk = std::make_shared<FakeDisk>();
+  SchedulerHarness h(DiskConfig(10), options);
+  for (uint64_t id = 1; id <= 4; ++id) {
+    h.Add(TestRequest(id, 100, 40));
+    h.RunAll();
+  }
+  options.disk->entries.clear();
+  for (uint64_t id : {11, 12}) {
+    Request again = TestRequest(1, 100, 5);
+    again.id = RequestId{id};
+    h.Add(again);
+    h.RunAll();
+    EXPECT_EQ(h.of(id).tokens, Alone(TestRequest(1, 100, 5)));
+  }
+  EXPECT_GT(h.scheduler.Stats().num_disk_load_failures, 0U);
+}
+
+TEST(SchedulerDiskTest, AResetForgetsTheDiskToo) {
+  FakeRunnerOptions options;
+  options.disk = std::make_shared<FakeDisk>();
+  SchedulerHarness h(DiskConfig(10), options);
+  for (uint64_t id = 1; id <= 4; ++id) {
+    h.Add(TestRequest(id, 100, 40));
+    h.RunAll();
+  }
+  ASSERT_TRUE(h.scheduler.ResetPrefixCache());
+  for (int i = 0; i < 5; ++i) h.Step();
+  EXPECT_TRUE(options.disk->entries.empty());
+  EXPECT_EQ(h.scheduler.Stats().num_disk_blocks, 0U);
+}
+
+}  // namespace
+}  // namespace quire

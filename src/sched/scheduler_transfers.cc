@@ -1,0 +1,197 @@
+// Blocks on their way to and from the disk. A block that is stored or loaded is held by the transfer until it has been
+// reported; a load that fails means that its tokens are computed. No step waits for a transfer while there is anything
+// else to do.
+#include <algorithm>
+
+#include "base/check.h"
+#include "sched/scheduler.h"
+
+namespace quire {
+
+uint32_t Scheduler::NumDiskTransfersLeft() const {
+  return config_.max_disk_transfers - std::min(config_.max_disk_transfers, num_disk_transfers_);
+}
+
+// REQUIRES: the block that it holds, if any, has been given a reference for it.
+Transfer& Scheduler::AddTransfer(const PendingTransfer& pending) {
+  const uint64_t id = next_transfer_++;
+  if (pending.kind != Transfer::Kind::kSwapOut && pending.kind != Transfer::Kind::kSwapIn) ++num_disk_transfers_;
+  if (pending.held) ++num_blocks_in_transfer_;
+  transfers_.emplace(id, pending);
+  Transfer& transfer = plan_.transfers.emplace_back();
+  transfer.id = id;
+  transfer.kind = pending.kind;
+  transfer.digest = pending.digest;
+  if (pending.held) transfer.block = *pending.held;
+  return transfer;
+}
+
+// The digests of the full blocks behind the match that can be loaded. Valid until the next call.
+std::span<const PrefixDigest> Scheduler::MatchOnDisk(const SequenceGroup& group, uint32_t num_matched,
+                                                     const PrefixDigest& matched) {
+  on_disk_.clear();
+  if (!uses_disk()) return on_disk_;
+  const std::span<const int32_t> tokens = group.front().tokens;
+  const size_t max_blocks = (tokens.size() - 1) / config_.block_size;
+  PrefixDigest digest = matched;
+  for (size_t i = num_matched; i < max_blocks && on_disk_.size() < NumDiskTransfersLeft(); ++i) {
+    digest = NextDigest(digest, tokens.subspan(i * config_.block_size, config_.block_size));
+    if (!disk_.Touch(digest)) break;
+    on_disk_.push_back(digest);
+  }
+  return on_disk_;
+}
+
+void Scheduler::StartLoads(SequenceGroup& group, uint32_t first_block, PrefixDigest parent,
+                           std::span<const PrefixDigest> digests) {
+  group.state = State::kLoading;
+  group.first_loaded_block = first_block;
+  group.num_transfers = static_cast<uint32_t>(digests.size());
+  group.loaded.assign(digests.size(), false);
+  const std::span<const int32_t> tokens = group.front().tokens;
+  for (uint32_t i = 0; i < digests.size(); ++i) {
+    const BlockId block = group.front().table.blocks()[first_block + i];
+    kv_.mutable_pool().AddReference(block);
+    Transfer& transfer = AddTransfer({.kind = Transfer::Kind::kLoad,
+                                      .held = block,
+                                      .digest = digests[i],
+                                      .request = group.request.id,
+                                      .epoch = group.epoch,
+                                      .loaded_index = i});
+    transfer.parent = parent;
+    AttachTokens(transfer, tokens.subspan(size_t{first_block + i} * config_.block_size, config_.block_size));
+    parent = digests[i];
+  }
+}
+
+void Scheduler::AttachTokens(Transfer& transfer, std::span<const int32_t> tokens) {
+  transfer.first_token = static_cast<uint32_t>(plan_.transfer_tokens.size());
+  transfer.num_tokens = static_cast<uint32_t>(tokens.size());
+  plan_.transfer_tokens.insert(plan_.transfer_tokens.end(), tokens.begin(), tokens.end());
+}
+
+// Cached blocks that are about to be evicted are stored first, so that evicting them is nothing but forgetting them.
+void Scheduler::PlanDisk() {
+  stores_.clear();
+  if (!plan_.tokens.empty()) ChooseStores();  // without rows nobody is short of memory
+  // Drops come first: what one of them deletes may be stored again by this very plan.
+  for (const PrefixDigest& digest : drops_) AddTransfer({.kind = Transfer::Kind::kDrop, .digest = digest});
+  drops_.clear();
+  for (const BlockId stored : stores_) {
+    kv_.BeginStore(stored);
+    Transfer& transfer =
+        AddTransfer({.kind = Transfer::Kind::kStore, .held = stored, .digest = kv_.index().DigestOf(stored)});
+    transfer.parent = kv_.index().ParentDigestOf(stored);
+    AttachTokens(transfer, kv_.index().TokensOf(stored));
+  }
+}
+
+void Scheduler::ChooseStores() {
+  const BlockPool& pool = kv_.pool();
+  const uint32_t num_wanted_free = std::max(2 * config_.max_disk_transfers, config_.num_blocks / 16);
+  if (pool.num_free() >= num_wanted_free) return;
+  // The blocks that the next evictions would take, at most; some of them are stored already.
+  const uint32_t num_looked_at = num_wanted_free - pool.num_free();
+  uint32_t num_left = NumDiskTransfersLeft();
+  std::optional<BlockId> block = pool.first_cached();
+  for (uint32_t i = 0; i < num_looked_at && block && num_left > 0; ++i, block = pool.next_cached(*block)) {
+    if (pool.stored(*block) || !disk_.BeginStore(kv_.index().DigestOf(*block), drops_)) continue;
+    stores_.push_back(*block);
+    --num_left;
+  }
+}
+
+void Scheduler::ApplyTransfers(const StepResult& result) {
+  uint32_t num_out = 0, num_in = 0;
+  for (const Transfer& transfer : plan_.transfers) {
+    if (transfer.kind == Transfer::Kind::kSwapOut) ++num_out;
+    if (transfer.kind == Transfer::Kind::kSwapIn) ++num_in;
+  }
+  swap_cost_.ObserveOut(num_out, result.swap_out_us);
+  swap_cost_.ObserveIn(num_in, result.swap_in_us);
+  // Backwards: stored blocks go back in front of those that were stored before them.
+  for (size_t i = result.transfers_completed.size(); i-- > 0;) ApplyTransfer(result.transfers_completed[i], true);
+  for (size_t i = result.transfers_failed.size(); i-- > 0;) ApplyTransfer(result.transfers_failed[i], false);
+}
+
+void Scheduler::ApplyTransfer(uint64_t id, bool completed) {
+  const auto found = transfers_.find(id);
+  QUIRE_CHECK(found != transfers_.end(), "transfer {} is not under way", id);
+  const PendingTransfer transfer = found->second;
+  transfers_.erase(found);
+  SequenceGroup* group = nullptr;  // whose stay in memory it is part of, if that goes on
+  if (const auto node = groups_.find(transfer.request); node != groups_.end()) {
+    if (node->second->epoch == transfer.epoch) group = node->second.get();
+  }
+  switch (transfer.kind) {
+    case Transfer::Kind::kSwapOut:
+    case Transfer::Kind::kSwapIn:
+      return ApplySwap(group, transfer.kind, completed);
+    case Transfer::Kind::kStore:
+      disk_.EndStore(transfer.digest, completed);
+      kv_.EndStore(*transfer.held, true);  // a failure is counted, and not tried again for this block
+      --num_blocks_in_transfer_;
+      ++(completed ? counters_.num_disk_blocks_stored : counters_.num_disk_store_failures);
+      break;
+    case Transfer::Kind::kLoad:
+      if (!completed) disk_.Forget(transfer.digest);
+      ++(completed ? counters_.num_disk_blocks_loaded : counters_.num_disk_load_failures);
+      kv_.mutable_pool().Release(*transfer.held);
+      --num_blocks_in_transfer_;
+      break;
+    case Transfer::Kind::kDrop:
+      break;
+  }
+  --num_disk_transfers_;
+  if (transfer.kind != Transfer::Kind::kLoad || group == nullptr) return;
+  group->loaded[transfer.loaded_index] = completed;
+  if (--group->num_transfers == 0) FinishLoads(*group);
+}
+
+void Scheduler::ApplySwap(SequenceGroup* group, Transfer::Kind kind, bool completed) {
+  const bool out = kind == Transfer::Kind::kSwapOut;
+  if (completed) ++(out ? counters_.num_blocks_swapped_out : counters_.num_blocks_swapped_in);
+  if (!completed) ++counters_.num_swap_failures;
+  if (group == nullptr) return;
+  group->transfer_failed = group->transfer_failed || !completed;
+  if (--group->num_transfers > 0) return;
+  if (!group->transfer_failed) {
+    if (out) return;
+    group->state = State::kRunning;
+    group->swapped.Clear();
+    Emit(SchedulerEvent::Kind::kAdmitted, *group);
+    return;
+  }
+  // What it had is lost: it is computed again.
+  group->swapped.Clear();
+  if (out) {
+    std::erase(swapped_, group);
+    ++group->epoch;
+  } else {
+    std::erase(running_, group);
+    Leave(*group);
+  }
+  Wait(*group);
+}
+
+// What came from the disk without a gap counts as computed.
+void Scheduler::FinishLoads(SequenceGroup& group) {
+  Sequence& front = group.front();
+  const auto gap = std::ranges::find(group.loaded, false);
+  const auto num_loaded = static_cast<uint32_t>(gap - group.loaded.begin());
+  front.num_computed = (group.first_loaded_block + num_loaded) * config_.block_size;
+  front.chain = kv_.Commit(front.table, group.scope(), front.chain, std::span(front.tokens).first(front.num_computed));
+  for (uint32_t i = 0; i < num_loaded; ++i) {
+    kv_.SetStored(front.table.blocks()[group.first_loaded_block + i]);
+  }
+  group.state = State::kRunning;
+  ReportAdmission(group);
+}
+
+bool Scheduler::ResetPrefixCache() {
+  if (!kv_.ResetPrefixCache(num_pinned_blocks_)) return false;
+  disk_.Clear(drops_);
+  return true;
+}
+
+}  // namespace quire
