@@ -65,10 +65,10 @@ def spread(values: list[float]) -> str:
     return f"{statistics.median(values):.3g} ({min(values):.3g}-{max(values):.3g})"
 
 
-def scaled(workload: str, num_prompts: int) -> list[str]:
+def scaled(workload: str, num_prompts: int, num_blocks: int = NUM_BLOCKS) -> list[str]:
     return [
         "--workload", workload, "--length-scale", str(SCALE), "--max-model-len", str(CONTEXT),
-        "--block-size", str(BLOCK_SIZE), "--num-gpu-blocks-override", str(NUM_BLOCKS),
+        "--block-size", str(BLOCK_SIZE), "--num-gpu-blocks-override", str(num_blocks),
         "--num-prompts", str(num_prompts),
     ]  # fmt: skip
 
@@ -101,13 +101,13 @@ def policies(bench: Bench, workload: str, num_prompts: int, repeats: int) -> Non
 
 
 def sharing(bench: Bench, workload: str, num_prompts: int) -> None:
-    # The whole lengths where memory is what counts, in a pool that never binds.
+    # In a pool that never binds.
     print(f"\n{workload}: memory saved by sharing, {num_prompts} requests\n")
     print("| | saved % | paper % | blocks copied on write |")
     print("|---|---|---|---|")
     for kind in ("n", "beam-width"):
         for width in (2, 4, 6):
-            options = [*scaled(workload, num_prompts), "--num-gpu-blocks-override", str(24 * CONTEXT // BLOCK_SIZE)]
+            options = scaled(workload, num_prompts, 24 * CONTEXT // BLOCK_SIZE)
             options += ["--n", str(width)] if kind == "n" else ["--n", str(width), "--beam-width", str(width)]
             report = bench.run(*options, "--max-num-seqs", "24")
             name = f"{width} samples" if kind == "n" else f"beam search, width {width}"
