@@ -13,7 +13,8 @@ uint32_t ChunkBudget::Limit(uint32_t num_decode_tokens) const {
   // doubling.
   const double growth = 2.0 * std::max(proven_chunk_, static_cast<double>(options_.min_tokens));
   const double room_us = (options_.target_ratio - 1.0) * base_us_;
-  const double affordable = prompt_token_us_ > 0 ? room_us / prompt_token_us_ : growth;
+  // Before anything is known the smallest chunk is what tells.
+  const double affordable = prompt_token_us_ > 0 ? room_us / prompt_token_us_ : 0;
   return std::max(static_cast<uint32_t>(std::min(affordable, growth)), options_.min_tokens);
 }
 
