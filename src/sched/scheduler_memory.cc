@@ -198,10 +198,9 @@ PreemptionMode Scheduler::ChoosePreemption(const SequenceGroup& victim) const {
   }
   const double swap_us = swap_cost_.RoundTripUs(num_blocks);
   const double recompute_us = chunk_budget_.prompt_token_us() * num_tokens;
-  // Before both are known: as the paper's authors did.
-  if (swap_us <= 0 || recompute_us <= 0) {
-    return victim.sequences.size() > 1 ? PreemptionMode::kSwap : PreemptionMode::kRecompute;
-  }
+  if (swap_us <= 0) return PreemptionMode::kSwap;  // which tells what it costs
+  // Before computing has a price: as the paper's authors did.
+  if (recompute_us <= 0) return victim.sequences.size() > 1 ? PreemptionMode::kSwap : PreemptionMode::kRecompute;
   return swap_us < recompute_us ? PreemptionMode::kSwap : PreemptionMode::kRecompute;
 }
 
