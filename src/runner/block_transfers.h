@@ -32,8 +32,8 @@ class BlockTransfers {
   void MoveOut(const StepPlan& plan, StepResult& result);
   // After the step's block copies: swaps in, and issues what comes from the disk.
   void MoveIn(const StepPlan& plan, StepResult& result);
-  // Reports the disk transfers that have ended. With `wait`, unless the result reports a transfer already, waits until
-  // one has; REQUIRES that one is outstanding.
+  // Reports the disk transfers that have ended. With `wait`, unless the result reports a transfer already, waits a few
+  // ms until one has; REQUIRES that one is outstanding.
   void Collect(bool wait, StepResult& result);
 
  private:

@@ -1,5 +1,6 @@
 #include "runner/disk_transfers.h"
 
+#include <chrono>
 #include <utility>
 
 #include "base/check.h"
@@ -38,7 +39,9 @@ void DiskTransfers::Collect(bool wait, std::vector<uint64_t>& completed, std::ve
   std::unique_lock lock(mutex_);
   if (wait) {
     QUIRE_CHECK(num_outstanding_ > 0, "no transfer is under way: there is nothing to wait for");
-    has_ended_.wait(lock, [&] { return !completed_.empty() || !failed_.empty(); });
+    // Not longer: the step loop has clients to listen to, and a disk may hang.
+    constexpr std::chrono::milliseconds kPatience(5);
+    has_ended_.wait_for(lock, kPatience, [&] { return !completed_.empty() || !failed_.empty(); });
   }
   num_outstanding_ -= completed_.size() + failed_.size();
   completed.insert(completed.end(), completed_.begin(), completed_.end());

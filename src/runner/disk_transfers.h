@@ -33,8 +33,8 @@ class DiskTransfers {
 
   // Of kind kStore, kLoad or kDrop; `tokens` (the block's) are copied.
   void Submit(const Transfer& transfer, std::span<const int32_t> tokens);
-  // Appends the ids of the transfers that have ended since the last call. With `wait`, waits until there is one;
-  // REQUIRES then that one is outstanding: submitted and not yet collected.
+  // Appends the ids of the transfers that have ended since the last call. With `wait`, waits a few ms until there is
+  // one; REQUIRES then that one is outstanding: submitted and not yet collected.
   void Collect(bool wait, std::vector<uint64_t>& completed, std::vector<uint64_t>& failed);
 
  private:

@@ -106,16 +106,20 @@ const StepPlan& Scheduler::Plan(TimeUs /*now*/) {
   if (!preempted_in_plan_) PlanSwapped();
   if (!preempted_in_plan_ && swapped_.empty()) PlanWaiting();
   if (uses_disk()) PlanDisk();
-  plan_.await_transfers = plan_.tokens.empty() && num_disk_transfers_ > 0 && !MovesSwapped(plan_);
+  plan_.await_transfers = plan_.tokens.empty() && plan_.admissions.empty() && num_disk_transfers_ > 0 &&
+                          !preempted_in_plan_ && !MovesSwapped(plan_);
   in_flight_ = !plan_.empty();
   return plan_;
 }
 
+void Scheduler::ForgetDelivered() {
+  if (!std::exchange(events_delivered_, false)) return;
+  events_.clear();
+  answered_.clear();
+}
+
 void Scheduler::BeginPlan() {
-  if (std::exchange(events_delivered_, false)) {
-    events_.clear();
-    answered_.clear();
-  }
+  ForgetDelivered();
   const uint64_t step = plan_.step + 1;
   plan_.Clear();
   plan_.step = step;
@@ -222,6 +226,7 @@ void Scheduler::PlanWaiting() {
       rows_.prompt_left -= num_rows;
       rows_.num_prompt += num_rows;
     }
+    num_passed_over = 0;
     group = waiting_.First();
   }
 }
@@ -243,10 +248,15 @@ Scheduler::Admit Scheduler::TryAdmit(SequenceGroup& group) {
   waiting_.Remove(group);
   num_waiting_tokens_ -= group.front().num_tokens();
   const auto num_matched = static_cast<uint32_t>(match.blocks.size());
+  if (uses_disk()) {  // what is hot in memory is not what the disk gives up
+    for (size_t i = num_matched; i-- > 0;) disk_.Touch(kv_.index().DigestOf(match.blocks[i]));
+  }
   const PrefixDigest matched = match.chain.digest;
+  const bool first_admission = group.rank == SequenceGroup::kNotAdmitted;
+  if (first_admission) group.rank = config_.fair ? next_rank_++ : group.order;
   Enter(group, match);
   const Sequence& front = group.front();
-  waiting_.Charge(group, front.num_remaining());
+  if (first_admission) waiting_.Charge(group, front.num_remaining());
   std::span<const PrefixDigest> on_disk;
   if (reads) {
     counters_.prefix_query_tokens += front.num_tokens();

@@ -22,7 +22,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <set>
 #include <span>
 #include <string_view>
 #include <unordered_map>
@@ -193,6 +192,7 @@ class Scheduler {
   };
 
   // scheduler.cc
+  void ForgetDelivered();
   void BeginPlan();
   void SendForks();
   void PlanJoins();
@@ -264,7 +264,7 @@ class Scheduler {
 
   // scheduler_transfers.cc
   bool uses_disk() const { return disk_.max_blocks() > 0; }
-  uint32_t NumDiskTransfersLeft() const;
+  uint32_t NumWritesLeft() const;
   Transfer& AddTransfer(const PendingTransfer& pending);
   std::span<const PrefixDigest> MatchOnDisk(const SequenceGroup& group, uint32_t num_matched,
                                             const PrefixDigest& matched);
@@ -304,6 +304,7 @@ class Scheduler {
   std::vector<SlotId> left_slots_;       // empty here, but the runner has yet to be told
   uint32_t num_seats_ = 0;               // of the running groups
   uint64_t next_order_ = 0;
+  uint64_t next_rank_ = 0;
   uint64_t num_waiting_tokens_ = 0;
 
   std::vector<BlockTable> pinned_;
@@ -312,6 +313,9 @@ class Scheduler {
 
   std::unordered_map<uint64_t, PendingTransfer> transfers_;
   uint32_t num_disk_transfers_ = 0;
+  uint32_t num_disk_writes_ = 0;  // of these, stores
+  uint64_t stores_resume_at_step_ = 0;
+  uint64_t swapping_resumes_at_step_ = 0;
   uint32_t num_blocks_in_transfer_ = 0;
   uint64_t next_transfer_ = 1;
   std::vector<PrefixDigest> drops_;

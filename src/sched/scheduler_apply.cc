@@ -13,6 +13,9 @@ std::span<const TokenOutput> TokensOf(const TaskResult& outcome, const StepResul
   return std::span(result.tokens).subspan(outcome.first_token, outcome.num_tokens);
 }
 
+const Hypothesis kNoHypothesis = {
+    .tokens = {}, .candidates = {}, .score = BeamSearch::kLost, .reason = FinishReason::kLength, .stop_token = -1};
+
 // What a beam says next: the token with the alternatives that were asked for, of which it is one or not.
 void Say(std::span<const TokenOutput> best, uint32_t rank, uint32_t num_logprobs, std::vector<TokenOutput>& said,
          std::vector<Candidate>& candidates) {
@@ -256,19 +259,21 @@ void Scheduler::ApplySurvivors(SequenceGroup& group, std::span<const BeamSearch:
   }
 }
 
-// The best hypotheses become the answer's streams.
+// The best hypotheses become the answer's streams. Where so much is masked that there are fewer than were asked for,
+// the others are empty.
 void Scheduler::AnswerBeams(SequenceGroup& group) {
   const std::vector<uint32_t> places = group.beams->RankedPlaces();
-  const auto num_answers = std::min(static_cast<size_t>(group.request.params.n), places.size());
-  QUIRE_CHECK(num_answers > 0, "the beams of request {} ended without a hypothesis",
-              static_cast<uint64_t>(group.request.id));
+  const auto num_answers = static_cast<uint32_t>(group.request.params.n);
   for (uint32_t stream = 0; stream < num_answers; ++stream) {
-    const Hypothesis& hypothesis = group.hypotheses[places[stream]];
-    SchedulerEvent& event = Emit(SchedulerEvent::Kind::kTokens, group);
-    event.stream = stream;
-    event.position = group.num_prompt_tokens();
-    event.tokens = hypothesis.tokens;
-    event.candidates = hypothesis.candidates;
+    const bool found = stream < places.size();
+    const Hypothesis& hypothesis = found ? group.hypotheses[places[stream]] : kNoHypothesis;
+    if (found) {
+      SchedulerEvent& event = Emit(SchedulerEvent::Kind::kTokens, group);
+      event.stream = stream;
+      event.position = group.num_prompt_tokens();
+      event.tokens = hypothesis.tokens;
+      event.candidates = hypothesis.candidates;
+    }
     SchedulerEvent& end = Emit(SchedulerEvent::Kind::kFinished, group);
     end.stream = stream;
     end.reason = hypothesis.reason;

@@ -23,6 +23,9 @@ Status ValidateSchedulerConfig(const SchedulerConfig& config) {
     return InvalidArgument("max_num_batched_tokens is {}: must be at least max_num_seqs, which is {}",
                            config.max_num_batched_tokens, config.max_num_seqs);
   }
+  if (config.num_disk_blocks > 0 && config.max_disk_transfers == 0) {
+    return InvalidArgument("max_disk_transfers is 0: a prefix cache on disk needs at least 1");
+  }
   if (!(config.watermark >= 0 && config.watermark < 1)) {
     return InvalidArgument("watermark is {}: must be in [0, 1)", config.watermark);
   }

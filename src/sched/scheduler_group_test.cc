@@ -170,6 +170,18 @@ TEST(SchedulerGroupTest, BeamAnswersComeBestFirst) {
   EXPECT_GE(told.streams.at(0).score, told.streams.at(1).score);
 }
 
+TEST(SchedulerGroupTest, WhereTooFewTokensMayBeSaidTheOtherAnswersAreEmpty) {
+  Request request = BeamRequest(1, 20, 1, 4);
+  request.params.min_tokens = 1;
+  for (int32_t id = 2; id < 1000; ++id) request.params.stop_token_ids.push_back(id);
+  const Told told = ToldAlone(request);
+  EXPECT_TRUE(told.ended);
+  ASSERT_EQ(told.streams.size(), 4U);
+  EXPECT_EQ(told.streams.at(1).output.size(), 1U);
+  EXPECT_EQ(told.streams.at(2).output.size(), 0U);
+  EXPECT_EQ(told.streams.at(3).reason, FinishReason::kLength);
+}
+
 TEST(SchedulerGroupTest, BeamsShareMoreThanHalfOfTheirBlocks) {
   SchedulerHarness h(TestConfig(200));
   h.Add(BeamRequest(1, 100, 60, 6));

@@ -56,10 +56,9 @@ void Scheduler::ReserveChunks(SequenceGroup& group) {
 }
 
 SlotId Scheduler::TakeSlot() {
-  std::vector<SlotId>& slots = free_slots_.empty() ? left_slots_ : free_slots_;
-  QUIRE_CHECK(!slots.empty(), "{} sequences of {} run", num_seats_, config_.max_num_seqs);
-  const SlotId slot = slots.back();
-  slots.pop_back();
+  QUIRE_CHECK(!free_slots_.empty(), "{} sequences of {} run", num_seats_, config_.max_num_seqs);
+  const SlotId slot = free_slots_.back();
+  free_slots_.pop_back();
   return slot;
 }
 
@@ -186,7 +185,8 @@ void Scheduler::PrepareWrite(Sequence& sequence, uint32_t end) {
 PreemptionMode Scheduler::ChoosePreemption(const SequenceGroup& victim) const {
   const bool has_content = std::ranges::any_of(victim.sequences, [](const Sequence& s) { return s.num_computed > 0; });
   const bool is_whole = std::ranges::all_of(victim.sequences, [](const Sequence& s) { return s.slot.has_value(); });
-  if (config_.num_swap_blocks == 0 || !has_content || !is_whole || victim.state != State::kRunning) {
+  if (config_.num_swap_blocks == 0 || !has_content || !is_whole || victim.state != State::kRunning ||
+      plan_.step < swapping_resumes_at_step_) {
     return PreemptionMode::kRecompute;
   }
   if (config_.preemption_mode != PreemptionMode::kAuto) return config_.preemption_mode;
@@ -310,6 +310,7 @@ bool Scheduler::ResumeSwapped(SequenceGroup& group) {
 
 void Scheduler::PreemptAll() {
   QUIRE_CHECK(!in_flight_);
+  ForgetDelivered();
   for (; !running_.empty(); running_.pop_back()) {
     SequenceGroup& group = *running_.back();
     Leave(group);

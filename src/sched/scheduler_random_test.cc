@@ -331,7 +331,7 @@ TEST(SchedulerRandomTest, EveryRequestIsToldWhatItIsToldAloneOverHalfAMillionSte
   EXPECT_GT(sum.prefix_hit_tokens, 20'000U);
   EXPECT_GT(sum.num_disk_blocks_stored, 1'000U);
   EXPECT_GT(sum.num_disk_blocks_loaded, 200U);
-  EXPECT_GT(sum.num_disk_load_failures, 20U);
+  EXPECT_GT(sum.num_disk_load_failures, 10U);
 }
 
 }  // namespace

@@ -7,15 +7,23 @@
 #include "sched/scheduler.h"
 
 namespace quire {
+namespace {
 
-uint32_t Scheduler::NumDiskTransfersLeft() const {
-  return config_.max_disk_transfers - std::min(config_.max_disk_transfers, num_disk_transfers_);
+constexpr size_t kMaxDropsOfAStep = 256;  // more than the stores of a step make necessary
+// After a failure, so that a full or broken disk is not asked at every step.
+constexpr uint64_t kStepsOfRest = 1000;
+
+}  // namespace
+
+uint32_t Scheduler::NumWritesLeft() const {
+  return config_.max_disk_transfers - std::min(config_.max_disk_transfers, num_disk_writes_);
 }
 
 // REQUIRES: the block that it holds, if any, has been given a reference for it.
 Transfer& Scheduler::AddTransfer(const PendingTransfer& pending) {
   const uint64_t id = next_transfer_++;
   if (pending.kind != Transfer::Kind::kSwapOut && pending.kind != Transfer::Kind::kSwapIn) ++num_disk_transfers_;
+  if (pending.kind == Transfer::Kind::kStore) ++num_disk_writes_;
   if (pending.held) ++num_blocks_in_transfer_;
   transfers_.emplace(id, pending);
   Transfer& transfer = plan_.transfers.emplace_back();
@@ -34,11 +42,13 @@ std::span<const PrefixDigest> Scheduler::MatchOnDisk(const SequenceGroup& group,
   const std::span<const int32_t> tokens = group.front().tokens;
   const size_t max_blocks = (tokens.size() - 1) / config_.block_size;
   PrefixDigest digest = matched;
-  for (size_t i = num_matched; i < max_blocks && on_disk_.size() < NumDiskTransfersLeft(); ++i) {
+  for (size_t i = num_matched; i < max_blocks; ++i) {
     digest = NextDigest(digest, tokens.subspan(i * config_.block_size, config_.block_size));
     if (!disk_.Touch(digest)) break;
     on_disk_.push_back(digest);
   }
+  // The beginnings of chains were used last, so that ends are given up first.
+  for (size_t i = on_disk_.size(); i-- > 0;) disk_.Touch(on_disk_[i]);
   return on_disk_;
 }
 
@@ -73,10 +83,12 @@ void Scheduler::AttachTokens(Transfer& transfer, std::span<const int32_t> tokens
 // Cached blocks that are about to be evicted are stored first, so that evicting them is nothing but forgetting them.
 void Scheduler::PlanDisk() {
   stores_.clear();
-  if (!plan_.tokens.empty()) ChooseStores();  // without rows nobody is short of memory
+  const bool can_store = plan_.step >= stores_resume_at_step_ && drops_.empty();
+  if (can_store && !plan_.tokens.empty()) ChooseStores();  // without rows nobody is short of memory
   // Drops come first: what one of them deletes may be stored again by this very plan.
-  for (const PrefixDigest& digest : drops_) AddTransfer({.kind = Transfer::Kind::kDrop, .digest = digest});
-  drops_.clear();
+  const size_t num_drops = std::min<size_t>(drops_.size(), kMaxDropsOfAStep);
+  for (size_t i = 0; i < num_drops; ++i) AddTransfer({.kind = Transfer::Kind::kDrop, .digest = drops_[i]});
+  drops_.erase(drops_.begin(), drops_.begin() + static_cast<ptrdiff_t>(num_drops));
   for (const BlockId stored : stores_) {
     kv_.BeginStore(stored);
     Transfer& transfer =
@@ -92,20 +104,35 @@ void Scheduler::ChooseStores() {
   if (pool.num_free() >= num_wanted_free) return;
   // The blocks that the next evictions would take, at most; some of them are stored already.
   const uint32_t num_looked_at = num_wanted_free - pool.num_free();
-  uint32_t num_left = NumDiskTransfersLeft();
+  // A block that is being stored is nobody's to take: those who run keep what they need to go on.
+  const uint32_t num_kept = num_seats_ + static_cast<uint32_t>(config_.watermark * config_.num_blocks);
+  uint32_t num_left = std::min(NumWritesLeft(), pool.num_available() - std::min(pool.num_available(), num_kept));
   std::optional<BlockId> block = pool.first_cached();
   for (uint32_t i = 0; i < num_looked_at && block && num_left > 0; ++i, block = pool.next_cached(*block)) {
-    if (pool.stored(*block) || !disk_.BeginStore(kv_.index().DigestOf(*block), drops_)) continue;
-    stores_.push_back(*block);
-    --num_left;
+    const PrefixDigest digest = kv_.index().DigestOf(*block);
+    if (disk_.Contains(digest)) {
+      kv_.SetStored(*block);
+    } else if (disk_.BeginStore(digest, drops_)) {
+      stores_.push_back(*block);
+      --num_left;
+    }
   }
 }
 
 void Scheduler::ApplyTransfers(const StepResult& result) {
   uint32_t num_out = 0, num_in = 0;
-  for (const Transfer& transfer : plan_.transfers) {
+  for (const uint64_t id : result.transfers_completed) {
+    const PendingTransfer& transfer = transfers_.at(id);
     if (transfer.kind == Transfer::Kind::kSwapOut) ++num_out;
     if (transfer.kind == Transfer::Kind::kSwapIn) ++num_in;
+    if (transfer.kind == Transfer::Kind::kStore) disk_.EndStore(transfer.digest, true);
+  }
+  for (const uint64_t id : result.transfers_failed) {
+    const PendingTransfer& transfer = transfers_.at(id);
+    if (transfer.kind == Transfer::Kind::kSwapOut) swapping_resumes_at_step_ = plan_.step + kStepsOfRest;
+    if (transfer.kind != Transfer::Kind::kStore) continue;
+    disk_.EndStore(transfer.digest, false);
+    stores_resume_at_step_ = plan_.step + kStepsOfRest;
   }
   swap_cost_.ObserveOut(num_out, result.swap_out_us);
   swap_cost_.ObserveIn(num_in, result.swap_in_us);
@@ -128,8 +155,8 @@ void Scheduler::ApplyTransfer(uint64_t id, bool completed) {
     case Transfer::Kind::kSwapIn:
       return ApplySwap(group, transfer.kind, completed);
     case Transfer::Kind::kStore:
-      disk_.EndStore(transfer.digest, completed);
-      kv_.EndStore(*transfer.held, true);  // a failure is counted, and not tried again for this block
+      kv_.EndStore(*transfer.held, completed);
+      --num_disk_writes_;
       --num_blocks_in_transfer_;
       ++(completed ? counters_.num_disk_blocks_stored : counters_.num_disk_store_failures);
       break;
@@ -172,6 +199,8 @@ void Scheduler::ApplySwap(SequenceGroup* group, Transfer::Kind kind, bool comple
     Leave(*group);
   }
   Wait(*group);
+  ++counters_.num_preemptions_recompute;
+  Emit(SchedulerEvent::Kind::kPreempted, *group).error = "swapping failed";
 }
 
 // What came from the disk without a gap counts as computed.

@@ -77,7 +77,12 @@ struct SequenceGroup {
   Sequence* Find(SlotId slot);
 
   const Request request;
+  static constexpr uint64_t kNotAdmitted = 0xFFFFFFFFFFFFFFFF;
+
   const uint64_t order;  // of arrival
+  // Among those who run or have run: by arrival, or, where clients share fairly, by first admission, so that a request
+  // of a client that came later is not always the victim.
+  uint64_t rank = kNotAdmitted;
   const uint32_t width;  // streams
   const uint32_t max_total_tokens;
   State state = State::kWaiting;

@@ -132,7 +132,7 @@ struct StepPlan {
   std::vector<TokenSource> tokens;  // [rows]
   std::vector<RowTask> tasks;       // by row, ascending
   bool masks_follow = false;        // the runner waits for StepRunner::Sample(masks)
-  bool await_transfers = false;     // there is nothing else to do: Collect waits until a transfer has ended
+  bool await_transfers = false;     // there is nothing else to do: Collect waits a few ms for a transfer to end
 
   size_t num_rows() const { return tokens.size(); }
   bool empty() const {

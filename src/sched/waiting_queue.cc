@@ -10,7 +10,7 @@ namespace quire {
 
 bool Before::operator()(const SequenceGroup* a, const SequenceGroup* b) const {
   if (by_priority && a->request.priority != b->request.priority) return a->request.priority < b->request.priority;
-  return a->order < b->order;
+  return a->rank != b->rank ? a->rank < b->rank : a->order < b->order;
 }
 
 std::string_view WaitingQueue::KeyOf(const SequenceGroup& group) const {
@@ -99,11 +99,6 @@ void WaitingQueue::Charge(const SequenceGroup& group, uint64_t num_tokens) {
   if (waits) waiting_clients_.erase(&client);
   client.num_served += num_tokens;
   if (waits) waiting_clients_.insert(&client);
-}
-
-uint64_t WaitingQueue::NumServed(std::string_view client_key) const {
-  const auto found = clients_.find(client_key);
-  return found == clients_.end() ? 0 : found->second.num_served;
 }
 
 }  // namespace quire

@@ -15,7 +15,7 @@
 
 namespace quire {
 
-// Urgency among groups: priority, where that counts, then arrival.
+// Urgency among groups: priority, where that counts, then rank, then arrival.
 struct Before {
   bool by_priority = false;
   bool operator()(const SequenceGroup* a, const SequenceGroup* b) const;
@@ -42,7 +42,6 @@ class WaitingQueue {
   void RemoveActive(const SequenceGroup& group);
   // The client has been given so many tokens.
   void Charge(const SequenceGroup& group, uint64_t num_tokens);
-  uint64_t NumServed(std::string_view client_key) const;
 
  private:
   struct Client {
