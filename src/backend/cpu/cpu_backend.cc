@@ -1,7 +1,6 @@
 #include "backend/cpu/cpu_backend.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 
 #include "backend/cpu/packed_panels.h"
@@ -11,6 +10,7 @@
 #include "backend/weight_rows.h"
 #include "base/check.h"
 #include "base/thread_team.h"
+#include "base/work_ranges.h"
 
 namespace quire {
 namespace cpu {
@@ -51,7 +51,8 @@ struct HeadGroups {
 
 class CpuBackend : public Backend {
  public:
-  CpuBackend(int num_threads, const KernelTable& kernels) : team_(num_threads), kernels_(kernels) {}
+  CpuBackend(int num_threads, const KernelTable& kernels)
+      : team_(num_threads), ranges_(num_threads), kernels_(kernels) {}
 
   std::string name() const override { return std::string("cpu-") + kernels_.name; }
   int num_threads() const override { return team_.num_threads(); }
@@ -194,16 +195,20 @@ class CpuBackend : public Backend {
     team_.ParallelFor(rows, part);
   }
 
-  // fn(unit, thread), units dealt out as threads become free: which thread computes what does not show in a result.
+  // fn(unit, thread), neighbouring units on one thread where that keeps all busy: which thread computes what does not
+  // show in a result.
   template <typename Fn>
   void ForUnits(int64_t units, bool serial, Fn fn) {
-    std::atomic<int64_t> next{0};
-    const auto work = [&](int thread) {
+    if (serial) {
       const FlushDenormalsScope flush;
-      for (int64_t unit; (unit = next.fetch_add(1, std::memory_order_relaxed)) < units;) fn(unit, thread);
-    };
-    if (serial) return work(0);
-    team_.Run(work);
+      for (int64_t unit = 0; unit < units; ++unit) fn(unit, 0);
+      return;
+    }
+    ranges_.Deal(units);
+    team_.Run([&](int thread) {
+      const FlushDenormalsScope flush;
+      for (int64_t unit; (unit = ranges_.Take(thread)) >= 0;) fn(unit, thread);
+    });
   }
 
   float* ThreadScratch(int thread) const {
@@ -340,6 +345,7 @@ class CpuBackend : public Backend {
   }
 
   ThreadTeam team_;
+  WorkRanges ranges_;
   const KernelTable& kernels_;
   char* thread_scratch_ = nullptr;
   char* packed_ = nullptr;  // activations of the linear layer that is running

@@ -21,7 +21,7 @@ template <typename KeyAt, typename ValueAt>
 void AttendPartition(const float* query, int32_t head_dim, float scale, int32_t begin, int32_t end, KeyAt key,
                      ValueAt value, PartialSoftmax& part) {
   const int32_t base = begin / kPartition * kPartition;
-  float weights[kPartition];
+  float weights[kPartition] = {};
   for (int32_t p = begin; p < end; ++p) {
     const float* k = key(p);
     float score = 0;
@@ -47,20 +47,16 @@ template <typename KeyAt, typename ValueAt>
 void AttendRow(const float* query, int32_t head_dim, float scale, int32_t begin, int32_t end, KeyAt key, ValueAt value,
                float* y) {
   PartialSoftmax total, part;
-  for (int32_t from = begin; from < end;) {
-    const int32_t to = std::min(end, (from / kPartition + 1) * kPartition);
-    AttendPartition(query, head_dim, scale, from, to, key, value, from == begin ? total : part);
-    if (from != begin) {
-      const float max = std::max(total.max, part.max);
-      const float keep = Exp(total.max - max);
-      const float add = Exp(part.max - max);
-      total.max = max;
-      total.sum = std::fma(total.sum, keep, part.sum * add);
-      for (int32_t d = 0; d < head_dim; ++d) {
-        total.values[d] = std::fma(total.values[d], keep, part.values[d] * add);
-      }
-    }
-    from = to;
+  const auto partition_end = [end](int32_t from) { return std::min(end, (from / kPartition + 1) * kPartition); };
+  AttendPartition(query, head_dim, scale, begin, partition_end(begin), key, value, total);
+  for (int32_t from = partition_end(begin); from < end; from = partition_end(from)) {
+    AttendPartition(query, head_dim, scale, from, partition_end(from), key, value, part);
+    const float max = std::max(total.max, part.max);
+    const float keep = Exp(total.max - max);
+    const float add = Exp(part.max - max);
+    total.max = max;
+    total.sum = std::fma(total.sum, keep, part.sum * add);
+    for (int32_t d = 0; d < head_dim; ++d) total.values[d] = std::fma(total.values[d], keep, part.values[d] * add);
   }
   const float inverse = 1.0F / total.sum;
   for (int32_t d = 0; d < head_dim; ++d) y[d] = total.values[d] * inverse;

@@ -82,13 +82,11 @@ TEST(RefAttention, ApproximatesSoftmaxAttentionOverSeveralPartitions) {
   for (int32_t p = kBegin; p < kEnd; ++p) {
     double score = 0;
     for (int32_t d = 0; d < kDim; ++d) {
-      score +=
-          static_cast<double>(q[static_cast<size_t>(d)]) * static_cast<double>(keys[static_cast<size_t>(p * kDim + d)]);
+      score += static_cast<double>(q[static_cast<size_t>(d)]) * static_cast<double>(keys.data()[p * kDim + d]);
     }
     const double weight = std::exp(0.7 * score);
     sum += weight;
-    for (int32_t d = 0; d < kDim; ++d)
-      weighted[d] += weight * static_cast<double>(values[static_cast<size_t>(p * kDim + d)]);
+    for (int32_t d = 0; d < kDim; ++d) weighted[d] += weight * static_cast<double>(values.data()[p * kDim + d]);
   }
   for (int32_t d = 0; d < kDim; ++d) EXPECT_NEAR(y[d], weighted[d] / sum, 1e-5);
 }

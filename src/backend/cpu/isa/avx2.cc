@@ -15,9 +15,9 @@ constexpr int64_t kBf16BytesPerValue = 4;
 // 48 KB cache, so that a neighbour on the core costs little.
 constexpr int64_t kDepth = 128;
 // Row tiles from which on it pays to widen the weights once, in cache, instead of in every tile.
-constexpr int64_t kUnpackTiles = 3;
-// Distance at which streamed weights are asked for.
-constexpr int64_t kPrefetchBytes = 8192;
+constexpr int64_t kUnpackTiles = 7;
+// Weights that a single tile works on at a time, and how far ahead of them it asks for more.
+constexpr int64_t kStreamBytes = 8192;
 
 // Each of these uses those before it.
 // clang-format off

@@ -16,8 +16,8 @@ constexpr int64_t kBf16BytesPerValue = 2;
 constexpr int64_t kDepth = 512;
 // Row tiles from which on it pays to widen the weights once, in cache, instead of in every tile.
 constexpr int64_t kUnpackTiles = 3;
-// Distance at which streamed weights are asked for.
-constexpr int64_t kPrefetchBytes = 8192;
+// Weights that a single tile works on at a time, and how far ahead of them it asks for more.
+constexpr int64_t kStreamBytes = 8192;
 
 // Each of these uses those before it.
 // clang-format off

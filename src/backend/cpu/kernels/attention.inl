@@ -64,21 +64,83 @@ inline const char* BlockOf(const AttendTask& task, const char* base, int64_t pos
   return base + static_cast<int64_t>(task.block_table[position / task.block_size]) * task.block_bytes;
 }
 
+inline void PrefetchBytes(const char* from, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += kLine) _mm_prefetch(from + i, _MM_HINT_T0);
+}
+
+// Slots of one block in a tile of positions.
+inline int64_t SlotsPerRun(const AttendTask& task) {
+  return task.block_size < kPositions ? task.block_size : kPositions;
+}
+
+// Asks for the keys (values) of the blocks that hold `seen`, of the tile that starts at `base`: blocks lie anywhere,
+// and what reads them later is too slow to keep many lines on their way.
+void PrefetchKeys(const AttendTask& task, int64_t base, Range seen) {
+  const int64_t run = SlotsPerRun(task), size = task.bf16 ? 2 : 4;
+  for (int64_t begin = base; begin < base + kPositions; begin += run) {
+    if (Intersect({begin, begin + run}, seen).empty()) continue;
+    const char* keys = BlockOf(task, task.keys, begin) + begin % task.block_size * size;
+    if (run == task.block_size) {
+      PrefetchBytes(keys, task.head_dim * run * size);
+    } else {
+      for (int64_t d = 0; d < task.head_dim; ++d) PrefetchBytes(keys + d * task.block_size * size, run * size);
+    }
+  }
+}
+void PrefetchValues(const AttendTask& task, int64_t base, Range seen) {
+  const int64_t run = SlotsPerRun(task), width = task.head_dim * (task.bf16 ? 2 : 4);
+  for (int64_t begin = base; begin < base + kPositions; begin += run) {
+    const Range slots = Intersect({begin, begin + run}, seen);
+    if (slots.empty()) continue;
+    const char* values = BlockOf(task, task.values, begin) + slots.begin % task.block_size * width;
+    PrefetchBytes(values, (slots.end - slots.begin) * width);
+  }
+}
+
+// Keys [head_dim][kRun] of a small block to rows kPositions apart, a vector of several rows at a time.
+template <int kRun>
+void SpreadKeys(const AttendTask& task, const char* block, float* to) {
+  constexpr int kDims = 16 / kRun;
+  int64_t d = 0;
+  for (; d + kDims <= task.head_dim; d += kDims) {
+    float keys[16];
+    Store(keys, LoadCached(task, block, d * kRun));
+#pragma GCC unroll 16
+    for (int i = 0; i < kDims; ++i) {
+      __builtin_memcpy(to + (d + i) * kPositions, keys + i * kRun, kRun * sizeof(float));
+    }
+  }
+  for (; d < task.head_dim; ++d) {
+    for (int i = 0; i < kRun; ++i) to[d * kPositions + i] = CachedValue(task, block, d * kRun + i);
+  }
+}
+
 // Keys of the blocks that hold `seen`, of the tile that starts at `base`, to [head_dim][kPositions].
 void LoadKeys(const AttendTask& task, int64_t base, Range seen, float* out) {
-  const int64_t run = task.block_size < kPositions ? task.block_size : kPositions;
+  const int64_t run = SlotsPerRun(task);
   for (int64_t begin = base; begin < base + kPositions; begin += run) {
     if (Intersect({begin, begin + run}, seen).empty()) continue;
     const char* block = BlockOf(task, task.keys, begin);
     const int64_t slot = begin % task.block_size;
     float* to = out + (begin - base);
-    for (int64_t d = 0; d < task.head_dim; ++d, to += kPositions) {
-      const int64_t index = d * task.block_size + slot;
-      if (run % 16 == 0) {
-        for (int64_t i = 0; i < run; i += 16) Store(to + i, LoadCached(task, block, index + i));
-      } else {
-        for (int64_t i = 0; i < run; ++i) to[i] = CachedValue(task, block, index + i);
-      }
+    switch (run) {
+      case 1:
+        SpreadKeys<1>(task, block, to);
+        break;
+      case 2:
+        SpreadKeys<2>(task, block, to);
+        break;
+      case 4:
+        SpreadKeys<4>(task, block, to);
+        break;
+      case 8:
+        SpreadKeys<8>(task, block, to);
+        break;
+      default:
+        for (int64_t d = 0; d < task.head_dim; ++d, to += kPositions) {
+          const int64_t index = d * task.block_size + slot;
+          for (int64_t i = 0; i < run; i += 16) Store(to + i, LoadCached(task, block, index + i));
+        }
     }
   }
 }
@@ -115,7 +177,7 @@ struct StridedTile {
     TileArgs part = args;
     part.w += c * static_cast<int64_t>(sizeof(float));
     part.sums += c;
-    TileF32<kRows, kVectors, false>(StridedX{x}, part);
+    TileF32<kRows, kVectors, 0>(StridedX{x}, part);
   }
 };
 
@@ -215,8 +277,12 @@ inline void MergePartition(const AttendState& s, int64_t query, float max, float
 inline void AttendPartition(const AttendTask& task, const AttendState& s, int64_t queries, Range seen) {
   const int64_t partition = seen.begin / kPartition * kPartition;
   const int64_t first_tile = seen.begin / kPositions * kPositions;
+  PrefetchKeys(task, first_tile, seen);
   for (int64_t base = first_tile; base < seen.end; base += kPositions) {
-    LoadKeys(task, base, Intersect({base, base + kPositions}, seen), s.keys);
+    const Range tile = Intersect({base, base + kPositions}, seen);
+    PrefetchKeys(task, base + kPositions, seen);
+    PrefetchValues(task, base, tile);
+    LoadKeys(task, base, tile, s.keys);
     ScoreTile(task, s, queries, base - partition);
   }
   float max[kMaxQueries], sum[kMaxQueries];

@@ -53,43 +53,49 @@ struct TileArgs {
   bool first;           // start from zero
   float* sums;          // first row, first column
   int64_t sums_stride;  // floats from row to row
+  const char* ahead;    // weights that are multiplied later: the lines to ask for, kAhead each step
 };
 
-template <int kVectors>
-inline void PrefetchAhead(const char* w) {
+constexpr int64_t kLine = 64;
+constexpr int64_t kStepBytes = kPanel * 4;  // a panel's weights of one step over K: of two bf16, or of one float
+
+// Into the second-level cache: the first holds what the tile works on.
+template <int kAhead>
+inline void Prefetch(const char*& ahead) {
 #pragma GCC unroll 4
-  for (int c = 0; c < kVectors; ++c) _mm_prefetch(w + kPrefetchBytes + c * 64, _MM_HINT_T1);
+  for (int i = 0; i < kAhead; ++i) _mm_prefetch(ahead + i * kLine, _MM_HINT_T1);
+  ahead += kAhead * kLine;
 }
 
-template <int kRows, int kVectors, bool kStream, typename X>
+template <int kRows, int kVectors, int kAhead, typename X>
 void TileF32(X x, const TileArgs& args) {
   Sums<kRows, kVectors> sums;
   sums.Load(args.sums, args.sums_stride, args.first);
   const float* w = reinterpret_cast<const float*>(args.w);
+  const char* ahead = args.ahead;
   for (int64_t k = 0; k < args.k; ++k, w += args.w_stride) {
     V wv[kVectors];
 #pragma GCC unroll 4
     for (int c = 0; c < kVectors; ++c) wv[c] = Load(w + c * 16);
-    if constexpr (kStream) PrefetchAhead<kVectors>(reinterpret_cast<const char*>(w));
+    Prefetch<kAhead>(ahead);
     sums.AddProducts(x, k, wv);
   }
   sums.Store(args.sums, args.sums_stride);
 }
 
-constexpr int64_t kPairBytes = kPanel * 4;  // a panel's bf16 weights of two k
-
 #ifdef QUIRE_NATIVE_BF16
-template <int kRows, int kVectors, bool kStream>
+template <int kRows, int kVectors, int kAhead>
 void TileBf16(const char* x, const TileArgs& args) {
   Sums<kRows, kVectors> sums;
   sums.Load(args.sums, args.sums_stride, args.first);
   const char* w = args.w;
+  const char* ahead = args.ahead;
   const int* pairs = reinterpret_cast<const int*>(x);
-  for (int64_t k = 0; k < args.k; k += 2, w += kPairBytes, pairs += kRows) {
+  for (int64_t k = 0; k < args.k; k += 2, w += kStepBytes, pairs += kRows) {
     __m512bh wv[kVectors];
 #pragma GCC unroll 4
     for (int c = 0; c < kVectors; ++c) wv[c] = (__m512bh)_mm512_loadu_si512(w + c * 64);
-    if constexpr (kStream) PrefetchAhead<kVectors>(w);
+    Prefetch<kAhead>(ahead);
 #pragma GCC unroll 12
     for (int r = 0; r < kRows; ++r) {
       const __m512bh xv = (__m512bh)_mm512_set1_epi32(pairs[r]);
@@ -101,17 +107,18 @@ void TileBf16(const char* x, const TileArgs& args) {
 }
 #else
 // Packed activations stand in the order of use: odd, even, odd, even.
-template <int kRows, int kVectors, bool kStream>
+template <int kRows, int kVectors, int kAhead>
 void TileBf16(const char* x, const TileArgs& args) {
   Sums<kRows, kVectors> sums;
   sums.Load(args.sums, args.sums_stride, args.first);
   const char* w = args.w;
+  const char* ahead = args.ahead;
   PackedX<kRows> packed{reinterpret_cast<const float*>(x)};
-  for (int64_t k = 0; k < args.k; k += 2, w += kPairBytes, packed.x += 2 * kRows) {
+  for (int64_t k = 0; k < args.k; k += 2, w += kStepBytes, packed.x += 2 * kRows) {
     V wv[kVectors];
 #pragma GCC unroll 4
     for (int c = 0; c < kVectors; ++c) wv[c] = LoadOdd(w + c * 64);
-    if constexpr (kStream) PrefetchAhead<kVectors>(w);
+    Prefetch<kAhead>(ahead);
     sums.AddProducts(packed, 0, wv);
 #pragma GCC unroll 4
     for (int c = 0; c < kVectors; ++c) wv[c] = LoadEven(w + c * 64);
@@ -161,29 +168,44 @@ inline void WithRows(int64_t rows, const Fn& fn) {
   __builtin_unreachable();
 }
 
-// One tile of rows over all columns of the panel.
+// One tile of rows over all columns of the panel, in as many passes as its width takes. While it multiplies, it asks
+// for what is multiplied next: the only tile of a task for as many lines as it reads, one of several for a line each
+// step, until all of it has been asked for.
 enum class Weights { kF32, kUnpacked, kBf16 };
-template <Weights kWeights, bool kStream>
+template <Weights kWeights, bool kOnlyTile>
 struct PanelTile {
   const char* x;
   TileArgs args;
+  const char* ahead_end;
 
   template <int kRows>
   void Run() const {
     constexpr int kVectors = TileVectors(kRows);
+    constexpr int kAhead = kOnlyTile ? kVectors : 1;
+    const int64_t steps = kWeights == Weights::kBf16 ? args.k / 2 : args.k;
+    TileArgs pass = args;
     for (int column = 0; column < kPanel; column += kVectors * 16) {
-      TileArgs part = args;
-      part.sums += column;
-      if constexpr (kWeights == Weights::kBf16) {
-        part.w += column * 4;
-        TileBf16<kRows, kVectors, kStream>(x, part);
+      if (kOnlyTile || pass.ahead < ahead_end) {
+        RunPass<kRows, kVectors, kAhead>(column, pass);
+        pass.ahead += steps * kAhead * kLine;
       } else {
-        // Unpacked weights stand in strips as wide as the tiles of many rows.
-        part.w += column * static_cast<int64_t>(sizeof(float)) * (kWeights == Weights::kUnpacked ? args.k : 1);
-        const PackedX<kRows> packed{reinterpret_cast<const float*>(x)};
-        if constexpr (kWeights == Weights::kUnpacked) part.w_stride = kVectors * 16;
-        TileF32<kRows, kVectors, kStream>(packed, part);
+        RunPass<kRows, kVectors, 0>(column, pass);
       }
+    }
+  }
+
+ private:
+  template <int kRows, int kVectors, int kAhead>
+  void RunPass(int column, TileArgs pass) const {
+    pass.sums += column;
+    if constexpr (kWeights == Weights::kBf16) {
+      pass.w += column * 4;
+      TileBf16<kRows, kVectors, kAhead>(x, pass);
+    } else {
+      // Unpacked weights stand in strips as wide as the tiles of many rows.
+      pass.w += column * static_cast<int64_t>(sizeof(float)) * (kWeights == Weights::kUnpacked ? args.k : 1);
+      if constexpr (kWeights == Weights::kUnpacked) pass.w_stride = kVectors * 16;
+      TileF32<kRows, kVectors, kAhead>(PackedX<kRows>{reinterpret_cast<const float*>(x)}, pass);
     }
   }
 };
@@ -205,36 +227,52 @@ void FinishPanel(const LinearTask& task, int64_t panel, const float* sums) {
   }
 }
 
-// One tile: the panel streams from memory once, straight into the products.
+constexpr int64_t Passes(int64_t rows) { return kPanel / (TileVectors(static_cast<int>(rows)) * 16); }
+
+// One tile: the panel streams from memory once, straight into the products. A tile that takes several passes works on a
+// few KB at a time, which stay in cache between them.
 template <Weights kWeights>
 void StreamPanel(const LinearTask& task, int64_t k, int64_t row_bytes) {
   const int64_t rows = task.first_row[1];
-  const bool whole = TileVectors(static_cast<int>(rows)) * 16 == kPanel;
-  const int64_t depth = whole ? k : kDepth;
   const int64_t bytes_per_k = kPanel * (kWeights == Weights::kBf16 ? 2 : 4);
+  const int64_t depth = Passes(rows) == 1 ? k : kStreamBytes / bytes_per_k;
   for (int64_t from = 0; from < k; from += depth) {
     const int64_t part = k - from < depth ? k - from : depth;
-    const TileArgs args = {task.panel + from * bytes_per_k, kPanel, part, from == 0, task.scratch, kPanel};
-    WithRows(rows, PanelTile<kWeights, true>{task.x + from * rows * (row_bytes / k), args});
+    const char* w = task.panel + from * bytes_per_k;
+    const char* ahead = w + (Passes(rows) == 1 ? kStreamBytes : depth * bytes_per_k);
+    const TileArgs args = {w, kPanel, part, from == 0, task.scratch, kPanel, ahead};
+    WithRows(rows, PanelTile<kWeights, true>{task.x + from * rows * (row_bytes / k), args, nullptr});
   }
   FinishPanel(task, 0, task.scratch);
+}
+
+// What is multiplied after [from, to) of a panel: the same of the next panel, or the next part of the first; at the
+// end, what follows in memory, which is most likely this thread's next task.
+inline const char* NextPart(const LinearTask& task, int64_t panel, int64_t from, int64_t to, int64_t bytes_per_k) {
+  if (panel + 1 < task.num_panels) return task.panel + (panel + 1) * task.panel_bytes + from * bytes_per_k;
+  if (to * bytes_per_k < task.panel_bytes) return task.panel + to * bytes_per_k;
+  return task.panel + task.num_panels * task.panel_bytes;
 }
 
 // Several tiles: a part of a panel over K stays in cache while the tiles pass.
 template <Weights kWeights, typename Unpack>
 void ReusePanels(const LinearTask& task, int64_t k, int64_t row_bytes, Unpack unpack) {
   const int64_t panel_sums = task.first_row[task.num_tiles] * kPanel;
+  const int64_t bytes_per_k = task.panel_bytes / k;
   float* unpacked = task.scratch + task.num_panels * panel_sums;
   for (int64_t from = 0; from < k; from += kDepth) {
     const int64_t part = k - from < kDepth ? k - from : kDepth;
     for (int64_t panel = 0; panel < task.num_panels; ++panel) {
+      const char* ahead = NextPart(task, panel, from, from + part, bytes_per_k);
+      const char* ahead_end = ahead + part * bytes_per_k;
       const char* w = unpack(task.panel + panel * task.panel_bytes, from, part, unpacked);
       float* sums = task.scratch + panel * panel_sums;
       for (int64_t t = 0; t < task.num_tiles; ++t) {
         const int64_t first = task.first_row[t], rows = task.first_row[t + 1] - first;
-        const TileArgs args = {w, kPanel, part, from == 0, sums + first * kPanel, kPanel};
+        const TileArgs args = {w, kPanel, part, from == 0, sums + first * kPanel, kPanel, ahead};
         const char* x = task.x + first * row_bytes + from * rows * (row_bytes / k);
-        WithRows(rows, PanelTile<kWeights, false>{x, args});
+        WithRows(rows, PanelTile<kWeights, false>{x, args, ahead_end});
+        ahead += Passes(rows) * (part * bytes_per_k / kStepBytes) * kLine;
       }
     }
   }
@@ -256,7 +294,7 @@ inline void UnpackF32(const char* panel, int64_t depth, float* out) {
 
 // In the order of use: odd before even.
 inline void UnpackBf16(const char* w, int64_t depth, float* out) {
-  for (int64_t k = 0; k < depth; k += 2, w += kPairBytes) {
+  for (int64_t k = 0; k < depth; k += 2, w += kStepBytes) {
 #pragma GCC unroll 4
     for (int c = 0; c < kPanel; c += 16) {
       float* strip = out + (c / kStrip * depth + k) * kStrip + c % kStrip;
@@ -317,7 +355,78 @@ void PackRowsF32(const PackRowsTask& task) {
   }
 }
 
-// Rounded; as floats in the order of use (odd, even), or as pairs of bf16.
+#ifdef QUIRE_NATIVE_BF16
+// The first n of 16 floats, rounded: eight pairs in the low halves of eight 64-bit lanes.
+inline __m512i RoundedPairs(const float* x, int64_t n) {
+  if (n <= 0) return _mm512_setzero_si512();
+  const __m512i bits = _mm512_castps_si512(RoundToBf16(LoadFirst(x, n)));
+  return _mm512_or_si512(_mm512_srli_epi64(bits, 16), _mm512_srli_epi64(bits, 32));
+}
+
+// The first n of 32 floats, rounded, in 16 pairs.
+inline __m512i LoadPairs(const float* x, int64_t n) {
+  const __m256i low = _mm512_cvtepi64_epi32(RoundedPairs(x, n));
+  const __m256i high = _mm512_cvtepi64_epi32(RoundedPairs(x + 16, n - 16));
+  return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+
+// m[i][j] to m[j][i], 16 by 16.
+inline void Transpose(__m512i (&m)[16]) {
+  __m512i a[16];
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {
+    a[i] = _mm512_unpacklo_epi32(m[i], m[i + 1]);
+    a[i + 1] = _mm512_unpackhi_epi32(m[i], m[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {
+    m[i] = _mm512_unpacklo_epi64(a[i], a[i + 2]);
+    m[i + 1] = _mm512_unpackhi_epi64(a[i], a[i + 2]);
+    m[i + 2] = _mm512_unpacklo_epi64(a[i + 1], a[i + 3]);
+    m[i + 3] = _mm512_unpackhi_epi64(a[i + 1], a[i + 3]);
+  }
+  // Lane l of m[4 q + c] holds column 4 l + c of rows 4 q to 4 q + 3.
+#pragma GCC unroll 4
+  for (int c = 0; c < 4; ++c) {
+    a[c] = _mm512_shuffle_i32x4(m[c], m[4 + c], 0x88);
+    a[4 + c] = _mm512_shuffle_i32x4(m[c], m[4 + c], 0xDD);
+    a[8 + c] = _mm512_shuffle_i32x4(m[8 + c], m[12 + c], 0x88);
+    a[12 + c] = _mm512_shuffle_i32x4(m[8 + c], m[12 + c], 0xDD);
+  }
+#pragma GCC unroll 4
+  for (int c = 0; c < 4; ++c) {
+    m[c] = _mm512_shuffle_i32x4(a[c], a[8 + c], 0x88);
+    m[4 + c] = _mm512_shuffle_i32x4(a[4 + c], a[12 + c], 0x88);
+    m[8 + c] = _mm512_shuffle_i32x4(a[c], a[8 + c], 0xDD);
+    m[12 + c] = _mm512_shuffle_i32x4(a[4 + c], a[12 + c], 0xDD);
+  }
+}
+
+// Rounded, as pairs.
+void PackRowsBf16(const PackRowsTask& task) {
+  const __mmask16 rows = LanesBelow(task.rows);
+  for (int64_t k = task.begin; k < task.end; k += 32) {
+    uint32_t* out = reinterpret_cast<uint32_t*>(task.tile) + k / 2 * task.rows;
+    const int64_t n = task.end - k;
+    const int64_t pairs = n < 32 ? (n + 1) / 2 : 16;
+    if (task.rows == 1) {
+      _mm512_mask_storeu_epi32(out, LanesBelow(pairs), LoadPairs(task.x + k, n));
+      continue;
+    }
+    __m512i m[16];
+#pragma GCC unroll 16
+    for (int r = 0; r < 16; ++r) {
+      m[r] = r < task.rows ? LoadPairs(task.x + r * task.x_stride + k, n) : _mm512_setzero_si512();
+    }
+    Transpose(m);
+#pragma GCC unroll 16
+    for (int p = 0; p < 16; ++p) {
+      if (p < pairs) _mm512_mask_storeu_epi32(out + p * task.rows, rows, m[p]);
+    }
+  }
+}
+#else
+// Rounded, as floats in the order of use: odd, even.
 void PackRowsBf16(const PackRowsTask& task) {
   for (int64_t r = 0; r < task.rows; ++r) {
     const float* x = task.x + r * task.x_stride;
@@ -326,17 +435,11 @@ void PackRowsBf16(const PackRowsTask& task) {
       Store(rounded, RoundToBf16(LoadFirst(x + k, task.end - k)));
       const int64_t n = task.end - k < 16 ? (task.end - k + 1) / 2 * 2 : 16;
       for (int64_t i = 0; i < n; i += 2) {
-#ifdef QUIRE_NATIVE_BF16
-        uint32_t even, odd;
-        __builtin_memcpy(&even, rounded + i, 4);
-        __builtin_memcpy(&odd, rounded + i + 1, 4);
-        reinterpret_cast<uint32_t*>(task.tile)[(k + i) / 2 * task.rows + r] = even >> 16 | odd;
-#else
         float* out = reinterpret_cast<float*>(task.tile) + (k + i) * task.rows + r;
         out[0] = rounded[i + 1];
         out[task.rows] = rounded[i];
-#endif
       }
     }
   }
 }
+#endif
