@@ -8,8 +8,9 @@ Three parts, each a table with the PagedAttention paper's figures beside ours:
   sharing   memory that parallel samples and beams save
   beams     the time of beam searches of width 6 against six samples from the same prompts
 
-Runs alternate over the policies, `--repeats` times; medians are printed, with the extremes. The model is made by
-tools/random_model (about 125 million parameters: decoding is bound by memory bandwidth, so that larger batches pay).
+A run is long enough that its end, when nobody waits any more, counts for little. Runs alternate over the policies,
+`--repeats` times; medians are printed, with the extremes. The model is made by tools/random_model (about 125 million
+parameters: decoding is bound by memory bandwidth, so that larger batches pay).
 """
 
 import argparse
@@ -137,7 +138,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quire", type=Path, default=ROOT / "build/release/quire")
     parser.add_argument("--model", type=Path, help="directory of a model; made if absent (needs numpy)")
-    parser.add_argument("--num-prompts", type=int, default=64)
+    parser.add_argument("--num-prompts", type=int, default=192)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--parts", nargs="+", default=["policies", "sharing", "beams"])
     parser.add_argument("--workloads", nargs="+", default=["sharegpt", "alpaca"])
@@ -156,7 +157,7 @@ def main() -> int:
             if "policies" in args.parts:
                 policies(bench, workload, args.num_prompts, args.repeats)
             if "sharing" in args.parts:
-                sharing(bench, workload, args.num_prompts)
+                sharing(bench, workload, min(args.num_prompts, 48))
         if "beams" in args.parts:
             beams(bench, args.repeats)
     return 0
