@@ -27,7 +27,7 @@ struct SlotAccount {
   }
 };
 
-// The slots of one sequence's block table.
+// The slots of one sequence's block table, or of a part of it.
 struct SequenceSlots {
   uint32_t token = 0;
   uint32_t reserved = 0;
@@ -36,8 +36,7 @@ struct SequenceSlots {
 };
 
 struct SequenceExtent {
-  uint32_t num_computed = 0;      // tokens whose keys and values are in memory
-  uint32_t num_tokens = 0;        // prompt and output so far: the next of them is current, and counts as computed
+  uint32_t num_held = 0;          // tokens whose keys and values are in memory, and the current one
   uint32_t max_total_tokens = 0;  // prompt and the longest output
   uint32_t num_slots = 0;         // of the table
 };

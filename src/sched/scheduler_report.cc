@@ -46,22 +46,20 @@ SchedulerStats Scheduler::Stats() const {
 // The slots behind what is computed: promised to tokens that will come, or to none. A shared block is counted by the
 // first who comes to it.
 void Scheduler::CountTail(const SequenceGroup& group, const Sequence& sequence, SlotAccount& account) const {
-  const auto count = [&](uint32_t begin, uint32_t end) {
-    const uint32_t last_used = std::clamp(group.max_total_tokens, begin, end);
-    account.reserved += last_used - begin;
-    account.internal += end - last_used;
+  const uint32_t num_held = sequence.num_computed + 1;  // with the current token, as in the paper's Figure 3
+  const auto count = [&](uint32_t begin, uint32_t num_slots) {
+    const auto behind = [begin](uint32_t position) { return position - std::min(position, begin); };
+    const SequenceSlots slots = Classify(
+        {.num_held = behind(num_held), .max_total_tokens = behind(group.max_total_tokens), .num_slots = num_slots});
+    account.reserved += slots.reserved;
+    account.internal += slots.internal;
   };
-  const uint32_t num_slots = sequence.table.num_slots();
-  // The current token counts as one that is there, as in the paper's Figure 3.
-  const uint32_t first = std::min(sequence.num_computed + 1, num_slots);
-  if (kv_policy_.contiguous()) return count(first, num_slots);
-  for (uint32_t begin = first; begin < num_slots;) {
-    const uint32_t index = begin / config_.block_size;
-    const uint32_t end = (index + 1) * config_.block_size;
-    uint32_t& counted = counted_in_[static_cast<size_t>(sequence.table.blocks()[index])];
-    if (counted != account_number_) count(begin, end);
+  const uint32_t num_slots = sequence.table.num_slots(), block_size = config_.block_size;
+  if (kv_policy_.contiguous()) return count(0, num_slots);
+  for (uint32_t begin = num_held / block_size * block_size; begin < num_slots; begin += block_size) {
+    uint32_t& counted = counted_in_[static_cast<size_t>(sequence.table.blocks()[begin / block_size])];
+    if (counted != account_number_) count(begin, block_size);
     counted = account_number_;
-    begin = end;
   }
 }
 
