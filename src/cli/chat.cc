@@ -1,7 +1,9 @@
 // quire chat [MODEL]: a conversation in the terminal. Ctrl-C ends an answer, Ctrl-D the conversation.
+#include <chrono>
 #include <cstdio>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -52,6 +54,10 @@ Status Converse(const ChatCommand& command) {
     }
   }
   std::printf("\n");
+  running.StorePrefixCache([] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    return false;
+  });
   return {};
 }
 

@@ -1,7 +1,9 @@
 #include "cli/generate.h"
 
+#include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <memory>
 
 #include "base/env.h"
 #include "base/error.h"
@@ -49,6 +51,19 @@ Status RunningModel::PinPrefix(const std::string& path) {
   if (!num_pinned.ok()) return InvalidArgument("--shared-prefix {}: {}", path, num_pinned.error().message);
   LogInfo("prefix_pinned file={} tokens={} pinned_blocks={}", LogValue(path), num_tokens, *num_pinned);
   return {};
+}
+
+void RunningModel::StorePrefixCache(FunctionRef<bool()> gives_up) {
+  const StatsSnapshot before = engine().Stats();
+  if (engine().options().scheduler.num_disk_blocks == 0) return;
+  const auto stored = std::make_shared<std::atomic<bool>>(false);
+  engine().StorePrefixCache([stored] { *stored = true; });
+  while (!*stored && !gives_up()) {
+  }
+  const StatsSnapshot after = engine().Stats();
+  LogInfo("prefix_cache_stored blocks={} failed={} blocks_on_disk={} complete={}",
+          after.disk_blocks_stored - before.disk_blocks_stored, after.disk_store_failures - before.disk_store_failures,
+          after.blocks_on_disk, stored->load());
 }
 
 SamplingParams MakeSamplingParams(const ModelConfig& config, const SamplingOptions& options) {

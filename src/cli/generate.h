@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "cli/commands.h"
 #include "engine/engine.h"
 #include "llm/loader.h"
@@ -18,6 +19,9 @@ class RunningModel {
 
   LoadedModel& loaded() { return *loaded_; }
   Engine& engine() { return *loaded_->engine; }
+  // For the end: what of the prefix cache is in memory only goes to disk, if there is a disk cache. Asks `gives_up`
+  // again and again, which may wait for some ms.
+  void StorePrefixCache(FunctionRef<bool()> gives_up);
 
  private:
   Status PinPrefix(const std::string& path);

@@ -1,5 +1,5 @@
 // quire serve [MODEL]: loads, listens, and waits for a signal. SIGTERM or Ctrl-C drains: no new requests, those that
-// run are finished; a second signal stops at once.
+// run are finished, and what is worth keeping of the prefix cache goes to disk; a second signal stops at once.
 #include <csignal>
 #include <cstdio>
 #include <ctime>
@@ -91,17 +91,18 @@ void LogStartup(const LoadedModel& loaded, double listen_s) {
   LogInfo("started {}listen={:.3f} total={:.3f}", parts, listen_s, total);
 }
 
-// Returns when everything that ran is answered, or a second signal came.
-void Drain(HttpServer& server, Engine& engine) {
+// Returns when everything that ran is answered; false: a second signal came before.
+bool Drain(HttpServer& server, Engine& engine) {
   LogInfo("draining requests={}", server.num_active_requests());
   server.StopAccepting();
   engine.StartDraining();
   while (server.num_active_requests() > 0 || !engine.Drained()) {
     if (AwaitSignal(20) != 0) {
       LogInfo("stopping requests={} reason=\"second signal\"", server.num_active_requests());
-      return;
+      return false;
     }
   }
+  return true;
 }
 
 Status Serve(const ServeCommand& command) {
@@ -120,7 +121,7 @@ Status Serve(const ServeCommand& command) {
 
   while (AwaitSignal(1000) == 0) {
   }
-  Drain(*server, running.engine());
+  if (Drain(*server, running.engine())) running.StorePrefixCache([] { return AwaitSignal(20) != 0; });
   server->Stop();
   LogInfo("stopped");
   return {};

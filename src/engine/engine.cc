@@ -34,7 +34,9 @@ struct Engine::Impl {
   std::optional<Error> Failure() const;
   void DrainInbox();
   void RunCalls();
-  void Admit(Submission submission);
+  void RefuseTaken(const Error& reason);
+  void Call(std::function<void()> call);
+  void Admit(Submission& submission);
   Status RunStep(const StepPlan& plan, TimeUs planned_at);
   void Handle(const SchedulerEvent& event, TimeUs planned_at, TimeUs now);
   void PublishTokens(TimeUs now, const SchedulerEvent& event, ActiveRequest& active);
@@ -54,6 +56,8 @@ struct Engine::Impl {
   Scheduler scheduler;
   std::unordered_map<RequestId, std::unique_ptr<ActiveRequest>> active;
   Inbox::Contents taken;
+  size_t num_admitted = 0, num_called = 0;    // of what was taken
+  std::function<void()> prefix_cache_stored;  // or none waits for it
   StepResult result;
   std::optional<TraceWriter> trace;
 
@@ -68,6 +72,7 @@ struct Engine::Impl {
   StatsSnapshot stats;
   mutable std::mutex failure_mutex;
   std::optional<Error> failure;
+  std::mutex end_mutex;  // of the engine thread's state once the inbox is closed, when that thread is gone
 };
 
 std::optional<Error> Engine::Impl::Failure() const {
@@ -114,7 +119,12 @@ Result<RequestHandle> Engine::Impl::Enqueue(Request request) {
   const bool ranks = !params.use_beam_search && params.num_streams() > params.n;
   if (ranks && !params.logprobs) params.logprobs = 0;
   auto queue = std::make_shared<OutputQueue>(static_cast<uint32_t>(params.n));
-  inbox->Add({std::move(request), shown_logprobs, queue});
+  const size_t num_prompt_tokens = request.prompt.size();
+  if (!inbox->Add({std::move(request), shown_logprobs, queue})) {
+    num_queued_tokens.fetch_sub(num_prompt_tokens);
+    num_open.fetch_sub(1);
+    return Failure().value_or(Unavailable("the server has stopped"));
+  }
   return RequestHandle(id, std::move(queue), [inbox = inbox](RequestId aborted) { inbox->Abort(aborted); });
 }
 
@@ -154,11 +164,17 @@ StatsSnapshot Engine::Stats() const {
 }
 
 void Engine::Call(std::function<void(Scheduler&)> work) {
-  impl_->inbox->Call([impl = impl_.get(), work = std::move(work)] { work(impl->scheduler); });
+  impl_->Call([impl = impl_.get(), work = std::move(work)] { work(impl->scheduler); });
+}
+
+void Engine::Impl::Call(std::function<void()> call) {
+  if (inbox->Call(call)) return;
+  const std::lock_guard lock(end_mutex);
+  call();
 }
 
 void Engine::ReportKv(std::function<void(EngineKvReport)> done) {
-  impl_->inbox->Call([impl = impl_.get(), done = std::move(done)] {
+  impl_->Call([impl = impl_.get(), done = std::move(done)] {
     EngineKvReport report{.kv = impl->scheduler.ReportKv()};
     for (const KvReport::Group& group : report.kv.groups) {
       const auto found = impl->active.find(group.request);
@@ -169,7 +185,7 @@ void Engine::ReportKv(std::function<void(EngineKvReport)> done) {
 }
 
 void Engine::ResetPrefixCache(std::function<void(Status)> done) {
-  impl_->inbox->Call([impl = impl_.get(), done = std::move(done)] {
+  impl_->Call([impl = impl_.get(), done = std::move(done)] {
     Status status;
     if (!impl->scheduler.ResetPrefixCache()) {
       const SchedulerStats now = impl->scheduler.Stats();
@@ -181,6 +197,14 @@ void Engine::ResetPrefixCache(std::function<void(Status)> done) {
       impl->UpdateGauges(impl->clock.NowUs());
     }
     done(std::move(status));
+  });
+}
+
+void Engine::StorePrefixCache(std::function<void()> done) {
+  impl_->Call([impl = impl_.get(), done = std::move(done)]() mutable {
+    if (impl->Failure()) return done();
+    impl->scheduler.StorePrefixCache();
+    impl->prefix_cache_stored = std::move(done);
   });
 }
 
@@ -212,7 +236,7 @@ Result<uint32_t> Engine::PinPrefix(std::vector<int32_t> tokens) {
 
 Status Engine::Health() const { return impl_->CheckOpen(); }
 
-void Engine::Impl::Admit(Submission submission) {
+void Engine::Impl::Admit(Submission& submission) {
   const RequestId id = submission.request.id;
   auto created = std::make_unique<ActiveRequest>(submission, tokenizer.get());
   stats.max_tokens_param.Observe(*submission.request.params.max_tokens);
@@ -226,9 +250,10 @@ void Engine::Impl::Admit(Submission submission) {
 
 void Engine::Impl::DrainInbox() {
   inbox->Take(taken);
+  num_admitted = num_called = 0;
   if (taken.submissions.empty() && taken.aborts.empty()) return;
   std::lock_guard lock(stats_mutex);
-  for (Submission& submission : taken.submissions) Admit(std::move(submission));
+  for (; num_admitted < taken.submissions.size(); ++num_admitted) Admit(taken.submissions[num_admitted]);
   for (const RequestId id : taken.aborts) {
     const auto found = active.find(id);
     if (found == active.end()) continue;
@@ -239,8 +264,21 @@ void Engine::Impl::DrainInbox() {
 }
 
 void Engine::Impl::RunCalls() {
-  for (const std::function<void()>& call : taken.calls) call();
-  taken.calls.clear();
+  while (num_called < taken.calls.size()) taken.calls[num_called++]();
+}
+
+// What had been taken when an exception came in between.
+void Engine::Impl::RefuseTaken(const Error& reason) {
+  for (; num_admitted < taken.submissions.size(); ++num_admitted) {
+    const Submission& submission = taken.submissions[num_admitted];
+    if (active.contains(submission.request.id)) continue;
+    for (uint32_t choice = 0; choice < static_cast<uint32_t>(submission.request.params.n); ++choice) {
+      submission.queue->Push({.choice = choice, .finish_reason = FinishReason::kError, .error = reason});
+    }
+    num_queued_tokens.fetch_sub(submission.request.prompt.size());
+    num_open.fetch_sub(1);
+  }
+  RunCalls();
 }
 
 // REQUIRES: the request has had its last push and the scheduler has forgotten it.
@@ -359,6 +397,9 @@ bool Engine::Step() {
   impl.RunCalls();
   const TimeUs planned_at = impl.clock.NowUs();
   const StepPlan& plan = impl.scheduler.Plan(planned_at);
+  if (impl.prefix_cache_stored && !impl.scheduler.stores_prefix_cache()) {
+    std::exchange(impl.prefix_cache_stored, nullptr)();
+  }
   if (plan.empty()) {
     std::lock_guard lock(impl.stats_mutex);
     impl.UpdateGauges(impl.clock.NowUs());
@@ -374,8 +415,10 @@ void Engine::WaitForWork() { impl_->inbox->Wait(); }
 void Engine::Wake() { impl_->inbox->Wake(); }
 
 void Engine::Impl::FailAll(const Error& reason) {
+  RefuseTaken(reason);
   DrainInbox();
   RunCalls();
+  if (prefix_cache_stored) std::exchange(prefix_cache_stored, nullptr)();
   std::lock_guard lock(stats_mutex);
   while (!active.empty()) {
     const auto& [id, request] = *active.begin();
@@ -400,6 +443,8 @@ void Engine::Fail(const Error& reason) {
 
 void Engine::Stop() {
   impl_->SetFailure(Unavailable("the server has stopped"));
+  const std::lock_guard lock(impl_->end_mutex);
+  impl_->inbox->Close();
   impl_->FailAll(*impl_->Failure());
 }
 

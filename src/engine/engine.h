@@ -65,12 +65,15 @@ class Engine {
   const EngineOptions& options() const;
 
   // Any thread. `work` runs on the engine thread, between two steps: also while the engine is idle, drains, or has
-  // failed. It must be quick.
+  // failed; after Stop, on the thread that calls. It must be quick, and must not call the engine.
   void Call(std::function<void(Scheduler&)> work);
   // `done` is called as `work` is.
   void ReportKv(std::function<void(EngineKvReport)> done);
   // Forgets every cached prefix that is not pinned; an error while blocks are in use.
   void ResetPrefixCache(std::function<void(Status)> done);
+  // Stores what is cached in memory only in the prefix cache on disk, as far as there is one; then, or when the engine
+  // ends before, `done` is called as `work` is. For a process that is about to end. REQUIRES: it is not under way.
+  void StorePrefixCache(std::function<void()> done);
   // Computes these tokens and keeps the full blocks of their keys and values for whoever starts with them. Waits for
   // it. Returns how many blocks are pinned now. REQUIRES: an EngineThread runs, and this is another one.
   Result<uint32_t> PinPrefix(std::vector<int32_t> tokens);

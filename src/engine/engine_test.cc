@@ -63,6 +63,7 @@ void RunDry(Engine& engine) {
 TEST(Engine, DeliversWhatTheRequestSaysAlone) {
   const auto engine = MakeEngine();
   std::vector<RequestHandle> handles;
+  handles.reserve(6);
   for (int32_t i = 0; i < 6; ++i) handles.push_back(*engine->Submit(Ask({i, 2, 3, 4, 5}, 10 + i)));
   RunDry(*engine);
   for (int32_t i = 0; i < 6; ++i) {
@@ -222,6 +223,7 @@ TEST(Engine, RefusesWhatCanNeverFitWithTheNumbers) {
 TEST(Engine, FullQueueIsResourceExhausted) {
   const auto engine = MakeEngine();
   std::vector<RequestHandle> handles;
+  handles.reserve(8);
   for (int i = 0; i < 8; ++i) handles.push_back(*engine->Submit(Ask({1}, 4)));
   EXPECT_EQ(engine->Submit(Ask({1}, 4)).error().code, ErrorCode::kResourceExhausted);
   RunDry(*engine);
@@ -405,6 +407,7 @@ TEST(EngineThread, ServesManyClientsThatComeAndGo) {
   EngineThread thread(*engine);
   std::atomic<int> right = 0;
   std::vector<std::thread> clients;
+  clients.reserve(4);
   for (int client = 0; client < 4; ++client) {
     clients.emplace_back([&, client] {
       for (int32_t round = 0; round < 30; ++round) {
@@ -425,6 +428,52 @@ TEST(EngineThread, ServesManyClientsThatComeAndGo) {
   }
   for (std::thread& client : clients) client.join();
   EXPECT_EQ(right, 4 * 24);
+}
+
+TEST(EngineThread, AnExceptionBetweenStepsLosesNobody) {
+  const auto engine = MakeEngine();
+  bool called = false;
+  engine->Call([](Scheduler&) { throw std::runtime_error("out of ideas"); });
+  engine->Call([&](Scheduler&) { called = true; });
+  RequestHandle handle = *engine->Submit(Ask({1, 2}, 30));
+  EngineThread thread(*engine);
+  const std::optional<OutputDelta> delta = handle.Wait(std::chrono::seconds(10));
+  ASSERT_TRUE(delta && delta->error);
+  EXPECT_NE(delta->error->message.find("out of ideas"), std::string::npos);
+  thread.Stop();
+  EXPECT_TRUE(called);
+  EXPECT_TRUE(engine->Drained());
+}
+
+TEST(EngineThread, WhoComesAfterTheEndIsAnswered) {
+  const auto engine = MakeEngine();
+  EngineThread(*engine).Stop();
+  int num_answers = 0;
+  engine->ReportKv([&](const EngineKvReport& report) { num_answers += report.kv.num_blocks == 32 ? 1 : 0; });
+  engine->ResetPrefixCache([&](const Status& status) { num_answers += status.ok() ? 1 : 0; });
+  engine->StorePrefixCache([&] { ++num_answers; });
+  EXPECT_EQ(num_answers, 3);
+  EXPECT_EQ(engine->Submit(Ask({1}, 1)).error().code, ErrorCode::kUnavailable);
+  EXPECT_EQ(engine->PinPrefix(std::vector<int32_t>(8, 1)).error().code, ErrorCode::kUnavailable);
+}
+
+TEST(EngineThread, StoresThePrefixCacheBeforeTheEnd) {
+  EngineOptions options = SmallOptions();
+  options.scheduler.num_disk_blocks = 100;
+  const auto disk = std::make_shared<FakeDisk>();
+  auto runner = std::make_unique<FakeRunner>(FakeRunnerOptions{
+      .num_slots = 4, .num_blocks = 32, .block_size = 4, .vocab_size = kVocab, .disk = disk, .disk_delay_steps = 5});
+  const auto engine = MakeEngine(options, std::move(runner));
+  EngineThread thread(*engine);
+  RequestHandle handle = *engine->Submit(Ask({1, 2, 3, 4, 5, 6, 7, 8}, 9));
+  while (!handle.Wait(std::chrono::seconds(10))->finished()) {
+  }
+  std::promise<void> stored;
+  engine->StorePrefixCache([&] { stored.set_value(); });
+  ASSERT_EQ(stored.get_future().wait_for(std::chrono::seconds(10)), std::future_status::ready);
+  EXPECT_EQ(engine->Stats().disk_blocks_stored, 4U);
+  thread.Stop();
+  EXPECT_EQ(disk->entries.size(), 4U);
 }
 
 TEST(EngineThread, DrainingFinishesWhatRunsAndRefusesTheRest) {

@@ -8,6 +8,8 @@
 namespace quire {
 
 struct EngineThread::Impl {
+  explicit Impl(Engine& engine) : engine(engine) {}
+
   Engine& engine;
   std::atomic<bool> stopping{false};
   std::thread thread;
@@ -16,7 +18,6 @@ struct EngineThread::Impl {
     while (!stopping) {
       if (!engine.Step() && !stopping) engine.WaitForWork();
     }
-    engine.Stop();
   }
 
   // One of the two doors where exceptions end: whatever a library threw fails the engine, not the process. The loop
@@ -29,6 +30,7 @@ struct EngineThread::Impl {
         engine.Fail(Internal("the engine failed: {}", exception.what()));
       }
     }
+    engine.Stop();
   }
 };
 

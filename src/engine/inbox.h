@@ -29,17 +29,23 @@ class Inbox {
     bool empty() const { return submissions.empty() && aborts.empty() && calls.empty(); }
   };
 
-  void Add(Submission submission) {
-    Leave([&] { contents_.submissions.push_back(std::move(submission)); });
+  // False, and nothing is left, once the inbox is closed.
+  bool Add(Submission&& submission) {
+    return Leave([&] { contents_.submissions.push_back(std::move(submission)); });
   }
-  void Abort(RequestId id) {
-    Leave([&] { contents_.aborts.push_back(id); });
+  bool Abort(RequestId id) {
+    return Leave([&] { contents_.aborts.push_back(id); });
   }
-  void Call(std::function<void()> call) {
-    Leave([&] { contents_.calls.push_back(std::move(call)); });
+  bool Call(std::function<void()>& call) {
+    return Leave([&] { contents_.calls.push_back(std::move(call)); });
   }
   void Wake() {
     Leave([&] { woken_ = true; });
+  }
+  // Nobody will read what comes from now on.
+  void Close() {
+    std::lock_guard lock(mutex_);
+    closed_ = true;
   }
 
   // Until there is something, or Wake.
@@ -59,18 +65,21 @@ class Inbox {
 
  private:
   template <typename Change>
-  void Leave(Change change) {
+  bool Leave(Change change) {
     {
       std::lock_guard lock(mutex_);
+      if (closed_) return false;
       change();
     }
     wake_.notify_one();
+    return true;
   }
 
   std::mutex mutex_;
   std::condition_variable wake_;
   Contents contents_;
   bool woken_ = false;
+  bool closed_ = false;
 };
 
 }  // namespace quire

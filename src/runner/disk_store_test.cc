@@ -54,6 +54,7 @@ class DiskStoreTest : public testing::Test {
   }
   std::vector<PrefixDigest> Digests(std::vector<uint64_t> numbers) const {
     std::vector<PrefixDigest> digests;
+    digests.reserve(numbers.size());
     for (const uint64_t n : numbers) digests.push_back(KeyOf(n).digest);
     return digests;
   }

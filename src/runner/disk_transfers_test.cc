@@ -65,8 +65,7 @@ class DiskTransfersTest : public testing::TestWithParam<int> {
   bool Await(uint64_t id) {
     while (num_outstanding_ > 0) {
       Ids completed, failed;
-      transfers_->Collect(true, completed, failed);
-      EXPECT_FALSE(completed.empty() && failed.empty());
+      transfers_->Collect(true, completed, failed);  // nothing, if the disk takes longer than its patience
       for (const uint64_t each : completed) outcome_[each] = true;
       for (const uint64_t each : failed) outcome_[each] = false;
       num_outstanding_ -= completed.size() + failed.size();

@@ -124,6 +124,7 @@ TEST(ModelRunner, ChunksBlockSizesBatchesAndThreadsDoNotShowInTheOutput) {
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::mt19937 random(seed);
   std::vector<std::pair<std::vector<int32_t>, SamplingParams>> requests;
+  requests.reserve(12);
   for (int i = 0; i < 12; ++i)
     requests.emplace_back(RandomPrompt(random, 1 + random() % 90, 288), RandomParams(random));
 

@@ -14,7 +14,7 @@ uint32_t NumEndingTokens(const Request& request) {
   std::vector<int32_t> ids = request.params.stop_token_ids;
   if (!request.params.ignore_eos) ids.insert(ids.end(), request.eos_token_ids.begin(), request.eos_token_ids.end());
   std::ranges::sort(ids);
-  return static_cast<uint32_t>(std::ranges::unique(ids).begin() - ids.begin());
+  return static_cast<uint32_t>(std::unique(ids.begin(), ids.end()) - ids.begin());
 }
 
 }  // namespace

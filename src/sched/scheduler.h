@@ -161,6 +161,10 @@ class Scheduler {
   // other block is in use.
   bool ResetPrefixCache();
   uint32_t num_pinned_blocks() const { return num_pinned_blocks_; }
+  // Has the plans that follow store every cached prefix that is not on disk yet, as far as the disk cache has room: for
+  // a process that is about to end. It is over when all is stored, or a store has failed.
+  void StorePrefixCache();
+  bool stores_prefix_cache() const { return stores_all_; }
   // Moves every running group back to waiting, to be computed again. REQUIRES: no step is in flight.
   void PreemptAll();
 
@@ -273,6 +277,8 @@ class Scheduler {
   void AttachTokens(Transfer& transfer, std::span<const int32_t> tokens);
   void PlanDisk();
   void ChooseStores();
+  void ChooseRemainingStores();
+  uint32_t NumStoresLeft() const;
   void ApplyTransfers(const StepResult& result);
   void ApplyTransfer(uint64_t id, bool completed);
   void ApplySwap(SequenceGroup* group, Transfer::Kind kind, bool completed);
@@ -315,6 +321,8 @@ class Scheduler {
   uint32_t num_disk_transfers_ = 0;
   uint32_t num_disk_writes_ = 0;  // of these, stores
   uint64_t stores_resume_at_step_ = 0;
+  bool stores_all_ = false;                // StorePrefixCache is under way:
+  std::vector<BlockId> remaining_stores_;  // from the end
   uint64_t swapping_resumes_at_step_ = 0;
   uint32_t num_blocks_in_transfer_ = 0;
   uint64_t next_transfer_ = 1;

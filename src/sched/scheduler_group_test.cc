@@ -514,6 +514,53 @@ TEST(SchedulerDiskTest, EvictedBlocksGoToDiskAndComeBackOnAHit) {
   EXPECT_EQ(h.of(9).tokens, h.of(1).tokens);
 }
 
+TEST(SchedulerDiskTest, AtTheEndEveryCachedBlockGoesToDisk) {
+  FakeRunnerOptions options;
+  options.disk = std::make_shared<FakeDisk>();
+  options.disk_delay_steps = 3;
+  SchedulerHarness h(DiskConfig(100), options);
+  for (uint64_t id = 1; id <= 3; ++id) h.Add(TestRequest(id, 100, 40));
+  h.RunAll();
+  EXPECT_TRUE(options.disk->entries.empty()) << "memory had room";
+  h.scheduler.StorePrefixCache();
+  for (int step = 0; step < 100 && h.scheduler.stores_prefix_cache(); ++step) h.Step();
+  EXPECT_FALSE(h.scheduler.stores_prefix_cache());
+  EXPECT_EQ(options.disk->entries.size(), 3U * (139 / 16));
+  EXPECT_EQ(h.scheduler.Stats().num_blocks_used, 0U);
+  EXPECT_FALSE(h.scheduler.HasWork());
+}
+
+TEST(SchedulerDiskTest, AtTheEndASmallDiskGetsWhatWouldBeEvictedLast) {
+  FakeRunnerOptions options;
+  options.disk = std::make_shared<FakeDisk>();
+  options.disk_delay_steps = 2;
+  SchedulerConfig config = DiskConfig(100);
+  config.num_disk_blocks = 7;
+  SchedulerHarness h(config, options);
+  for (uint64_t id = 1; id <= 4; ++id) {
+    h.Add(TestRequest(id, 100, 2));
+    h.RunAll();
+  }
+  h.scheduler.StorePrefixCache();
+  for (int step = 0; step < 100 && h.scheduler.stores_prefix_cache(); ++step) h.Step();
+  EXPECT_EQ(h.scheduler.Stats().num_disk_blocks_stored, 7U) << "nothing is stored to be given up again";
+  Scheduler next(config, Contents(*options.disk));
+  ASSERT_TRUE(next.Add(TestRequest(4, 100, 2)).ok());
+  size_t num_loads = 0;
+  for (const Transfer& transfer : next.Plan(0).transfers) num_loads += transfer.kind == Transfer::Kind::kLoad ? 1 : 0;
+  EXPECT_EQ(num_loads, 6U) << "of the last request, all that can be used";
+}
+
+TEST(SchedulerDiskTest, AtTheEndAFailedStoreIsTheLast) {
+  SchedulerHarness h(DiskConfig(100));  // the runner has no disk
+  h.Add(TestRequest(1, 1000, 2));
+  h.RunAll();
+  h.scheduler.StorePrefixCache();
+  for (int step = 0; step < 10 && h.scheduler.stores_prefix_cache(); ++step) h.Step();
+  EXPECT_FALSE(h.scheduler.stores_prefix_cache());
+  EXPECT_FALSE(h.scheduler.HasWork());
+}
+
 TEST(SchedulerDiskTest, TheNextProcessHitsWhatThisOneStored) {
   FakeRunnerOptions options;
   options.disk = std::make_shared<FakeDisk>();

@@ -83,8 +83,15 @@ void Scheduler::AttachTokens(Transfer& transfer, std::span<const int32_t> tokens
 // Cached blocks that are about to be evicted are stored first, so that evicting them is nothing but forgetting them.
 void Scheduler::PlanDisk() {
   stores_.clear();
-  const bool can_store = plan_.step >= stores_resume_at_step_ && drops_.empty();
-  if (can_store && !plan_.tokens.empty()) ChooseStores();  // without rows nobody is short of memory
+  const bool rests = plan_.step < stores_resume_at_step_;
+  stores_all_ = stores_all_ && !rests;
+  if (!rests && drops_.empty()) {
+    if (stores_all_) {
+      ChooseRemainingStores();
+    } else if (!plan_.tokens.empty()) {  // without rows nobody is short of memory
+      ChooseStores();
+    }
+  }
   // Drops come first: what one of them deletes may be stored again by this very plan.
   const size_t num_drops = std::min<size_t>(drops_.size(), kMaxDropsOfAStep);
   for (size_t i = 0; i < num_drops; ++i) AddTransfer({.kind = Transfer::Kind::kDrop, .digest = drops_[i]});
@@ -104,9 +111,7 @@ void Scheduler::ChooseStores() {
   if (pool.num_free() >= num_wanted_free) return;
   // The blocks that the next evictions would take, at most; some of them are stored already.
   const uint32_t num_looked_at = num_wanted_free - pool.num_free();
-  // A block that is being stored is nobody's to take: those who run keep what they need to go on.
-  const uint32_t num_kept = num_seats_ + static_cast<uint32_t>(config_.watermark * config_.num_blocks);
-  uint32_t num_left = std::min(NumWritesLeft(), pool.num_available() - std::min(pool.num_available(), num_kept));
+  uint32_t num_left = NumStoresLeft();
   std::optional<BlockId> block = pool.first_cached();
   for (uint32_t i = 0; i < num_looked_at && block && num_left > 0; ++i, block = pool.next_cached(*block)) {
     const PrefixDigest digest = kv_.index().DigestOf(*block);
@@ -117,6 +122,45 @@ void Scheduler::ChooseStores() {
       --num_left;
     }
   }
+}
+
+// A block that is being stored is nobody's to take: those who run keep what they need to go on.
+uint32_t Scheduler::NumStoresLeft() const {
+  const uint32_t num_available = kv_.pool().num_available();
+  const auto num_watermark = static_cast<uint32_t>(config_.watermark * config_.num_blocks);
+  const uint32_t num_kept = groups_.empty() ? 0 : num_seats_ + num_watermark;
+  return std::min(NumWritesLeft(), num_available - std::min(num_available, num_kept));
+}
+
+// Of all that is cached, what would be evicted last, as much as the disk has room for, in the order of eviction.
+void Scheduler::StorePrefixCache() {
+  stores_all_ = uses_disk();
+  remaining_stores_.clear();
+  const BlockPool& pool = kv_.pool();
+  uint32_t num_passed_over = pool.num_cached() - std::min(pool.num_cached(), disk_.max_blocks());
+  for (std::optional<BlockId> block = pool.first_cached(); block; block = pool.next_cached(*block)) {
+    if (num_passed_over > 0) {
+      --num_passed_over;
+      continue;
+    }
+    // What is there already stays there, whatever must go for the others.
+    const PrefixDigest digest = kv_.index().DigestOf(*block);
+    if (!disk_.Touch(digest) && !disk_.Contains(digest)) remaining_stores_.push_back(*block);
+  }
+  std::ranges::reverse(remaining_stores_);  // they are taken from the end
+}
+
+void Scheduler::ChooseRemainingStores() {
+  uint32_t num_left = NumStoresLeft();
+  while (num_left > 0 && !remaining_stores_.empty()) {
+    const BlockId block = remaining_stores_.back();
+    remaining_stores_.pop_back();
+    if (kv_.pool().references(block) > 0 || !kv_.index().Contains(block)) continue;
+    if (!disk_.BeginStore(kv_.index().DigestOf(block), drops_)) continue;
+    stores_.push_back(block);
+    --num_left;
+  }
+  if (remaining_stores_.empty() && stores_.empty() && num_disk_writes_ == 0) stores_all_ = false;
 }
 
 void Scheduler::ApplyTransfers(const StepResult& result) {
@@ -133,6 +177,7 @@ void Scheduler::ApplyTransfers(const StepResult& result) {
     if (transfer.kind != Transfer::Kind::kStore) continue;
     disk_.EndStore(transfer.digest, false);
     stores_resume_at_step_ = plan_.step + kStepsOfRest;
+    stores_all_ = false;
   }
   swap_cost_.ObserveOut(num_out, result.swap_out_us);
   swap_cost_.ObserveIn(num_in, result.swap_in_us);

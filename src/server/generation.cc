@@ -120,7 +120,8 @@ class WholeAnswer final : public HttpExchange {
   void Gather() {
     while (std::optional<OutputDelta> delta = choices_.Take()) {
       if (delta->error) return Fail(*delta->error);
-      MergeDelta(whole_[delta->choice], *std::move(delta));
+      OutputDelta& whole = whole_[delta->choice];
+      MergeDelta(whole, *std::move(delta));
     }
     log_.Count(UsageOf(*request_, choices_.counts()));
     if (choices_.num_unfinished() == 0) Finish();

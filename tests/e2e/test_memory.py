@@ -182,6 +182,23 @@ def test_prefixes_survive_a_restart(
     assert re.search(r'quire:disk_blocks_total\{.*event="loaded".*\} [1-9]', second.get("/metrics").text)
 
 
+def test_what_memory_had_room_for_survives_a_restart_too(
+    start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    prompt = "Once more. " + STORY
+    first = disk_server(start_server, tmp_path)
+    said, _ = answer_to(first.client, prompt)
+    assert not list(tmp_path.rglob("*.kv")), "memory has room"
+    first.signal()
+    first.wait()
+    assert re.search(r"prefix_cache_stored blocks=[1-9]\d* failed=0 .*complete=true", first.log())
+    first.close()
+    second = disk_server(start_server, tmp_path)
+    text, cached = answer_to(second.client, prompt)
+    assert text == said
+    assert cached >= 16
+
+
 def test_damaged_files_are_skipped_and_counted(
     client: OpenAI, start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
