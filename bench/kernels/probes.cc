@@ -71,6 +71,28 @@ __attribute__((target("avx512f,avx512bw,avx512bf16"))) double DotAvx512Bf16() {
   return static_cast<double>(_mm512_cvtss_f32(sums[0]));
 }
 
+struct TileConfig {
+  uint8_t palette = 1;
+  uint8_t start_row = 0;
+  uint8_t reserved[14] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
+// Four sums of full tiles side by side, as many steps as the vector loops take.
+__attribute__((target("amx-tile,amx-bf16"))) double DotAmx() {
+  const TileConfig config;
+  asm volatile("ldtilecfg %0" ::"m"(config));
+  for (int64_t step = 0; step < kSteps * kChains / 4; ++step) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_release();
+  return 0;
+}
+
 std::atomic<int> sink{0};  // keeps the compiler from dropping what nobody reads
 
 // Best of three, all threads at once.
@@ -109,9 +131,15 @@ double ProbeReadBandwidth(ThreadTeam& team, std::span<const char> memory) {
 
 PeakRates ProbePeak(ThreadTeam& team, const std::string& isa) {
   PeakRates rates;
-  const bool wide = isa.starts_with("avx512");
+  const bool wide = isa.starts_with("avx512") || isa == "amx";
   rates.f32_flops = wide ? RunLoop(team, FmaAvx512, 32) : RunLoop(team, FmaAvx2, 16);
-  rates.bf16_flops = isa == "avx512bf16" ? RunLoop(team, DotAvx512Bf16, 64) : rates.f32_flops;
+  if (isa == "avx512bf16") {
+    rates.bf16_flops = RunLoop(team, DotAvx512Bf16, 64);
+  } else if (isa == "amx") {
+    rates.bf16_flops = RunLoop(team, DotAmx, 2 * 16 * 16 * 32);
+  } else {
+    rates.bf16_flops = rates.f32_flops;
+  }
   return rates;
 }
 

@@ -5,7 +5,8 @@
 //
 // Numerics: the reduction order of every output element depends on the operation, the format and K (or the KV length)
 // alone, never on the number of rows, threads, chunks or blocks. `ref` states that order in scalar code; every other
-// backend gives the same bits.
+// backend gives the same bits, but for one that multiplies in tiles: products with bf16 weights have an order of their
+// own there (bf16_order.h), which `ref-amx` states.
 //
 // Every operation first CHECKs its operands (backend/ops.h: shape contracts) and otherwise does not fail. One thread
 // calls a Backend at a time, but for ReadBlock and WriteBlock.
@@ -171,7 +172,8 @@ class Backend {
   // reads, while WriteBlock runs).
   virtual void ReadBlock(const KvCache& cache, uint32_t block, std::byte* out) const = 0;
   virtual void WriteBlock(KvCache& cache, uint32_t block, const std::byte* in) const = 0;
-  // Changes whenever the bytes of a block would mean something else; the same for instruction sets that share a layout.
+  // Changes whenever the bytes of a block would mean something else, or could be others: the same for instruction sets
+  // that share a layout and compute the same bits.
   virtual std::string kv_layout() const = 0;
 
   // Runs fn(begin, end) over [0, count) on the backend's threads: for host work such as sampling.

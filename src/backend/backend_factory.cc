@@ -12,10 +12,12 @@
 namespace quire {
 
 std::vector<std::string> SupportedCpuIsas() {
-  std::vector<std::string> names = {"ref"};
+  std::vector<std::string> names = {"ref-amx", "ref"};
   for (const cpu::KernelTable* kernels : cpu::SupportedKernels()) names.emplace_back(kernels->name);
   return names;
 }
+
+std::string ReferenceOf(const std::string& isa) { return isa.ends_with("amx") ? "ref-amx" : "ref"; }
 
 Result<std::unique_ptr<Backend>> MakeCpuBackend(const CpuBackendOptions& options) {
   if (options.num_threads < 1 || options.num_threads > 1024) {
@@ -30,7 +32,7 @@ Result<std::unique_ptr<Backend>> MakeCpuBackend(const CpuBackendOptions& options
   for (const cpu::KernelTable* kernels : cpu::SupportedKernels()) {
     if (isa == kernels->name) return MakeCpuBackend(options.num_threads, *kernels);
   }
-  return MakeRefBackend(options.num_threads);
+  return MakeRefBackend(options.num_threads, isa == "ref" ? Bf16Order::kPairs : Bf16Order::kTiles);
 }
 
 }  // namespace quire

@@ -12,13 +12,16 @@ namespace quire {
 
 struct CpuBackendOptions {
   int num_threads = 1;
-  std::string isa = "auto";  // "auto", "ref", "avx2", "avx512", "avx512bf16"
+  std::string isa = "auto";  // "auto", "ref", "ref-amx", "avx2", "avx512", "avx512bf16", "amx"
 };
 
 // kInvalidArgument for an instruction set that does not exist or that this CPU lacks; the message lists what it has.
 Result<std::unique_ptr<Backend>> MakeCpuBackend(const CpuBackendOptions& options);
 
-// The instruction sets that MakeCpuBackend accepts on this CPU, the slowest ("ref") first, without "auto".
+// The instruction sets that MakeCpuBackend accepts on this CPU, the slowest first, without "auto".
 std::vector<std::string> SupportedCpuIsas();
+
+// The reference that gives the same bits as an instruction set: "ref", or "ref-amx".
+std::string ReferenceOf(const std::string& isa);
 
 }  // namespace quire

@@ -94,8 +94,11 @@ TEST_P(BlocksOnEveryIsa, MoveOnSeveralThreadsAtOnce) {
   other.join();
 }
 
-INSTANTIATE_TEST_SUITE_P(KvBlock, BlocksOnEveryIsa, testing::ValuesIn(SupportedCpuIsas()),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(KvBlock, BlocksOnEveryIsa, testing::ValuesIn(SupportedCpuIsas()), [](const auto& info) {
+  std::string name = info.param;
+  std::erase(name, '-');
+  return name;
+});
 
 }  // namespace
 }  // namespace quire

@@ -55,8 +55,9 @@ TEST_P(EveryFormat, RandomShapesEqualTheReferenceToTheBit) {
                     .accumulate = accumulate});
       return y;
     };
-    const Matrix expected = run("ref", 1);
-    for (const std::string& isa : FastIsas()) EXPECT_TRUE(SameBits(run(isa, 2), expected)) << isa;
+    for (const std::string& isa : FastIsas()) {
+      EXPECT_TRUE(SameBits(run(isa, 2), run(ReferenceOf(isa), 1))) << isa;
+    }
   }
 }
 
@@ -66,9 +67,9 @@ TEST_P(EveryFormat, ARowIsTheSameInBatchesOf1To130OnAnyNumberOfThreads) {
   constexpr int64_t kRows = 130, kOut = 93, kIn = 301;
   Layer layer = RandomLayer(random, kOut, kIn, GetParam());
   const Matrix x = random.Values(kRows, kIn);
-  const TestBackend ref = MakeTestBackend("ref", 1);
-  const Matrix alone = Apply(ref, *Pack(*ref.backend, layer), layer.bias.data(), x);
   for (const std::string& isa : FastIsas()) {
+    const TestBackend ref = MakeTestBackend(ReferenceOf(isa), 1);
+    const Matrix alone = Apply(ref, *Pack(*ref.backend, layer), layer.bias.data(), x);
     for (const int threads : {1, 2, 3, 8}) {
       const TestBackend test = MakeTestBackend(isa, threads, kRows, kIn);
       const auto packed = Pack(*test.backend, layer);
@@ -144,11 +145,11 @@ TEST(PackLinear, ConcatenatesUnalignedPartsOfAnyFormat) {
                           Tensor(f16.data() + 1, DType::kF16, {9, kIn})};
   const Matrix x = random.Values(3, kIn);
   for (const DType format : {DType::kF32, DType::kBf16}) {
-    const TestBackend ref = MakeTestBackend("ref", 1);
-    auto expected = ref->PackLinear(parts, format);
-    ASSERT_TRUE(expected.ok());
-    EXPECT_EQ((*expected)->out_features(), 84);
     for (const std::string& isa : FastIsas()) {
+      const TestBackend ref = MakeTestBackend(ReferenceOf(isa), 1);
+      auto expected = ref->PackLinear(parts, format);
+      ASSERT_TRUE(expected.ok());
+      EXPECT_EQ((*expected)->out_features(), 84);
       const TestBackend test = MakeTestBackend(isa, 3, 3, kIn);
       auto packed = test->PackLinear(parts, format);
       ASSERT_TRUE(packed.ok());

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "backend/backend.h"
+#include "backend/backend_factory.h"
 
 namespace quire {
 
@@ -51,7 +51,7 @@ struct TestBackend {
 };
 TestBackend MakeTestBackend(const std::string& isa, int num_threads, int64_t max_rows = 1, int64_t max_features = 1);
 
-// Instruction sets of this CPU but "ref".
+// Instruction sets of this CPU but the references.
 std::vector<std::string> FastIsas();
 
 // `n` floats equal to the bit; prints the first that are not.

@@ -82,8 +82,11 @@ TEST_P(OnEveryIsa, GreedyTokensAndPromptLogprobsAreTheGoldens) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(ModelRunner, OnEveryIsa, testing::ValuesIn(SupportedCpuIsas()),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(ModelRunner, OnEveryIsa, testing::ValuesIn(SupportedCpuIsas()), [](const auto& info) {
+  std::string name = info.param;
+  std::erase(name, '-');
+  return name;
+});
 
 TEST(ModelRunner, TellsTheStoriesOfTheSharedReference) {
   const char* data = std::getenv("QUIRE_TEST_DATA");

@@ -28,13 +28,23 @@ constexpr size_t AlignUp(size_t bytes) { return (bytes + kCacheLine - 1) / kCach
 constexpr size_t kThreadScratch =
     AlignUp(sizeof(float) * static_cast<size_t>(std::max(kLinearScratch, kAttendScratch)));
 
-// Rows cut into tiles of nearly equal size.
+// Rows cut into tiles.
 struct RowTiles {
   int64_t rows, count;
-  RowTiles(int64_t rows, int64_t tile_rows) : rows(rows), count((rows + tile_rows - 1) / tile_rows) {}
-  int64_t first(int64_t tile) const { return rows * tile / count; }
+  int64_t whole;  // rows that each tile holds, the last one padded; 0: those that there are, dealt out evenly
+  RowTiles(int64_t rows, const LinearKernels& kernels)
+      : rows(rows),
+        count((rows + kernels.tile_rows - 1) / kernels.tile_rows),
+        whole(kernels.whole_tiles && count > 1 ? kernels.tile_rows : 0) {}
+  int64_t first(int64_t tile) const { return whole > 0 ? std::min(tile * whole, rows) : rows * tile / count; }
+  int64_t num_packed_rows() const { return whole > 0 ? whole * count : rows; }
   int64_t num_tasks() const { return (count + kMaxTilesPerTask - 1) / kMaxTilesPerTask; }
 };
+
+// Bytes of one row of activations.
+int64_t PackedRowBytes(const LinearKernels& kernels, int64_t k) {
+  return (k + kernels.depth_multiple - 1) / kernels.depth_multiple * kernels.depth_multiple * kernels.bytes_per_value;
+}
 
 // Panels in groups of neighbours.
 struct PanelGroups {
@@ -69,8 +79,13 @@ class CpuBackend : public Backend {
 
   // One part per thread, then the packed activations.
   size_t ScratchBytes(int64_t max_rows, int64_t max_features, int32_t, int32_t) const override {
-    const auto values = static_cast<size_t>(max_rows) * static_cast<size_t>(max_features + 1);
-    return kCacheLine + kThreadScratch * static_cast<size_t>(num_threads()) + AlignUp(values * sizeof(float));
+    int64_t packed_bytes = 0;
+    for (const LinearKernels* kernels : {&kernels_.f32, &kernels_.bf16}) {
+      const int64_t rows = RowTiles(max_rows, *kernels).num_packed_rows();
+      packed_bytes = std::max(packed_bytes, rows * PackedRowBytes(*kernels, max_features));
+    }
+    return kCacheLine + kThreadScratch * static_cast<size_t>(num_threads()) +
+           AlignUp(static_cast<size_t>(packed_bytes));
   }
 
   void SetScratch(Tensor bytes) override {
@@ -104,13 +119,14 @@ class CpuBackend : public Backend {
     const int64_t rows = args.x.dim(0), k = args.weight->in_features();
     if (rows == 0) return;
     QUIRE_CHECK(thread_scratch_ != nullptr, "SetScratch comes before Linear");
-    const RowTiles tiles(rows, kernels_.tile_rows);
-    PackActivations(args, tiles);
+    const LinearKernels& kernels = args.weight->format() == DType::kF32 ? kernels_.f32 : kernels_.bf16;
+    const RowTiles tiles(rows, kernels);
+    PackActivations(args, kernels, tiles);
     const auto& weight = static_cast<const PackedPanels&>(*args.weight);
-    const PanelGroups groups = GroupPanels(weight.num_panels(), tiles);
+    const PanelGroups groups = GroupPanels(weight.num_panels(), kernels, tiles);
     const bool serial = rows * k * weight.out_features() < kSerialProducts;
     ForUnits(tiles.num_tasks() * groups.count(), serial, [&](int64_t unit, int thread) {
-      MultiplyPanels(args, tiles, unit / groups.count(), groups, unit % groups.count(), thread);
+      MultiplyPanels(args, kernels, tiles, unit / groups.count(), groups, unit % groups.count(), thread);
     });
   }
 
@@ -179,7 +195,10 @@ class CpuBackend : public Backend {
     }
   }
 
-  std::string kv_layout() const override { return "cpu: [layer][kv_head][keys by dimension, values by token]"; }
+  std::string kv_layout() const override {
+    return std::string("cpu: [layer][kv_head][keys by dimension, values by token]") +
+           (kernels_.bf16_order == Bf16Order::kTiles ? "; products summed in tiles" : "");
+  }
 
   void ParallelFor(int64_t count, FunctionRef<void(int64_t, int64_t)> fn) override { team_.ParallelFor(count, fn); }
 
@@ -215,38 +234,32 @@ class CpuBackend : public Backend {
     return reinterpret_cast<float*>(thread_scratch_ + kThreadScratch * static_cast<size_t>(thread));
   }
 
-  // Bytes of one packed row.
-  int64_t PackedRowBytes(const PackedLinear& weight) const {
-    if (weight.format() == DType::kF32) return weight.in_features() * 4;
-    return (weight.in_features() + 1) / 2 * 2 * kernels_.bf16_bytes_per_value;
-  }
-
-  void PackActivations(const LinearArgs& args, const RowTiles& tiles) {
-    const int64_t k = args.weight->in_features(), row_bytes = PackedRowBytes(*args.weight);
-    QUIRE_CHECK_LE(static_cast<size_t>(tiles.rows * row_bytes), packed_bytes_);
-    const auto pack = args.weight->format() == DType::kF32 ? kernels_.pack_rows_f32 : kernels_.pack_rows_bf16;
+  void PackActivations(const LinearArgs& args, const LinearKernels& kernels, const RowTiles& tiles) {
+    const int64_t k = args.weight->in_features(), row_bytes = PackedRowBytes(kernels, k);
+    QUIRE_CHECK_LE(static_cast<size_t>(tiles.num_packed_rows() * row_bytes), packed_bytes_);
     const int64_t pieces = (k + kPackPiece - 1) / kPackPiece;
     ForUnits(tiles.count * pieces, tiles.rows * k < kSerialValues, [&](int64_t unit, int) {
       const int64_t tile = unit / pieces, begin = unit % pieces * kPackPiece, first = tiles.first(tile);
-      pack({.x = args.x.f32() + first * k,
-            .x_stride = k,
-            .rows = tiles.first(tile + 1) - first,
-            .k = k,
-            .begin = begin,
-            .end = std::min(k, begin + kPackPiece),
-            .tile = packed_ + first * row_bytes});
+      const int64_t rows = tiles.first(tile + 1) - first;
+      kernels.pack_rows({.x = args.x.f32() + first * k,
+                         .x_stride = k,
+                         .rows = rows,
+                         .tile_rows = std::max(rows, tiles.whole),
+                         .begin = begin,
+                         .end = std::min(k, begin + kPackPiece),
+                         .tile = packed_ + first * row_bytes});
     });
   }
 
   // Large groups where several tiles share the activations, unless threads would then go without.
-  PanelGroups GroupPanels(int64_t panels, const RowTiles& tiles) const {
-    PanelGroups groups{panels, tiles.count == 1 ? 1 : kMaxPanelsPerTask};
+  PanelGroups GroupPanels(int64_t panels, const LinearKernels& kernels, const RowTiles& tiles) const {
+    PanelGroups groups{panels, tiles.count == 1 ? 1 : kernels.panels_per_task};
     while (groups.per_group > 1 && groups.count() * tiles.num_tasks() < 4 * num_threads()) groups.per_group /= 2;
     return groups;
   }
 
-  void MultiplyPanels(const LinearArgs& args, const RowTiles& tiles, int64_t task_index, const PanelGroups& groups,
-                      int64_t group, int thread) {
+  void MultiplyPanels(const LinearArgs& args, const LinearKernels& kernels, const RowTiles& tiles, int64_t task_index,
+                      const PanelGroups& groups, int64_t group, int thread) {
     const auto& weight = static_cast<const PackedPanels&>(*args.weight);
     const int64_t panel = group * groups.per_group;
     const int64_t n = weight.out_features(), column = panel * kPanel;
@@ -258,7 +271,7 @@ class CpuBackend : public Backend {
     task.panel_bytes = static_cast<int64_t>(weight.panel_bytes());
     task.num_panels = std::min(groups.per_group, groups.panels - panel);
     task.k = weight.in_features();
-    task.x = packed_ + first * PackedRowBytes(weight);
+    task.x = packed_ + first * PackedRowBytes(kernels, task.k);
     task.num_tiles = end - begin;
     for (int64_t t = begin; t <= end; ++t) task.first_row[t - begin] = tiles.first(t) - first;
     task.bias = args.bias == nullptr ? nullptr : args.bias + column;
@@ -267,7 +280,7 @@ class CpuBackend : public Backend {
     task.columns = std::min(task.num_panels * kPanel, n - column);
     task.accumulate = args.accumulate;
     task.scratch = ThreadScratch(thread);
-    (weight.format() == DType::kF32 ? kernels_.linear_f32 : kernels_.linear_bf16)(task);
+    kernels.multiply(task);
   }
 
   void RopeAndCacheRow(const RopeAndCacheArgs& args, const BatchSpan& span, int64_t row) {

@@ -1,5 +1,8 @@
 #include "backend/cpu/cpu_isa.h"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <cstring>
 
 #include "backend/flush_denormals.h"
@@ -26,30 +29,41 @@ bool DotProductMatchesReference(const KernelTable& kernels) {
       panel[(k / 2 * kPanel + n) * 2 + k % 2] = static_cast<uint16_t>(w);
     }
   }
-  alignas(64) char packed[kDepthTested * sizeof(float)];
+  alignas(64) char packed[2 * kDepthTested * sizeof(float)];  // padded to whole tiles
   static float scratch[kLinearScratch];
+  const auto dot = kernels.bf16_order == Bf16Order::kTiles ? ref::DotBf16Tiles : ref::DotBf16Pairs;
   const FlushDenormalsScope flush;
-  kernels.pack_rows_bf16(
-      {.x = x, .x_stride = 0, .rows = 1, .k = kDepthTested, .begin = 0, .end = kDepthTested, .tile = packed});
-  kernels.linear_bf16({.panel = reinterpret_cast<const char*>(panel),
-                       .panel_bytes = sizeof(panel),
-                       .num_panels = 1,
-                       .k = kDepthTested,
-                       .x = packed,
-                       .num_tiles = 1,
-                       .first_row = {0, 1},
-                       .bias = nullptr,
-                       .y = y,
-                       .y_stride = kPanel,
-                       .columns = kPanel,
-                       .accumulate = false,
-                       .scratch = scratch});
+  kernels.bf16.pack_rows(
+      {.x = x, .x_stride = 0, .rows = 1, .tile_rows = 1, .begin = 0, .end = kDepthTested, .tile = packed});
+  kernels.bf16.multiply({.panel = reinterpret_cast<const char*>(panel),
+                         .panel_bytes = sizeof(panel),
+                         .num_panels = 1,
+                         .k = kDepthTested,
+                         .x = packed,
+                         .num_tiles = 1,
+                         .first_row = {0, 1},
+                         .bias = nullptr,
+                         .y = y,
+                         .y_stride = kPanel,
+                         .columns = kPanel,
+                         .accumulate = false,
+                         .scratch = scratch});
   for (int n = 0; n < kPanel; ++n) {
-    const float expected = ref::DotBf16(x, weights[n], kDepthTested);
+    const float expected = dot(x, weights[n], kDepthTested);
     if (std::memcmp(&expected, &y[n], sizeof(float)) != 0) return false;
   }
   return true;
 }
+
+#if defined(__x86_64__)
+// Whether the CPU multiplies tiles of bf16 values and the operating system lets this process have the registers, which
+// are too large to be anybody's unasked.
+bool HasTileUnit() {
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
+         syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+#endif
 
 }  // namespace
 
@@ -67,9 +81,12 @@ std::vector<const KernelTable*> SupportedKernels() {
     return kernels;
   }
   kernels.push_back(&avx512::kKernels);
-  if (__builtin_cpu_supports("avx512bf16") && DotProductMatchesReference(avx512bf16::kKernels)) {
-    kernels.push_back(&avx512bf16::kKernels);
+  if (!__builtin_cpu_supports("avx512bf16")) return kernels;
+  if (DotProductMatchesReference(avx512bf16::kKernels)) {
+    // Intel's cores do a quarter as many dot products of pairs as fused multiply-adds in a cycle, AMD's as many.
+    kernels.insert(kernels.end() - (__builtin_cpu_is("intel") ? 1 : 0), &avx512bf16::kKernels);
   }
+  if (HasTileUnit() && DotProductMatchesReference(amx::kKernels)) kernels.push_back(&amx::kKernels);
 #endif
   return kernels;
 }

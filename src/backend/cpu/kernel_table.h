@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backend/bf16_order.h"
+
 namespace quire::cpu {
 
 // Weights lie in panels of 64 output columns, contiguous over K and zero-padded to whole panels: float32 [K][64],
@@ -14,10 +16,10 @@ namespace quire::cpu {
 constexpr int kPanel = 64;
 // Row tiles of one linear task: bounds the partial sums in scratch.
 constexpr int kMaxTilesPerTask = 16;
-constexpr int kMaxTileRows = 12;
-// Panels of one linear task of several tiles: a part of the activations over K passes through all of them while it is
-// in the second-level cache.
-constexpr int kMaxPanelsPerTask = 4;
+constexpr int kMaxTileRows = 16;
+// Panels of one linear task of several tiles, at most: a part of the activations over K passes through all of them
+// while it is in the second-level cache.
+constexpr int kMaxPanelsPerTask = 8;
 // Depth over K between two spills of partial sums, at most; and of weights that are widened in scratch.
 constexpr int kMaxDepth = 512;
 // Attention: partition of positions, tile of positions, queries of one task, largest head.
@@ -26,13 +28,13 @@ constexpr int kPositions = 64;
 constexpr int kMaxQueries = 32;
 constexpr int kMaxHeadDim = 512;
 
-// Rows of activations, reordered for the kernels: tile after tile, each [K][rows of the tile].
+// Rows of activations, reordered for the kernels: tile after tile, each with K outside and the rows of the tile inside.
 struct PackRowsTask {
-  const float* x;    // the tile's first row
-  int64_t x_stride;  // in floats
-  int64_t rows;      // of the tile
-  int64_t k;
-  int64_t begin, end;  // the part of K to pack; begin is even
+  const float* x;      // the tile's first row
+  int64_t x_stride;    // in floats
+  int64_t rows;        // that exist
+  int64_t tile_rows;   // of the packed tile: those that do not exist are zero
+  int64_t begin, end;  // the part of K to pack; begin is a multiple of LinearKernels::depth_multiple
   char* tile;          // the packed tile
 };
 
@@ -42,7 +44,7 @@ struct LinearTask {
   int64_t panel_bytes;
   int64_t num_panels;  // 1 if num_tiles is 1
   int64_t k;
-  const char* x;  // packed; tile t starts after first_row[t] rows' worth of bytes
+  const char* x;  // packed; tile t starts after first_row[t] rows' worth of bytes (LinearKernels)
   int64_t num_tiles;
   int64_t first_row[kMaxTilesPerTask + 1];  // relative to the task's first row
   const float* bias;                        // of the panels' columns, or none
@@ -53,7 +55,7 @@ struct LinearTask {
   float* scratch;  // kLinearScratch floats
 };
 constexpr int64_t kLinearScratch =
-    int64_t{kMaxTilesPerTask} * kMaxTileRows * kPanel + int64_t{kMaxDepth} * kPanel + 1024;
+    int64_t{kMaxPanelsPerTask} * kMaxTilesPerTask * kMaxTileRows * kPanel + int64_t{kMaxDepth} * kPanel;
 
 // Some query heads that share a key-value head, at consecutive rows of one sequence.
 struct AttendTask {
@@ -88,14 +90,24 @@ struct HeadTask {
   int32_t rotary_dim;
 };
 
+// Products with weights of one format. A packed row takes bytes_per_value for each of K values, padded by zeros to a
+// multiple of depth_multiple.
+struct LinearKernels {
+  int64_t tile_rows;  // rows of a tile at most
+  // Several tiles have tile_rows rows each, the last one padded; otherwise rows are dealt out to tiles evenly.
+  bool whole_tiles;
+  int64_t panels_per_task;  // at most, where several tiles of rows share them
+  int64_t depth_multiple;
+  int64_t bytes_per_value;
+  void (*pack_rows)(const PackRowsTask& task);
+  void (*multiply)(const LinearTask& task);
+};
+
 struct KernelTable {
   const char* name;
-  int64_t tile_rows;             // rows of a tile at most
-  int64_t bf16_bytes_per_value;  // of packed activations for bf16 weights
-  void (*pack_rows_f32)(const PackRowsTask& task);
-  void (*pack_rows_bf16)(const PackRowsTask& task);
-  void (*linear_f32)(const LinearTask& task);
-  void (*linear_bf16)(const LinearTask& task);
+  Bf16Order bf16_order;
+  LinearKernels f32;
+  LinearKernels bf16;
   void (*rms_norm)(const float* x, const float* weight, float epsilon, int64_t n, float* y);
   void (*prepare_head)(const HeadTask& task);
   // y[i * stride] = x[i]; to bf16 rounded to nearest even.
@@ -113,6 +125,9 @@ namespace avx512 {
 extern const KernelTable kKernels;
 }
 namespace avx512bf16 {
+extern const KernelTable kKernels;
+}
+namespace amx {
 extern const KernelTable kKernels;
 }
 

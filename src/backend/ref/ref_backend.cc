@@ -70,9 +70,9 @@ class RefKvCache : public KvCache {
 
 class RefBackend : public Backend {
  public:
-  explicit RefBackend(int num_threads) : team_(num_threads) {}
+  RefBackend(int num_threads, Bf16Order order) : team_(num_threads), order_(order) {}
 
-  std::string name() const override { return "ref"; }
+  std::string name() const override { return order_ == Bf16Order::kTiles ? "ref-amx" : "ref"; }
   int num_threads() const override { return team_.num_threads(); }
 
   Result<std::unique_ptr<PackedLinear>> PackLinear(std::span<const Tensor> parts, DType format) override {
@@ -122,7 +122,8 @@ class RefBackend : public Backend {
     CheckOperands(args);
     const auto& weight = static_cast<const RefLinear&>(*args.weight);
     const int64_t n = weight.out_features(), k = weight.in_features(), rows = args.x.dim(0);
-    const auto dot = weight.format() == DType::kBf16 ? ref::DotBf16 : ref::DotF32;
+    const auto dot_bf16 = order_ == Bf16Order::kTiles ? ref::DotBf16Tiles : ref::DotBf16Pairs;
+    const auto dot = weight.format() == DType::kBf16 ? dot_bf16 : ref::DotF32;
     ForRows(rows * n, [&](int64_t i) {
       float sum = dot(args.x.f32() + i / n * k, weight.row(i % n), k);
       if (args.bias != nullptr) sum += args.bias[i % n];
@@ -191,7 +192,10 @@ class RefBackend : public Backend {
     }
   }
 
-  std::string kv_layout() const override { return "ref: [layer][token][keys, values][kv_head]"; }
+  std::string kv_layout() const override {
+    return std::string("ref: [layer][token][keys, values][kv_head]") +
+           (order_ == Bf16Order::kTiles ? "; products summed in tiles" : "");
+  }
 
   void ParallelFor(int64_t count, FunctionRef<void(int64_t, int64_t)> fn) override { team_.ParallelFor(count, fn); }
 
@@ -241,10 +245,13 @@ class RefBackend : public Backend {
   }
 
   ThreadTeam team_;
+  const Bf16Order order_;
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> MakeRefBackend(int num_threads) { return std::make_unique<RefBackend>(num_threads); }
+std::unique_ptr<Backend> MakeRefBackend(int num_threads, Bf16Order order) {
+  return std::make_unique<RefBackend>(num_threads, order);
+}
 
 }  // namespace quire

@@ -4,10 +4,12 @@
 #include <memory>
 
 #include "backend/backend.h"
+#include "backend/bf16_order.h"
 
 namespace quire {
 
-// REQUIRES: num_threads >= 1.
-std::unique_ptr<Backend> MakeRefBackend(int num_threads);
+// "ref" sums products of bf16 values in pairs, as vector instructions do; "ref-amx" in tiles. REQUIRES: num_threads
+// >= 1.
+std::unique_ptr<Backend> MakeRefBackend(int num_threads, Bf16Order order);
 
 }  // namespace quire

@@ -1,5 +1,6 @@
 #include "backend/ref/ref_ops.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 
@@ -46,12 +47,25 @@ float DotF32(const float* x, const float* w, int64_t k) {
   return sum;
 }
 
-float DotBf16(const float* x, const float* w, int64_t k) {
+float DotBf16Pairs(const float* x, const float* w, int64_t k) {
   float sum = 0;
   for (int64_t i = 0; i < k; i += 2) {
     const bool padded = i + 1 == k;
     sum = padded ? std::fma(0.0F, 0.0F, sum) : std::fma(RoundToBf16(x[i + 1]), w[i + 1], sum);
     sum = std::fma(RoundToBf16(x[i]), w[i], sum);
+  }
+  return sum;
+}
+
+float DotBf16Tiles(const float* x, const float* w, int64_t k) {
+  constexpr int64_t kTileDepth = 32;
+  float sum = 0;
+  for (int64_t from = 0; from < k; from += kTileDepth) {
+    float parts[2] = {};
+    for (int64_t i = from; i < std::min(k, from + kTileDepth); ++i) {
+      parts[i % 2] = std::fma(RoundToBf16(x[i]), w[i], parts[i % 2]);
+    }
+    sum += parts[0] + parts[1];
   }
   return sum;
 }

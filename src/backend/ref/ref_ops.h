@@ -21,9 +21,12 @@ float RoundToBf16(float x);
 
 // sum over k in order of x[k] * w[k], one fused multiply-add each.
 float DotF32(const float* x, const float* w, int64_t k);
-// bf16 values held as floats, x rounded on the way: pairs (2i, 2i + 1) in order, within a pair the odd element first;
-// one fused multiply-add each; an odd k is padded by a zero.
-float DotBf16(const float* x, const float* w, int64_t k);
+// bf16 values held as floats, x rounded on the way; an odd k is padded by a zero.
+// Pairs: (2i, 2i + 1) in order, within a pair the odd element first; one fused multiply-add each.
+float DotBf16Pairs(const float* x, const float* w, int64_t k);
+// Tiles: 32 values at a time; of these, the even and the odd elements are summed apart, in order from zero, by fused
+// multiply-adds; then the one is added to the other, and both to the sum so far.
+float DotBf16Tiles(const float* x, const float* w, int64_t k);
 
 // y = x / sqrt(mean(x^2) + epsilon) * weight; the squares are summed in kLanes lanes.
 void RmsNormRow(const float* x, const float* weight, float epsilon, int64_t n, float* y);

@@ -34,7 +34,8 @@ TEST(RefDot, ApproximatesTheExactSum) {
     magnitude += std::abs(static_cast<double>(x[i]) * static_cast<double>(w[i]));
   }
   EXPECT_NEAR(ref::DotF32(x.data(), w.data(), 1001), exact, magnitude * 1e-5);
-  EXPECT_NEAR(ref::DotBf16(x.data(), w.data(), 1001), exact_rounded, magnitude * 1e-5);
+  EXPECT_NEAR(ref::DotBf16Pairs(x.data(), w.data(), 1001), exact_rounded, magnitude * 1e-5);
+  EXPECT_NEAR(ref::DotBf16Tiles(x.data(), w.data(), 1001), exact_rounded, magnitude * 1e-5);
 }
 
 TEST(RefActivations, ApproximateTheirDefinitions) {

@@ -24,6 +24,7 @@ constexpr int64_t kStreamBytes = 8192;
 #include "backend/cpu/kernels/vector_avx512.inl"
 #include "backend/cpu/kernels/elementwise.inl"
 #include "backend/cpu/kernels/linear.inl"
+#include "backend/cpu/kernels/linear_bf16.inl"
 #include "backend/cpu/kernels/attention.inl"
 // clang-format on
 
@@ -31,12 +32,9 @@ constexpr int64_t kStreamBytes = 8192;
 
 extern const KernelTable kKernels = {
     .name = "avx512",
-    .tile_rows = kTileRows,
-    .bf16_bytes_per_value = kBf16BytesPerValue,
-    .pack_rows_f32 = PackRowsF32,
-    .pack_rows_bf16 = PackRowsBf16,
-    .linear_f32 = LinearF32,
-    .linear_bf16 = LinearBf16,
+    .bf16_order = Bf16Order::kPairs,
+    .f32 = kLinearF32,
+    .bf16 = kLinearBf16,
     .rms_norm = RmsNorm,
     .prepare_head = PrepareHead,
     .store_f32 = StoreAsF32,
