@@ -104,6 +104,38 @@ TEST_P(EveryFormat, LargeBatchesEqualSmallOnes) {
   }
 }
 
+// So wide that a task has several panels, the last one of them cut short.
+TEST_P(EveryFormat, WideLayersEqualTheReferenceToTheBit) {
+  Random random;
+  SCOPED_TRACE(::testing::Message() << "seed " << random.seed());
+  constexpr int64_t kOut = 1100;
+  for (const int64_t k : {301, 530}) {
+    Layer layer = RandomLayer(random, kOut, k, GetParam());
+    const Matrix x = random.Values(300, k), residual = random.Values(300, kOut);
+    for (const std::string& isa : FastIsas()) {
+      const auto run = [&](const std::string& name, int threads, int64_t rows) {
+        const TestBackend test = MakeTestBackend(name, threads, rows, k);
+        Matrix operand = x, y = residual;
+        const auto packed = Pack(*test.backend, layer);
+        test->Linear({.x = Tensor(operand.values.data(), DType::kF32, {rows, k}),
+                      .weight = packed.get(),
+                      .bias = layer.bias.data(),
+                      .y = Tensor(y.values.data(), DType::kF32, {rows, kOut}),
+                      .accumulate = true});
+        return y;
+      };
+      const Matrix expected = run(ReferenceOf(isa), 2, 300);
+      for (const int threads : {1, 2}) {
+        for (const int64_t rows : {17, 40, 130, 300}) {
+          const Matrix y = run(isa, threads, rows);
+          ASSERT_TRUE(SameBits(y.values.data(), expected.values.data(), rows * kOut))
+              << isa << " " << threads << " threads, " << rows << " x " << k;
+        }
+      }
+    }
+  }
+}
+
 TEST_P(EveryFormat, ANanStaysInItsRow) {
   Random random;
   Layer layer = RandomLayer(random, 77, 95, GetParam());

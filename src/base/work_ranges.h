@@ -22,10 +22,10 @@ class WorkRanges {
 
  private:
   struct alignas(64) Range {
-    std::atomic<uint64_t> ends{0};  // begin in the upper half, end in the lower
+    std::atomic<uint64_t> bounds{0};  // begin in the upper half, end in the lower
   };
-  static uint64_t Begin(uint64_t ends) { return ends >> 32; }
-  static uint64_t End(uint64_t ends) { return ends & 0xFFFFFFFF; }
+  static uint64_t Begin(uint64_t bounds) { return bounds >> 32; }
+  static uint64_t End(uint64_t bounds) { return bounds & 0xFFFFFFFF; }
   int64_t TakeFromLongest();
 
   std::vector<Range> ranges_;

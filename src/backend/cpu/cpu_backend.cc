@@ -31,13 +31,13 @@ constexpr size_t kThreadScratch =
 // Rows cut into tiles.
 struct RowTiles {
   int64_t rows, count;
-  int64_t whole;  // rows that each tile holds, the last one padded; 0: those that there are, dealt out evenly
+  int64_t padded;  // rows that each tile holds, the last one padded; 0: those that there are, dealt out evenly
   RowTiles(int64_t rows, const LinearKernels& kernels)
       : rows(rows),
         count((rows + kernels.tile_rows - 1) / kernels.tile_rows),
-        whole(kernels.whole_tiles && count > 1 ? kernels.tile_rows : 0) {}
-  int64_t first(int64_t tile) const { return whole > 0 ? std::min(tile * whole, rows) : rows * tile / count; }
-  int64_t num_packed_rows() const { return whole > 0 ? whole * count : rows; }
+        padded(kernels.whole_tiles && count > 1 ? kernels.tile_rows : 0) {}
+  int64_t first(int64_t tile) const { return padded > 0 ? std::min(tile * padded, rows) : rows * tile / count; }
+  int64_t num_packed_rows() const { return padded > 0 ? padded * count : rows; }
   int64_t num_tasks() const { return (count + kMaxTilesPerTask - 1) / kMaxTilesPerTask; }
 };
 
@@ -244,7 +244,7 @@ class CpuBackend : public Backend {
       kernels.pack_rows({.x = args.x.f32() + first * k,
                          .x_stride = k,
                          .rows = rows,
-                         .tile_rows = std::max(rows, tiles.whole),
+                         .tile_rows = std::max(rows, tiles.padded),
                          .begin = begin,
                          .end = std::min(k, begin + kPackPiece),
                          .tile = packed_ + first * row_bytes});

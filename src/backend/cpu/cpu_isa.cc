@@ -7,6 +7,7 @@
 
 #include "backend/flush_denormals.h"
 #include "backend/ref/ref_ops.h"
+#include "base/log.h"
 #include "base/rng.h"
 #include "tensor/dtype.h"
 
@@ -16,7 +17,7 @@ namespace {
 // Multiplies one row by one panel of numbers whose sums cancel, so that any other order or rounding shows.
 bool DotProductMatchesReference(const KernelTable& kernels) {
   constexpr int kDepthTested = 66;
-  alignas(64) static uint16_t panel[kDepthTested * kPanel];
+  alignas(64) uint16_t panel[kDepthTested * kPanel];
   float weights[kPanel][kDepthTested], x[kDepthTested], y[kPanel];
   const auto draw = [](uint32_t i, uint32_t j) {
     return static_cast<float>(UniformDouble({.seed = 1, .stream = i, .position = j}, 0) - 0.5);
@@ -30,7 +31,7 @@ bool DotProductMatchesReference(const KernelTable& kernels) {
     }
   }
   alignas(64) char packed[2 * kDepthTested * sizeof(float)];  // padded to whole tiles
-  static float scratch[kLinearScratch];
+  std::vector<float> scratch(kLinearScratch);
   const auto dot = kernels.bf16_order == Bf16Order::kTiles ? ref::DotBf16Tiles : ref::DotBf16Pairs;
   const FlushDenormalsScope flush;
   kernels.bf16.pack_rows(
@@ -47,10 +48,13 @@ bool DotProductMatchesReference(const KernelTable& kernels) {
                          .y_stride = kPanel,
                          .columns = kPanel,
                          .accumulate = false,
-                         .scratch = scratch});
+                         .scratch = scratch.data()});
   for (int n = 0; n < kPanel; ++n) {
     const float expected = dot(x, weights[n], kDepthTested);
-    if (std::memcmp(&expected, &y[n], sizeof(float)) != 0) return false;
+    if (std::memcmp(&expected, &y[n], sizeof(float)) == 0) continue;
+    LogWarning("instructions_unused set={} reason={}", kernels.name,
+               LogValue("this CPU rounds their dot products in a way of its own"));
+    return false;
   }
   return true;
 }
@@ -65,9 +69,7 @@ bool HasTileUnit() {
 }
 #endif
 
-}  // namespace
-
-std::vector<const KernelTable*> SupportedKernels() {
+std::vector<const KernelTable*> FindKernels() {
   std::vector<const KernelTable*> kernels;
 #if defined(__x86_64__)
   // Asks the operating system's support of the registers, too.
@@ -88,6 +90,13 @@ std::vector<const KernelTable*> SupportedKernels() {
   }
   if (HasTileUnit() && DotProductMatchesReference(amx::kKernels)) kernels.push_back(&amx::kKernels);
 #endif
+  return kernels;
+}
+
+}  // namespace
+
+const std::vector<const KernelTable*>& SupportedKernels() {
+  static const std::vector<const KernelTable*> kernels = FindKernels();
   return kernels;
 }
 

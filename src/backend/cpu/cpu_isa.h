@@ -8,7 +8,7 @@
 namespace quire::cpu {
 
 // Slowest first; empty on a CPU without AVX2. A table whose bf16 dot product does not give the reference's bits is left
-// out: CPUs differ in how they round inside of it.
-std::vector<const KernelTable*> SupportedKernels();
+// out, with a warning: CPUs differ in how they round inside of it. Thread-safe.
+const std::vector<const KernelTable*>& SupportedKernels();
 
 }  // namespace quire::cpu

@@ -172,6 +172,11 @@ inline void WithRows(int64_t rows, const Fn& fn) {
 // for what is multiplied next: the only tile of a task for as many lines as it reads, one of several for a line each
 // step, until all of it has been asked for.
 enum class Weights { kF32, kUnpacked, kBf16 };
+template <Weights kWeights>
+constexpr int64_t StepsOf(int64_t k) {
+  return kWeights == Weights::kBf16 ? k / 2 : k;
+}
+
 template <Weights kWeights, bool kOnlyTile>
 struct PanelTile {
   const char* x;
@@ -182,7 +187,7 @@ struct PanelTile {
   void Run() const {
     constexpr int kVectors = TileVectors(kRows);
     constexpr int kAhead = kOnlyTile ? kVectors : 1;
-    const int64_t steps = kWeights == Weights::kBf16 ? args.k / 2 : args.k;
+    const int64_t steps = StepsOf<kWeights>(args.k);
     TileArgs pass = args;
     for (int column = 0; column < kPanel; column += kVectors * 16) {
       if (kOnlyTile || pass.ahead < ahead_end) {
@@ -271,7 +276,7 @@ void ReusePanels(const LinearTask& task, int64_t k, int64_t row_bytes, Unpack un
         const TileArgs args = {w, kPanel, part, from == 0, sums + first * kPanel, kPanel, ahead};
         const char* x = task.x + first * row_bytes + from * rows * (row_bytes / k);
         WithRows(rows, PanelTile<kWeights, false>{x, args, ahead_end});
-        ahead += Passes(rows) * (part * bytes_per_k / kStepBytes) * kLine;
+        ahead += Passes(rows) * StepsOf<kWeights>(part) * kLine;
       }
     }
   }
