@@ -11,6 +11,7 @@
 #include <cstring>
 #include <ctime>
 #include <filesystem>
+#include <limits>
 #include <utility>
 
 #include "base/error.h"
@@ -50,6 +51,9 @@ ErrorCode CodeOf(int error) {
       return ErrorCode::kNotFound;
     case ENOSPC:
     case EDQUOT:
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
       return ErrorCode::kResourceExhausted;
     default:
       return ErrorCode::kIo;
@@ -66,17 +70,22 @@ Result<FileDescriptor> OpenFile(const char* what, const std::string& path, int f
   return FileDescriptor(fd);
 }
 
-// Reads on until the end of the file, whatever size it claims to have (those of /proc claim none).
-Result<std::string> ReadAll(const FileDescriptor& file, const std::string& path) {
+Result<struct stat> InfoOf(const FileDescriptor& file, const std::string& path) {
   struct stat info = {};
   if (fstat(file.get(), &info) != 0) return SystemError("read", path, errno);
-  if (S_ISDIR(info.st_mode)) return Io("cannot read {}: it is a directory", path);
-  std::string contents(static_cast<size_t>(info.st_size) + 1, '\0');
+  return info;
+}
+
+// Reads on until max_bytes or the end of the file, whatever size it claims to have (those of /proc claim none).
+Result<std::string> ReadUpTo(const FileDescriptor& file, const std::string& path, off_t claimed_bytes,
+                             size_t max_bytes) {
+  std::string contents(std::min(static_cast<size_t>(claimed_bytes) + 1, max_bytes), '\0');
   size_t size = 0;
-  for (;;) {
-    if (size == contents.size()) contents.resize(2 * contents.size() + 4096);
+  while (size < max_bytes) {
+    if (size == contents.size()) contents.resize(std::min(2 * contents.size() + 4096, max_bytes));
     const ssize_t got = read(file.get(), contents.data() + size, contents.size() - size);
     if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno == EIO) return DataLoss("cannot read {}: {}", path, std::strerror(EIO));
     if (got < 0) return SystemError("read", path, errno);
     if (got == 0) break;
     size += static_cast<size_t>(got);
@@ -89,7 +98,16 @@ class PosixEnv final : public Env {
  public:
   Result<std::string> ReadFile(const std::string& path) const override {
     QUIRE_ASSIGN_OR_RETURN(const FileDescriptor file, OpenFile("open", path, O_RDONLY));
-    return ReadAll(file, path);
+    QUIRE_ASSIGN_OR_RETURN(const struct stat info, InfoOf(file, path));
+    if (S_ISDIR(info.st_mode)) return Io("cannot read {}: it is a directory", path);
+    return ReadUpTo(file, path, info.st_size, std::numeric_limits<size_t>::max());
+  }
+
+  Result<std::string> ReadFileUpTo(const std::string& path, size_t max_bytes) const override {
+    QUIRE_ASSIGN_OR_RETURN(const FileDescriptor file, OpenFile("open", path, O_RDONLY | O_NONBLOCK | O_NOCTTY));
+    QUIRE_ASSIGN_OR_RETURN(const struct stat info, InfoOf(file, path));
+    if (!S_ISREG(info.st_mode)) return DataLoss("cannot read {}: it is not a regular file", path);
+    return ReadUpTo(file, path, info.st_size, max_bytes);
   }
 
   Status WriteFile(const std::string& path, std::string_view contents) const override {

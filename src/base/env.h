@@ -2,6 +2,7 @@
 // large files go through MappedFile. Any thread.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -21,8 +22,12 @@ class FileLock {
 class Env {
  public:
   virtual ~Env() = default;
-  // kNotFound where there is none.
+  // kNotFound where there is none; kDataLoss for a bad medium.
   virtual Result<std::string> ReadFile(const std::string& path) const = 0;
+  // The same of a file that anybody may have put there: its first `max_bytes` at most, in no more memory than that, and
+  // without waiting as the reader of a FIFO would. kDataLoss too for a FIFO, a directory, a device. Other errors may
+  // pass: too many files are open, or there is no memory.
+  virtual Result<std::string> ReadFileUpTo(const std::string& path, size_t max_bytes) const = 0;
   // Replaces what is there. After an error part of it may be.
   virtual Status WriteFile(const std::string& path, std::string_view contents) const = 0;
   virtual bool Exists(const std::string& path) const = 0;

@@ -1,4 +1,6 @@
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "base/env_testing.h"
 
@@ -24,6 +26,45 @@ TEST(Env, NamesWhatIsMissing) {
   EXPECT_EQ(Env::Posix().ModifiedTime(path).error().code, ErrorCode::kNotFound);
   EXPECT_NE(Env::Posix().ReadFile(path).error().message.find(path), std::string::npos);
   EXPECT_FALSE(Env::Posix().ReadFile(directory.path()).ok());
+}
+
+TEST(Env, ABoundedReadStopsAtItsBound) {
+  const TemporaryDirectory directory;
+  const std::string path = JoinPath(directory.path(), "file");
+  ASSERT_TRUE(Env::Posix().WriteFile(path, "abcdef").ok());
+  EXPECT_EQ(*Env::Posix().ReadFileUpTo(path, 0), "");
+  EXPECT_EQ(*Env::Posix().ReadFileUpTo(path, 4), "abcd");
+  EXPECT_EQ(*Env::Posix().ReadFileUpTo(path, 6), "abcdef");
+  EXPECT_EQ(*Env::Posix().ReadFileUpTo(path, 100'000), "abcdef");
+  EXPECT_EQ(Env::Posix().ReadFileUpTo("/proc/self/status", 10)->size(), 10U);
+  std::filesystem::resize_file(path, uint64_t{1} << 40);
+  EXPECT_EQ(Env::Posix().ReadFileUpTo(path, 8)->substr(0, 6), "abcdef");
+}
+
+TEST(Env, ABoundedReadTakesFilesAlone) {
+  const TemporaryDirectory directory;
+  const std::string fifo = JoinPath(directory.path(), "fifo");
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  EXPECT_EQ(Env::Posix().ReadFileUpTo(fifo, 100).error().code, ErrorCode::kDataLoss);
+  EXPECT_EQ(Env::Posix().ReadFileUpTo("/dev/zero", 100).error().code, ErrorCode::kDataLoss);
+  EXPECT_EQ(Env::Posix().ReadFileUpTo(directory.path(), 100).error().code, ErrorCode::kDataLoss);
+  EXPECT_EQ(Env::Posix().ReadFileUpTo(JoinPath(fifo, "x"), 100).error().code, ErrorCode::kIo);
+  EXPECT_EQ(Env::Posix().ReadFileUpTo(JoinPath(directory.path(), "x"), 100).error().code, ErrorCode::kNotFound);
+}
+
+TEST(Env, TooManyOpenFilesMayPass) {
+  const TemporaryDirectory directory;
+  const std::string path = JoinPath(directory.path(), "file");
+  ASSERT_TRUE(Env::Posix().WriteFile(path, "abc").ok());
+  rlimit limit = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const rlimit none = {.rlim_cur = 0, .rlim_max = limit.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const Result<std::string> read = Env::Posix().ReadFileUpTo(path, 100);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  ASSERT_FALSE(read.ok());
+  EXPECT_EQ(read.error().code, ErrorCode::kResourceExhausted) << read.error().message;
+  EXPECT_TRUE(Env::Posix().ReadFileUpTo(path, 100).ok());
 }
 
 TEST(Env, RenamesOverAnOldFileAndRemoves) {
@@ -84,6 +125,27 @@ TEST(FaultEnv, FailsAsOftenAsItIsTold) {
   EXPECT_FALSE(env.ReadFile(path).ok());
   env.Fail(FaultEnv::Operation::kRead, 0);
   EXPECT_TRUE(env.ReadFile(path).ok());
+}
+
+TEST(FaultEnv, FailsRegularly) {
+  const TemporaryDirectory directory;
+  FaultEnv env;
+  env.FailRegularly(FaultEnv::Operation::kWrite, 2, 5);
+  std::string outcomes;
+  for (int i = 0; i < 10; ++i) outcomes += env.WriteFile(JoinPath(directory.path(), "file"), "x").ok() ? '+' : '-';
+  EXPECT_EQ(outcomes, "+++--+++--");
+}
+
+TEST(FaultEnv, DamagesWhatIsRead) {
+  const TemporaryDirectory directory;
+  const std::string path = JoinPath(directory.path(), "file"), contents(1000, 'x');
+  FaultEnv env;
+  ASSERT_TRUE(env.WriteFile(path, contents).ok());
+  env.Fail(FaultEnv::Operation::kDamage, 3);
+  for (int i = 0; i < 3; ++i) EXPECT_NE(*env.ReadFileUpTo(path, 1000), contents);
+  EXPECT_EQ(*env.ReadFileUpTo(path, 1000), contents);
+  env.Fail(FaultEnv::Operation::kThrow, 1);
+  EXPECT_THROW((void)env.ReadFileUpTo(path, 1000).ok(), std::bad_alloc);
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <span>
 
 #include "base/check.h"
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 
@@ -20,17 +19,17 @@ bool Report(const Transfer& transfer, const Result<T>& place, StepResult& result
 
 }  // namespace
 
-BlockTransfers::BlockTransfers(Backend& backend, KvCache& cache, BlockStores stores)
-    : backend_(backend), cache_(cache), swap_(std::move(stores.swap)) {
+BlockTransfers::BlockTransfers(Backend& backend, KvCache& cache, BlockStores stores, const Clock& clock)
+    : backend_(backend), cache_(cache), clock_(clock), swap_(std::move(stores.swap)) {
   if (swap_ != nullptr) QUIRE_CHECK_EQ(swap_->place_bytes(), cache.shape().BytesPerBlock());
   if (stores.disk != nullptr) {
     disk_ = std::make_unique<DiskTransfers>(std::move(stores.disk), backend, cache, stores.num_disk_threads);
   }
 }
 
-void BlockTransfers::MoveOut(const StepPlan& plan, StepResult& result) {
-  if (plan.transfers.empty()) return;
-  const TimeUs start = Clock::Real().NowUs();
+TimeUs BlockTransfers::MoveOut(const StepPlan& plan, StepResult& result) {
+  if (plan.transfers.empty()) return 0;
+  const TimeUs start = clock_.NowUs();
   swap_outs_.clear();
   for (const Transfer& transfer : plan.transfers) {
     if (transfer.kind == Transfer::Kind::kStore || transfer.kind == Transfer::Kind::kDrop) {
@@ -41,19 +40,22 @@ void BlockTransfers::MoveOut(const StepPlan& plan, StepResult& result) {
       if (Report(transfer, place, result)) swap_outs_.emplace_back(static_cast<uint32_t>(transfer.block), *place);
     }
   }
-  if (swap_outs_.empty()) return;
+  const TimeUs ready = clock_.NowUs();
+  if (swap_outs_.empty()) return ready - start;
   backend_.ParallelFor(static_cast<int64_t>(swap_outs_.size()), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const auto& [block, place] = swap_outs_[static_cast<size_t>(i)];
       backend_.ReadBlock(cache_, block, place);
     }
   });
-  result.swap_out_us = Clock::Real().NowUs() - start;
+  const TimeUs end = clock_.NowUs();
+  result.swap_out_us = end - ready;
+  return end - start;
 }
 
-void BlockTransfers::MoveIn(const StepPlan& plan, StepResult& result) {
-  if (plan.transfers.empty()) return;
-  const TimeUs start = Clock::Real().NowUs();
+TimeUs BlockTransfers::MoveIn(const StepPlan& plan, StepResult& result) {
+  if (plan.transfers.empty()) return 0;
+  const TimeUs start = clock_.NowUs();
   swap_ins_.clear();
   for (const Transfer& transfer : plan.transfers) {
     if (transfer.kind == Transfer::Kind::kLoad) {
@@ -64,14 +66,17 @@ void BlockTransfers::MoveIn(const StepPlan& plan, StepResult& result) {
       if (Report(transfer, place, result)) swap_ins_.emplace_back(static_cast<uint32_t>(transfer.block), *place);
     }
   }
-  if (swap_ins_.empty()) return;
+  const TimeUs ready = clock_.NowUs();
+  if (swap_ins_.empty()) return ready - start;
   backend_.ParallelFor(static_cast<int64_t>(swap_ins_.size()), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const auto& [block, place] = swap_ins_[static_cast<size_t>(i)];
       backend_.WriteBlock(cache_, block, place);
     }
   });
-  result.swap_in_us = Clock::Real().NowUs() - start;
+  const TimeUs end = clock_.NowUs();
+  result.swap_in_us = end - ready;
+  return end - start;
 }
 
 void BlockTransfers::Collect(bool wait, StepResult& result) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "base/clock.h"
 #include "runner/disk_store.h"
 #include "runner/disk_transfers.h"
 #include "runner/swap_store.h"
@@ -25,13 +26,16 @@ struct BlockStores {
 
 class BlockTransfers {
  public:
-  // Backend and cache outlive this. REQUIRES: a place of swap space holds a block.
-  BlockTransfers(Backend& backend, KvCache& cache, BlockStores stores);
+  // Backend, cache and clock outlive this. REQUIRES: a place of swap space holds a block.
+  BlockTransfers(Backend& backend, KvCache& cache, BlockStores stores, const Clock& clock = Clock::Real());
 
+  // Both return the time that they have taken from the step. What the result says, of which the next swap's cost is
+  // guessed, is the time of moving blocks alone: swap space that grows does so once, not with every swap.
+  //
   // Before anything of the step writes to a block: swaps out, and issues what goes to the disk.
-  void MoveOut(const StepPlan& plan, StepResult& result);
+  TimeUs MoveOut(const StepPlan& plan, StepResult& result);
   // After the step's block copies: swaps in, and issues what comes from the disk.
-  void MoveIn(const StepPlan& plan, StepResult& result);
+  TimeUs MoveIn(const StepPlan& plan, StepResult& result);
   // Reports the disk transfers that have ended. With `wait`, unless the result reports a transfer already, waits a few
   // ms until one has; REQUIRES that one is outstanding.
   void Collect(bool wait, StepResult& result);
@@ -41,6 +45,7 @@ class BlockTransfers {
 
   Backend& backend_;
   KvCache& cache_;
+  const Clock& clock_;
   const std::unique_ptr<SwapStore> swap_;
   std::unique_ptr<DiskTransfers> disk_;
   // Block and memory of its place, of the step at work.

@@ -10,12 +10,14 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/log.h"
 
 namespace quire {
 namespace {
 
 constexpr uint32_t kFormat = 1;
 constexpr char kMagic[8] = {'Q', 'u', 'i', 'r', 'e', 'K', 'V', '\n'};
+constexpr std::string_view kRootPrefix = "v1-";  // of kFormat
 constexpr std::string_view kSuffix = ".kv", kTemporarySuffix = ".tmp";
 constexpr size_t kDigestDigits = 32;
 
@@ -46,13 +48,32 @@ std::optional<uint64_t> ParseHex(std::string_view digits) {
   return value;
 }
 
-// Of "<32 hex digits>.kv".
-std::optional<PrefixDigest> DigestOfName(std::string_view name) {
-  if (name.size() != kDigestDigits + kSuffix.size() || !name.ends_with(kSuffix)) return std::nullopt;
-  const auto high = ParseHex(name.substr(0, kDigestDigits / 2));
-  const auto low = ParseHex(name.substr(kDigestDigits / 2, kDigestDigits / 2));
+std::optional<PrefixDigest> ParseDigest(std::string_view digits) {
+  if (digits.size() != kDigestDigits) return std::nullopt;
+  const auto high = ParseHex(digits.substr(0, kDigestDigits / 2)), low = ParseHex(digits.substr(kDigestDigits / 2));
   if (!high || !low) return std::nullopt;
   return PrefixDigest{*high, *low};
+}
+
+// Of "<32 hex digits>.kv".
+std::optional<PrefixDigest> DigestOfName(std::string_view name) {
+  if (!name.ends_with(kSuffix)) return std::nullopt;
+  return ParseDigest(name.substr(0, name.size() - kSuffix.size()));
+}
+
+std::string RootName(const KvFingerprint& fingerprint) {
+  return std::string(kRootPrefix) + HexOf(fingerprint.high, fingerprint.low);
+}
+
+void LogOtherRoots(const Env& env, const std::string& directory, const std::string& own_name) {
+  const Result<std::vector<std::string>> names = env.ListDirectory(directory);
+  if (!names.ok()) return;
+  const auto num_others = std::ranges::count_if(*names, [&](const std::string& name) {
+    return name != own_name && name.starts_with(kRootPrefix) &&
+           ParseDigest(std::string_view(name).substr(kRootPrefix.size())) && env.IsDirectory(JoinPath(directory, name));
+  });
+  if (num_others == 0) return;
+  LogInfo("prefix_cache_of_others directories={} below={} own={}", num_others, LogValue(directory), own_name);
 }
 
 void Append(std::string& out, const void* data, size_t bytes) { out.append(static_cast<const char*>(data), bytes); }
@@ -80,13 +101,12 @@ std::string MakeFile(const BlockKey& key, const KvFingerprint& fingerprint, std:
 
 Result<std::unique_ptr<DiskStore>> DiskStore::Open(const DiskStoreOptions& options) {
   const Env& env = *options.env;
-  const KvFingerprint& fingerprint = options.fingerprint;
-  const std::string root =
-      JoinPath(options.directory, fmt::format("v{}-{}", kFormat, HexOf(fingerprint.high, fingerprint.low)));
+  const std::string name = RootName(options.fingerprint), root = JoinPath(options.directory, name);
   QUIRE_RETURN_IF_ERROR(env.CreateDirectories(root));
   QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<FileLock> lock, env.Lock(JoinPath(root, "LOCK")));
   std::unique_ptr<DiskStore> store(new DiskStore(options, root, std::move(lock)));
   QUIRE_RETURN_IF_ERROR(store->List());
+  LogOtherRoots(env, options.directory, name);
   return store;
 }
 
@@ -96,9 +116,14 @@ DiskStore::DiskStore(const DiskStoreOptions& options, std::string root, std::uni
 Status DiskStore::List() {
   std::vector<std::pair<int64_t, PrefixDigest>> found;  // by time of last use
   QUIRE_ASSIGN_OR_RETURN(const std::vector<std::string> folders, env_.ListDirectory(root_));
+  size_t num_skipped = 0;
+  std::string reason;  // of the first
   for (const std::string& folder : folders) {
-    if (folder.size() == 2 && ParseHex(folder)) QUIRE_RETURN_IF_ERROR(ListFolder(folder, found));
+    if (folder.size() != 2 || !ParseHex(folder)) continue;
+    const Status listed = ListFolder(folder, found);
+    if (!listed.ok() && num_skipped++ == 0) reason = listed.error().message;
   }
+  if (num_skipped > 0) LogWarning("prefix_cache_folders_skipped count={} reason={}", num_skipped, LogValue(reason));
   std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   for (const auto& [time, digest] : found) contents_.push_back(digest);
   return {};
@@ -137,9 +162,10 @@ Status DiskStore::Store(const BlockKey& key, std::span<const std::byte> block) c
 
 Status DiskStore::Load(const BlockKey& key, std::span<std::byte> block) const {
   const std::string path = PathOf(key.digest) + std::string(kSuffix);
-  const Result<std::string> file = env_.ReadFile(path);
+  const size_t file_bytes = sizeof(FileHeader) + key.tokens.size_bytes() + block.size();
+  const Result<std::string> file = env_.ReadFileUpTo(path, file_bytes + 1);  // one more: a longer file is told by it
   if (!file.ok()) {
-    if (file.error().code != ErrorCode::kNotFound) (void)env_.Remove(path).ok();
+    if (file.error().code == ErrorCode::kDataLoss) (void)env_.Remove(path).ok();
     return file.error();
   }
   switch (Check(*file, key, block.size())) {
@@ -164,12 +190,16 @@ DiskStore::Soundness DiskStore::Check(const std::string& file, const BlockKey& k
   FileHeader header;
   if (file.size() < sizeof(header)) return Soundness::kDamaged;
   std::memcpy(&header, file.data(), sizeof(header));
-  const bool is_whole = std::memcmp(header.magic, kMagic, sizeof(kMagic)) == 0 && header.checksum == ChecksumOf(file);
+  const size_t token_bytes = key.tokens.size_bytes(), file_bytes = sizeof(header) + token_bytes + block_bytes;
+  // Of a longer one only its header can be trusted, and no further than to leave it alone.
+  const bool is_longer = file.size() > file_bytes;
+  const bool is_whole =
+      std::memcmp(header.magic, kMagic, sizeof(kMagic)) == 0 && (is_longer || header.checksum == ChecksumOf(file));
   if (!is_whole || header.format != kFormat) return Soundness::kDamaged;
   if (header.fingerprint != fingerprint_) return Soundness::kForeign;
-  const size_t token_bytes = key.tokens.size_bytes();
-  const bool has_size = header.num_tokens == key.tokens.size() && header.block_bytes == block_bytes &&
-                        file.size() == sizeof(header) + token_bytes + block_bytes;
+  if (is_longer) return Soundness::kDamaged;
+  const bool has_size =
+      header.num_tokens == key.tokens.size() && header.block_bytes == block_bytes && file.size() == file_bytes;
   const bool is_asked_for = has_size && header.digest == key.digest && header.parent == key.parent &&
                             std::memcmp(file.data() + sizeof(header), key.tokens.data(), token_bytes) == 0;
   return is_asked_for ? Soundness::kSound : Soundness::kOther;

@@ -7,8 +7,8 @@
 //
 // A file is a FileHeader, the block's tokens, and its bytes as the backend gave them, all in the host's byte order. It
 // is written under its temporary name and renamed, without fsync: a file that a crash has torn fails its checksum and
-// counts as lost. What cannot be served is deleted, so that the directory holds what the index knows; but for a file of
-// another fingerprint, which is left alone. The modification time is that of the last use.
+// counts as lost. What is known to be no good is deleted, so that the directory holds what the index knows; a file of
+// another fingerprint is left alone. The modification time is that of the last use.
 //
 // Thread-safe, for different digests at a time.
 #pragma once
@@ -50,8 +50,9 @@ struct BlockKey {
 
 class DiskStore {
  public:
-  // Creates the directory if it is absent, removes what an interrupted store left, and lists what is there. An error
-  // (no directory, no permission, another process uses it) names the directory.
+  // Creates the directory if it is absent, removes what an interrupted store left, and lists what is there; a folder
+  // that cannot be listed is left out. An error (no directory, no permission, another process uses it) names the
+  // directory. The log tells of the directories of other fingerprints, which nobody else bounds.
   static Result<std::unique_ptr<DiskStore>> Open(const DiskStoreOptions& options);
   DiskStore(const DiskStore&) = delete;
   DiskStore& operator=(const DiskStore&) = delete;
@@ -62,9 +63,9 @@ class DiskStore {
 
   // An error leaves no file of this block that was not there before.
   Status Store(const BlockKey& key, std::span<const std::byte> block) const;
-  // Fills `block` with what was stored under just this key. An error leaves it as it was, and removes the file unless
-  // it is another fingerprint's: kNotFound, kDataLoss (damaged, or not what its name says), kInvalidArgument (another
-  // fingerprint's), or the system's.
+  // Fills `block` with what was stored under just this key. An error leaves it as it was: kNotFound, kDataLoss
+  // (damaged, or not what its name says: the file is removed), kInvalidArgument (another fingerprint's), or the
+  // system's, which may pass.
   Status Load(const BlockKey& key, std::span<std::byte> block) const;
   // One that is not there is no error.
   Status Drop(const PrefixDigest& digest) const;

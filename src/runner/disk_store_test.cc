@@ -1,6 +1,7 @@
 #include "runner/disk_store.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <random>
@@ -178,6 +179,10 @@ TEST_F(DiskStoreTest, AForeignFileUnderAnOwnNameIsLeftAlone) {
   }
   EXPECT_EQ(LoadBlock(KeyOf(1)).error().code, ErrorCode::kInvalidArgument);
   EXPECT_EQ(Files(".kv").size(), 2U);
+  Bytes smaller(kBlockBytes - 100), larger(kBlockBytes + 100);  // of whoever asks: the file has another size
+  EXPECT_EQ(store_->Load(KeyOf(1), smaller).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(store_->Load(KeyOf(1), larger).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(Files(".kv").size(), 2U);
 }
 
 TEST_F(DiskStoreTest, AFullDiskFailsTheStoreAndLeavesNothing) {
@@ -200,11 +205,49 @@ TEST_F(DiskStoreTest, AFailedStoreLeavesTheOldFile) {
   }
 }
 
-TEST_F(DiskStoreTest, AnUnreadableFileIsLost) {
+TEST_F(DiskStoreTest, AFileOnABadMediumIsLost) {
   StoreBlock(1);
   env_.Fail(FaultEnv::Operation::kRead, 1);
-  EXPECT_EQ(LoadBlock(KeyOf(1)).error().code, ErrorCode::kIo);
-  EXPECT_TRUE(Files(".kv").empty());
+  ExpectLost(KeyOf(1));
+}
+
+TEST_F(DiskStoreTest, WhatMayPassCostsNoFile) {
+  StoreBlock(1);
+  env_.Fail(FaultEnv::Operation::kOpen, 1);
+  EXPECT_FALSE(LoadBlock(KeyOf(1)).ok());
+  EXPECT_TRUE(LoadBlock(KeyOf(1)).ok());
+}
+
+TEST_F(DiskStoreTest, AHugeFileIsLostWithoutBeingRead) {
+  StoreBlock(1);
+  const std::string path = Files(".kv")[0];
+  std::filesystem::resize_file(path, uint64_t{1} << 40);  // sparse
+  ExpectLost(KeyOf(1));
+  ASSERT_TRUE(Env::Posix().WriteFile(path, "").ok());
+  std::filesystem::resize_file(path, uint64_t{1} << 40);
+  ExpectLost(KeyOf(1));
+}
+
+TEST_F(DiskStoreTest, AFifoIsLostAndNotWaitedFor) {
+  StoreBlock(1);
+  const std::string path = Files(".kv")[0];
+  ASSERT_TRUE(Env::Posix().Remove(path).ok());
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  ExpectLost(KeyOf(1));
+  StoreBlock(1);
+  EXPECT_TRUE(LoadBlock(KeyOf(1)).ok());
+}
+
+TEST_F(DiskStoreTest, ADirectoryOfItsNameFailsTheBlockAlone) {
+  StoreBlock(1);
+  const std::string path = Files(".kv")[0];
+  ASSERT_TRUE(Env::Posix().Remove(path).ok());
+  ASSERT_TRUE(Env::Posix().CreateDirectories(path).ok());
+  EXPECT_EQ(LoadBlock(KeyOf(1)).error().code, ErrorCode::kDataLoss);
+  EXPECT_FALSE(store_->Store(KeyOf(1), RandomBlock(1)).ok());
+  EXPECT_TRUE(Files(".tmp").empty());
+  StoreBlock(2);
+  EXPECT_TRUE(LoadBlock(KeyOf(2)).ok());
 }
 
 TEST_F(DiskStoreTest, AFileThatCannotBeRemovedFailsTheDrop) {
@@ -231,6 +274,41 @@ TEST_F(DiskStoreTest, OpeningRemovesWhatAnInterruptedStoreLeftAndSkipsStrangers)
   EXPECT_EQ(store_->contents(), Digests({0xab}));
   EXPECT_TRUE(Files(".tmp").empty());
   EXPECT_TRUE(Env::Posix().Exists(folder / "README"));
+}
+
+TEST_F(DiskStoreTest, OpeningSkipsAFileThatIsNamedAsAFolder) {
+  StoreBlock(0xab);
+  const std::filesystem::path root = std::filesystem::path(Files(".kv")[0]).parent_path().parent_path();
+  ASSERT_TRUE(Env::Posix().WriteFile(root / "00", "x").ok() && Env::Posix().WriteFile(root / "ac", "x").ok());
+  testing::internal::CaptureStderr();
+  store_ = Reopen(kFingerprint);
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(store_->contents(), Digests({0xab}));
+  EXPECT_NE(log.find("prefix_cache_folders_skipped count=2"), std::string::npos) << log;
+}
+
+TEST_F(DiskStoreTest, OpeningSkipsAFolderThatCannotBeListed) {
+  for (const uint64_t n : {1, 2, 3}) StoreBlock(n);
+  env_.FailRegularly(FaultEnv::Operation::kList, 1, 2);  // the folders of 1 and 3, but not what is above them
+  store_ = Reopen(kFingerprint);
+  EXPECT_EQ(store_->contents(), Digests({2}));
+  env_.FailRegularly(FaultEnv::Operation::kList, 0, 1);
+  store_ = Reopen(kFingerprint);
+  EXPECT_EQ(store_->contents(), Digests({1, 2, 3}));
+}
+
+TEST_F(DiskStoreTest, OpeningTellsOfTheDirectoriesOfOthers) {
+  const auto log_of = [&](const KvFingerprint& fingerprint) {
+    testing::internal::CaptureStderr();
+    store_ = Reopen(fingerprint);
+    return testing::internal::GetCapturedStderr();
+  };
+  ASSERT_TRUE(Env::Posix().CreateDirectories(JoinPath(Root(), "v1-somebody's")).ok());
+  const std::string file = JoinPath(Root(), "v1-00000000000000000000000000000000");
+  ASSERT_TRUE(Env::Posix().WriteFile(file, "").ok());
+  EXPECT_EQ(log_of(kFingerprint).find("prefix_cache_of_others"), std::string::npos);
+  EXPECT_NE(log_of({7, 7}).find("prefix_cache_of_others directories=1 "), std::string::npos);
+  EXPECT_NE(log_of({8, 8}).find("prefix_cache_of_others directories=2 "), std::string::npos);
 }
 
 TEST_F(DiskStoreTest, OneStoreAtATimeUsesADirectory) {

@@ -4,6 +4,9 @@
 //
 // Transfers of one digest are carried out in the order of their submission, by one thread, but that loads pass waiting
 // stores and drops: a request waits for them.
+//
+// What was dropped must not come back: drops are carried out even when this goes away, and one that failed is tried
+// again then, unless its file has been written anew.
 #pragma once
 
 #include <atomic>
@@ -14,6 +17,7 @@
 #include <mutex>
 #include <span>
 #include <thread>
+#include <unordered_set>
 #include <vector>
 
 #include "backend/backend.h"
@@ -26,15 +30,16 @@ class DiskTransfers {
  public:
   // Backend and cache outlive this. REQUIRES: num_threads >= 1.
   DiskTransfers(std::unique_ptr<DiskStore> store, const Backend& backend, KvCache& cache, int num_threads);
-  // Waits for the files that are being written or read; abandons what waits. No thread touches the cache afterwards.
+  // Waits for the files that are being written or read, and for all drops; abandons the loads and stores that wait. No
+  // thread touches the cache afterwards.
   ~DiskTransfers();
   DiskTransfers(const DiskTransfers&) = delete;
   DiskTransfers& operator=(const DiskTransfers&) = delete;
 
   // Of kind kStore, kLoad or kDrop; `tokens` (the block's) are copied.
   void Submit(const Transfer& transfer, std::span<const int32_t> tokens);
-  // Appends the ids of the transfers that have ended since the last call. With `wait`, waits a few ms until there is
-  // one; REQUIRES then that one is outstanding: submitted and not yet collected.
+  // Appends the ids of the transfers that have ended since the last call; one that met an exception has failed. With
+  // `wait`, waits a few ms until there is one; REQUIRES then that one is outstanding: submitted and not yet collected.
   void Collect(bool wait, std::vector<uint64_t>& completed, std::vector<uint64_t>& failed);
 
  private:
@@ -45,10 +50,14 @@ class DiskTransfers {
   struct Lane {
     std::deque<Job> loads, others;
     std::condition_variable has_job;
+    // Of its thread alone.
+    std::vector<std::byte> block;
+    std::unordered_set<PrefixDigest> undropped;  // their drops have failed
   };
 
   void Run(Lane& lane);
-  Status CarryOut(const Job& job, std::span<std::byte> block);
+  bool Succeeds(Lane& lane, const Job& job);
+  Status CarryOut(Lane& lane, const Job& job);
   void Log(const Job& job, const Status& status);
   Lane& LaneOf(const PrefixDigest& digest);
 
@@ -58,7 +67,7 @@ class DiskTransfers {
 
   std::atomic<bool> stores_fail_ = false;  // the last one did: a full disk is told once
 
-  std::mutex mutex_;  // of all that follows, but for the threads
+  std::mutex mutex_;  // of all that follows, but for the threads and what is theirs
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::condition_variable has_ended_;
   std::vector<uint64_t> completed_, failed_;  // not collected yet

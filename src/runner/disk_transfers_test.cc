@@ -44,6 +44,14 @@ class DiskTransfersTest : public testing::TestWithParam<int> {
     transfers_ = std::make_unique<DiskTransfers>(*std::move(store), *backend_, *cache_, GetParam());
   }
 
+  // What the next process finds.
+  std::vector<PrefixDigest> Left() {
+    transfers_.reset();
+    const auto store = DiskStore::Open({.directory = directory_.path(), .fingerprint = {1, 2}});
+    EXPECT_TRUE(store.ok());
+    return store.ok() ? (*store)->contents() : std::vector<PrefixDigest>();
+  }
+
   size_t BlockBytes() const { return cache_->shape().BytesPerBlock(); }
   void Fill(uint32_t block, uint32_t seed) {
     backend_->WriteBlock(*cache_, block, RandomBlock(BlockBytes(), seed).data());
@@ -153,6 +161,39 @@ TEST_P(DiskTransfersTest, GoesAwayWithWorkWaiting) {
   for (uint64_t digest = 0; digest < 200; ++digest) Submit(Kind::kStore, 0, digest);
   transfers_.reset();
   cache_.reset();
+}
+
+TEST_P(DiskTransfersTest, AnExceptionFailsItsTransferAlone) {
+  Fill(0, 5);
+  env_.Fail(FaultEnv::Operation::kThrow, 1);
+  EXPECT_FALSE(Await(Submit(Kind::kStore, 0, 1)));
+  EXPECT_TRUE(Await(Submit(Kind::kStore, 0, 1)));
+  env_.Fail(FaultEnv::Operation::kThrow, 1);
+  EXPECT_FALSE(Await(Submit(Kind::kLoad, 1, 1)));
+  EXPECT_TRUE(Await(Submit(Kind::kLoad, 1, 1)));
+  ExpectHolds(1, 5);
+}
+
+TEST_P(DiskTransfersTest, DropsThatWaitAreCarriedOutAtTheEnd) {
+  Fill(0, 1);
+  for (uint64_t digest = 0; digest < 50; ++digest) Submit(Kind::kStore, 0, digest);
+  Await(last_id_);
+  for (uint64_t digest = 100; digest < 300; ++digest) Submit(Kind::kStore, 0, digest);
+  for (uint64_t digest = 0; digest < 50; ++digest) Submit(Kind::kDrop, 0, digest);
+  for (const PrefixDigest& left : Left()) EXPECT_GE(left.low, 100U);
+}
+
+TEST_P(DiskTransfersTest, ADropThatFailedIsTriedAgainAtTheEnd) {
+  Fill(0, 1);
+  for (const uint64_t digest : {1, 2, 3}) Submit(Kind::kStore, 0, digest);
+  Await(last_id_);
+  env_.Fail(FaultEnv::Operation::kRemove, 2);
+  EXPECT_FALSE(Await(Submit(Kind::kDrop, 0, 1)));
+  EXPECT_FALSE(Await(Submit(Kind::kDrop, 0, 2)));
+  EXPECT_TRUE(Await(Submit(Kind::kStore, 0, 2)));  // what is there now is to stay
+  const std::vector<PrefixDigest> left = Left();
+  ASSERT_EQ(left.size(), 2U);
+  for (const PrefixDigest& digest : left) EXPECT_NE(digest.low, 1U);
 }
 
 INSTANTIATE_TEST_SUITE_P(Threads, DiskTransfersTest, testing::Values(1, 2));

@@ -136,15 +136,15 @@ Status ModelRunnerImpl::Submit(const StepPlan& plan) {
   result_.step = plan.step;
   await_transfers_ = plan.await_transfers;
   slots_.Apply(plan);
-  transfers_.MoveOut(plan, result_);
+  TimeUs transfer_us = transfers_.MoveOut(plan, result_);
   CopyBlocks(plan);
-  transfers_.MoveIn(plan, result_);
+  transfer_us += transfers_.MoveIn(plan, result_);
   arena_.Reset();
   BuildBatch(plan);
   CheckTasks(plan);
   tasks_.assign(plan.tasks.begin(), plan.tasks.end());
   if (!tokens_.empty()) hidden_ = model_.Forward({.tokens = tokens_, .spans = spans_}, *cache_, arena_);
-  result_.forward_us = Clock::Real().NowUs() - start - result_.swap_out_us - result_.swap_in_us;
+  result_.forward_us = Clock::Real().NowUs() - start - transfer_us;
   state_ = State::kAwaitsMasks;
   if (!plan.masks_follow) RunTasks({});
   return {};

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <limits>
+#include <vector>
 
 #include "base/check.h"
 #include "base/error.h"
@@ -18,6 +19,14 @@ namespace {
 
 // The file grows by so much at a time: rarely, and in large extents.
 constexpr size_t kChunkBytes = size_t{64} << 20;
+constexpr size_t kPageBytes = 4096;  // of the smallest pages
+
+// So that whoever writes there next meets no page fault.
+void TouchPages(std::byte* memory, size_t bytes) {
+  volatile std::byte* const touched = memory;
+  for (size_t i = 0; i < bytes; i += kPageBytes) touched[i] = std::byte{0};
+  touched[bytes - 1] = std::byte{0};
+}
 
 std::string DirectoryOf(const SwapFileOptions& options) {
   if (!options.directory.empty()) return options.directory;
@@ -33,7 +42,8 @@ class MappedSwapFile final : public SwapFile {
         env_(*options.env),
         file_(file),
         memory_(memory),
-        capacity_(capacity) {}
+        capacity_(capacity),
+        has_pages_(options.num_places) {}
   ~MappedSwapFile() override {
     munmap(memory_, capacity_);
     close(file_);
@@ -46,7 +56,10 @@ class MappedSwapFile final : public SwapFile {
   Result<std::byte*> PlaceForWrite(uint32_t place) override {
     QUIRE_CHECK_LT(place, num_places_);
     QUIRE_RETURN_IF_ERROR(GrowTo(EndOf(place)));
-    return memory_ + EndOf(place) - place_bytes_;
+    std::byte* const memory = memory_ + EndOf(place) - place_bytes_;
+    if (!has_pages_[place]) TouchPages(memory, place_bytes_);
+    has_pages_[place] = true;
+    return memory;
   }
 
   Result<const std::byte*> PlaceForRead(uint32_t place) override {
@@ -79,6 +92,7 @@ class MappedSwapFile final : public SwapFile {
   std::byte* const memory_;  // of the whole capacity: addresses, beyond file_bytes_ without anything behind them
   const size_t capacity_;
   size_t file_bytes_ = 0;
+  std::vector<bool> has_pages_;  // by place
 };
 
 }  // namespace

@@ -1,6 +1,8 @@
 #include "runner/swap_file.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <random>
@@ -60,6 +62,18 @@ TEST(SwapFile, GrowsOnlyAsFarAsItIsUsed) {
   EXPECT_EQ(file->file_bytes(), size_t{128} << 20);
   ASSERT_TRUE(file->PlaceForWrite(29).ok());
   EXPECT_EQ(file->file_bytes(), 30 * place_bytes);
+}
+
+TEST(SwapFile, APlaceComesWithItsPages) {
+  const TemporaryDirectory directory;
+  const auto page_bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const auto file = *SwapFile::Create({.directory = directory.path(), .num_places = 4, .place_bytes = 32 * page_bytes});
+  for (const uint32_t place : {2U, 0U}) {
+    std::byte* const memory = *file->PlaceForWrite(place);
+    std::vector<unsigned char> is_present(32);
+    ASSERT_EQ(mincore(memory, file->place_bytes(), is_present.data()), 0);
+    for (const unsigned char present : is_present) EXPECT_EQ(present & 1, 1);
+  }
 }
 
 TEST(SwapFile, AFullDiskIsAnErrorOfThePlaceAlone) {

@@ -20,8 +20,9 @@ class SwapStore {
   // KvShape::BytesPerBlock() of the cache that it serves.
   virtual size_t place_bytes() const = 0;
 
-  // The memory of a place, to write a block to; what it held is gone. An error (there is no room for it) concerns this
-  // place alone. REQUIRES: place < num_places().
+  // The memory of a place, to write a block to; what it held is gone. Whatever has to be done once before the place can
+  // be used is done here, not when it is written to. An error (there is no room for it) concerns this place alone.
+  // REQUIRES: place < num_places().
   virtual Result<std::byte*> PlaceForWrite(uint32_t place) = 0;
   // The same, to read what was written there; an error if that cannot be had.
   virtual Result<const std::byte*> PlaceForRead(uint32_t place) = 0;
