@@ -54,9 +54,11 @@ Status Converse(const ChatCommand& command) {
     }
   }
   std::printf("\n");
-  running.StorePrefixCache([] {
+  const InterruptGuard guard;
+  running.StorePrefixCache([&guard, rounds = 0]() mutable {
+    if (++rounds == 50) std::printf("storing the prefix cache; Ctrl-C gives up\n");
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    return false;
+    return guard.WasInterrupted();
   });
   return {};
 }

@@ -1,5 +1,6 @@
 #include "cli/generate.h"
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdio>
@@ -15,22 +16,16 @@ namespace {
 
 volatile std::sig_atomic_t interrupted = 0;
 
-// Ctrl-C during an answer: noticed by the loop that prints it.
-class InterruptGuard {
- public:
-  InterruptGuard() {
-    interrupted = 0;
-    previous_ = std::signal(SIGINT, [](int) { interrupted = 1; });
-  }
-  ~InterruptGuard() { std::signal(SIGINT, previous_); }
-  InterruptGuard(const InterruptGuard&) = delete;
-  InterruptGuard& operator=(const InterruptGuard&) = delete;
-
- private:
-  void (*previous_)(int);
-};
-
 }  // namespace
+
+InterruptGuard::InterruptGuard() {
+  interrupted = 0;
+  previous_ = std::signal(SIGINT, [](int) { interrupted = 1; });
+}
+
+InterruptGuard::~InterruptGuard() { std::signal(SIGINT, previous_); }
+
+bool InterruptGuard::WasInterrupted() const { return interrupted != 0; }
 
 Result<RunningModel> RunningModel::Start(const LoadOptions& options) {
   RunningModel running;
@@ -56,14 +51,21 @@ Status RunningModel::PinPrefix(const std::string& path) {
 void RunningModel::StorePrefixCache(FunctionRef<bool()> gives_up) {
   const StatsSnapshot before = engine().Stats();
   if (engine().options().scheduler.num_disk_blocks == 0) return;
-  const auto stored = std::make_shared<std::atomic<bool>>(false);
-  engine().StorePrefixCache([stored] { *stored = true; });
-  while (!*stored && !gives_up()) {
+  enum class End : uint8_t { kNone, kStored, kFailed };
+  const auto end = std::make_shared<std::atomic<End>>(End::kNone);
+  engine().StorePrefixCache([end](const Status& status) { *end = status.ok() ? End::kStored : End::kFailed; });
+  while (*end == End::kNone && !gives_up()) {
   }
   const StatsSnapshot after = engine().Stats();
   LogInfo("prefix_cache_stored blocks={} failed={} blocks_on_disk={} complete={}",
           after.disk_blocks_stored - before.disk_blocks_stored, after.disk_store_failures - before.disk_store_failures,
-          after.blocks_on_disk, stored->load());
+          after.blocks_on_disk, *end == End::kStored);
+}
+
+LoadOptions WithQueueFor(int64_t num_requests, LoadOptions options) {
+  options.max_queued_requests = static_cast<int32_t>(std::max<int64_t>(options.max_queued_requests, num_requests));
+  options.max_queued_tokens = 0;
+  return options;
 }
 
 SamplingParams MakeSamplingParams(const ModelConfig& config, const SamplingOptions& options) {
@@ -88,16 +90,16 @@ Result<std::string> StreamToTerminal(Engine& engine, SubmitArgs args) {
   std::string text;
   while (true) {
     const std::optional<OutputDelta> delta = handle.Wait(std::chrono::milliseconds(100));
-    if (interrupted) handle.Abort();
+    if (guard.WasInterrupted()) handle.Abort();
     if (!delta) {
-      if (interrupted) break;
+      if (guard.WasInterrupted()) break;
       continue;
     }
     text += delta->text;
     std::fwrite(delta->text.data(), 1, delta->text.size(), stdout);
     std::fflush(stdout);
     if (delta->error) return *delta->error;
-    if (delta->finished() || interrupted) break;
+    if (delta->finished() || guard.WasInterrupted()) break;
   }
   std::fputc('\n', stdout);
   return text;

@@ -1,6 +1,7 @@
 // What the commands that generate share: loading with a message, the engine's thread, streaming to the terminal.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,6 +30,22 @@ class RunningModel {
   std::unique_ptr<LoadedModel> loaded_;
   std::unique_ptr<EngineThread> thread_;  // ends before the engine does
 };
+
+// Ctrl-C while it lives: noticed by the loop that does the work, no end of the program.
+class InterruptGuard {
+ public:
+  InterruptGuard();
+  ~InterruptGuard();
+  InterruptGuard(const InterruptGuard&) = delete;
+  InterruptGuard& operator=(const InterruptGuard&) = delete;
+  bool WasInterrupted() const;
+
+ private:
+  void (*previous_)(int);
+};
+
+// For a benchmark, which submits so many requests as fast as it likes: with a queue that turns none of them away.
+LoadOptions WithQueueFor(int64_t num_requests, LoadOptions options);
 
 // The model's defaults with the command's options over them.
 SamplingParams MakeSamplingParams(const ModelConfig& config, const SamplingOptions& options);

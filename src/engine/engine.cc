@@ -33,10 +33,14 @@ struct Engine::Impl {
   Status CheckOpen() const;
   std::optional<Error> Failure() const;
   void DrainInbox();
+  void LeaveQueue(size_t num_prompt_tokens);
   void RunCalls();
+  void RunCallsAfterAll();
   void RefuseTaken(const Error& reason);
   void Call(std::function<void()> call);
   void Admit(Submission& submission);
+  template <typename Record>
+  void Trace(const Record& record);
   Status RunStep(const StepPlan& plan, TimeUs planned_at);
   void Handle(const SchedulerEvent& event, TimeUs planned_at, TimeUs now);
   void PublishTokens(TimeUs now, const SchedulerEvent& event, ActiveRequest& active);
@@ -56,8 +60,8 @@ struct Engine::Impl {
   Scheduler scheduler;
   std::unordered_map<RequestId, std::unique_ptr<ActiveRequest>> active;
   Inbox::Contents taken;
-  size_t num_admitted = 0, num_called = 0;    // of what was taken
-  std::function<void()> prefix_cache_stored;  // or none waits for it
+  size_t num_admitted = 0, num_called = 0;          // of what was taken
+  std::function<void(Status)> prefix_cache_stored;  // or none waits for it
   StepResult result;
   std::optional<TraceWriter> trace;
 
@@ -65,7 +69,9 @@ struct Engine::Impl {
   const std::shared_ptr<Inbox> inbox;
   std::atomic<uint64_t> next_id{1};
   std::atomic<size_t> num_open{0};             // submitted and not yet ended
-  std::atomic<uint64_t> num_queued_tokens{0};  // of their prompts, until they start
+  std::atomic<size_t> num_queued{0};           // of these, not started
+  std::atomic<uint64_t> num_queued_tokens{0};  // of their prompts
+  std::atomic<bool> some_wait{false};          // the last step left requests waiting
   std::atomic<uint32_t> num_pinned_blocks{0};
   std::atomic<bool> draining{false};
   mutable std::mutex stats_mutex;
@@ -93,17 +99,28 @@ Result<Request> Engine::Impl::NewRequest(SubmitArgs args) {
   return request;
 }
 
-// Counts a request in, if the queue has room for it.
+void Engine::Impl::LeaveQueue(size_t num_prompt_tokens) {
+  num_queued.fetch_sub(1);
+  num_queued_tokens.fetch_sub(num_prompt_tokens);
+}
+
+// Counts a request in, if the queue has room for it. Those that came since the last step may all find a seat, unless
+// that step left somebody waiting.
 Status Engine::Impl::TakePlace(size_t num_prompt_tokens) {
-  const size_t most_open = options.max_queued_requests + options.scheduler.max_num_seqs;
-  if (num_open.fetch_add(1) >= most_open) {
-    num_open.fetch_sub(1);
-    return ResourceExhausted("{} requests run or wait already: try again later", most_open);
-  }
+  const size_t most_queued = options.max_queued_requests;
+  const size_t most_open = most_queued + options.scheduler.max_num_seqs;
+  const size_t num_before = num_open.fetch_add(1);
+  const size_t num_queued_before = num_queued.fetch_add(1);
   const uint64_t before = num_queued_tokens.fetch_add(num_prompt_tokens);
+  if (num_before >= most_open || (some_wait && num_queued_before >= most_queued)) {
+    LeaveQueue(num_prompt_tokens);
+    num_open.fetch_sub(1);
+    return ResourceExhausted("{} requests wait already, and at most {} may: try again later", num_queued_before,
+                             most_queued);
+  }
   const uint64_t most_tokens = options.max_queued_tokens;
   if (most_tokens > 0 && before > 0 && before + num_prompt_tokens > most_tokens) {
-    num_queued_tokens.fetch_sub(num_prompt_tokens);
+    LeaveQueue(num_prompt_tokens);
     num_open.fetch_sub(1);
     return ResourceExhausted("prompts of {} tokens wait already, and at most {} may: try again later", before,
                              most_tokens);
@@ -121,7 +138,7 @@ Result<RequestHandle> Engine::Impl::Enqueue(Request request) {
   auto queue = std::make_shared<OutputQueue>(static_cast<uint32_t>(params.n));
   const size_t num_prompt_tokens = request.prompt.size();
   if (!inbox->Add({std::move(request), shown_logprobs, queue})) {
-    num_queued_tokens.fetch_sub(num_prompt_tokens);
+    LeaveQueue(num_prompt_tokens);
     num_open.fetch_sub(1);
     return Failure().value_or(Unavailable("the server has stopped"));
   }
@@ -200,9 +217,9 @@ void Engine::ResetPrefixCache(std::function<void(Status)> done) {
   });
 }
 
-void Engine::StorePrefixCache(std::function<void()> done) {
+void Engine::StorePrefixCache(std::function<void(Status)> done) {
   impl_->Call([impl = impl_.get(), done = std::move(done)]() mutable {
-    if (impl->Failure()) return done();
+    if (const std::optional<Error> reason = impl->Failure()) return done(*reason);
     impl->scheduler.StorePrefixCache();
     impl->prefix_cache_stored = std::move(done);
   });
@@ -264,7 +281,21 @@ void Engine::Impl::DrainInbox() {
 }
 
 void Engine::Impl::RunCalls() {
-  while (num_called < taken.calls.size()) taken.calls[num_called++]();
+  while (num_called < taken.calls.size()) {
+    const std::function<void()> call = std::move(taken.calls[num_called++]);
+    call();
+  }
+}
+
+// One that throws keeps nobody else from being answered.
+void Engine::Impl::RunCallsAfterAll() {
+  while (num_called < taken.calls.size()) {
+    try {
+      RunCalls();
+    } catch (const std::exception& exception) {
+      LogError("call_failed reason={}", LogValue(exception.what()));
+    }
+  }
 }
 
 // What had been taken when an exception came in between.
@@ -275,16 +306,16 @@ void Engine::Impl::RefuseTaken(const Error& reason) {
     for (uint32_t choice = 0; choice < static_cast<uint32_t>(submission.request.params.n); ++choice) {
       submission.queue->Push({.choice = choice, .finish_reason = FinishReason::kError, .error = reason});
     }
-    num_queued_tokens.fetch_sub(submission.request.prompt.size());
+    LeaveQueue(submission.request.prompt.size());
     num_open.fetch_sub(1);
   }
-  RunCalls();
+  RunCallsAfterAll();
 }
 
 // REQUIRES: the request has had its last push and the scheduler has forgotten it.
 void Engine::Impl::Retire(RequestId id, ActiveRequest& ended) {
   LogDebug("request_retired id={} tokens={}", LogValue(ended.external_id()), ended.num_output_tokens());
-  if (!ended.started()) num_queued_tokens.fetch_sub(ended.num_prompt_tokens());
+  if (!ended.started()) LeaveQueue(ended.num_prompt_tokens());
   active.erase(id);
   num_open.fetch_sub(1);
 }
@@ -307,7 +338,7 @@ void Engine::Impl::Handle(const SchedulerEvent& event, TimeUs planned_at, TimeUs
   ActiveRequest& request = *found->second;
   switch (event.kind) {
     case SchedulerEvent::Kind::kAdmitted:
-      if (!request.started()) num_queued_tokens.fetch_sub(request.num_prompt_tokens());
+      if (!request.started()) LeaveQueue(request.num_prompt_tokens());
       request.OnAdmitted(event.num_cached_tokens, planned_at, stats);
       break;
     case SchedulerEvent::Kind::kPreempted:
@@ -333,13 +364,22 @@ void Engine::Impl::Handle(const SchedulerEvent& event, TimeUs planned_at, TimeUs
   }
 }
 
+// Whoever asks for a trace wants the plan of a step that fails most of all. A trace that cannot be written ends.
+template <typename Record>
+void Engine::Impl::Trace(const Record& record) {
+  if (!trace) return;
+  Status status = trace->Write(record);
+  if (status.ok()) status = trace->Flush();
+  if (status.ok()) return;
+  LogError("trace_ended reason={}", LogValue(status.error().message));
+  trace.reset();
+}
+
 Status Engine::Impl::RunStep(const StepPlan& plan, TimeUs planned_at) {
+  Trace(plan);
   QUIRE_RETURN_IF_ERROR(runner->Submit(plan));
   QUIRE_RETURN_IF_ERROR(runner->Collect(result));
-  if (trace) {
-    QUIRE_RETURN_IF_ERROR(trace->Write(plan));
-    QUIRE_RETURN_IF_ERROR(trace->Write(result));
-  }
+  Trace(result);
   const std::span<const SchedulerEvent> events = scheduler.Apply(result);
   const TimeUs now = clock.NowUs();
   std::lock_guard lock(stats_mutex);
@@ -358,6 +398,7 @@ void Engine::Impl::UpdateGauges(TimeUs time) {
   stats.AdvanceTo(time);
   const SchedulerStats now = scheduler.Stats();
   num_pinned_blocks = scheduler.num_pinned_blocks();
+  some_wait = now.num_waiting > 0;
   const auto share = [](double part, double whole) { return whole > 0 ? part / whole : 0; };
   stats.num_running = now.num_running;
   stats.num_waiting = now.num_waiting;
@@ -398,7 +439,9 @@ bool Engine::Step() {
   const TimeUs planned_at = impl.clock.NowUs();
   const StepPlan& plan = impl.scheduler.Plan(planned_at);
   if (impl.prefix_cache_stored && !impl.scheduler.stores_prefix_cache()) {
-    std::exchange(impl.prefix_cache_stored, nullptr)();
+    Status status;
+    if (!impl.scheduler.prefix_cache_is_stored()) status = Io("a block of the prefix cache could not be stored");
+    std::exchange(impl.prefix_cache_stored, nullptr)(std::move(status));
   }
   if (plan.empty()) {
     std::lock_guard lock(impl.stats_mutex);
@@ -417,8 +460,8 @@ void Engine::Wake() { impl_->inbox->Wake(); }
 void Engine::Impl::FailAll(const Error& reason) {
   RefuseTaken(reason);
   DrainInbox();
-  RunCalls();
-  if (prefix_cache_stored) std::exchange(prefix_cache_stored, nullptr)();
+  RunCallsAfterAll();
+  if (prefix_cache_stored) std::exchange(prefix_cache_stored, nullptr)(reason);
   std::lock_guard lock(stats_mutex);
   while (!active.empty()) {
     const auto& [id, request] = *active.begin();

@@ -72,8 +72,9 @@ class Engine {
   // Forgets every cached prefix that is not pinned; an error while blocks are in use.
   void ResetPrefixCache(std::function<void(Status)> done);
   // Stores what is cached in memory only in the prefix cache on disk, as far as there is one; then, or when the engine
-  // ends before, `done` is called as `work` is. For a process that is about to end. REQUIRES: it is not under way.
-  void StorePrefixCache(std::function<void()> done);
+  // ends before, or a store fails, `done` is called as `work` is, with what kept it from storing all. For a process
+  // that is about to end. REQUIRES: it is not under way.
+  void StorePrefixCache(std::function<void(Status)> done);
   // Computes these tokens and keeps the full blocks of their keys and values for whoever starts with them. Waits for
   // it. Returns how many blocks are pinned now. REQUIRES: an EngineThread runs, and this is another one.
   Result<uint32_t> PinPrefix(std::vector<int32_t> tokens);

@@ -230,6 +230,27 @@ TEST(Engine, FullQueueIsResourceExhausted) {
   EXPECT_TRUE(engine->Submit(Ask({1}, 4)).ok());
 }
 
+TEST(Engine, WhoWaitsForMemoryCountsAgainstTheQueueWhateverSeatsAreFree) {
+  EngineOptions options = SmallOptions();
+  options.max_queued_requests = 2;
+  options.scheduler.max_model_len = 128;
+  const auto engine = MakeEngine(options);
+  std::vector<RequestHandle> handles;
+  const auto most_of_the_pool = [](int32_t token) { return Ask(std::vector<int32_t>(100, token), 4); };
+  handles.push_back(*engine->Submit(most_of_the_pool(1)));
+  engine->Step();
+  handles.push_back(*engine->Submit(most_of_the_pool(2)));
+  engine->Step();
+  ASSERT_EQ(engine->Stats().num_running, 1U);
+  handles.push_back(*engine->Submit(Ask({1}, 4)));
+  const auto refused = engine->Submit(Ask({1}, 4));
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, ErrorCode::kResourceExhausted);
+  EXPECT_NE(refused.error().message.find("2 requests wait already, and at most 2 may"), std::string::npos);
+  RunDry(*engine);
+  EXPECT_TRUE(engine->Submit(Ask({1}, 4)).ok());
+}
+
 TEST(Engine, TokensThatWaitAreBounded) {
   EngineOptions options = SmallOptions();
   options.max_queued_tokens = 12;
@@ -434,6 +455,7 @@ TEST(EngineThread, AnExceptionBetweenStepsLosesNobody) {
   const auto engine = MakeEngine();
   bool called = false;
   engine->Call([](Scheduler&) { throw std::runtime_error("out of ideas"); });
+  engine->Call([](Scheduler&) { throw std::runtime_error("and of memory"); });
   engine->Call([&](Scheduler&) { called = true; });
   RequestHandle handle = *engine->Submit(Ask({1, 2}, 30));
   EngineThread thread(*engine);
@@ -451,7 +473,7 @@ TEST(EngineThread, WhoComesAfterTheEndIsAnswered) {
   int num_answers = 0;
   engine->ReportKv([&](const EngineKvReport& report) { num_answers += report.kv.num_blocks == 32 ? 1 : 0; });
   engine->ResetPrefixCache([&](const Status& status) { num_answers += status.ok() ? 1 : 0; });
-  engine->StorePrefixCache([&] { ++num_answers; });
+  engine->StorePrefixCache([&](const Status& status) { num_answers += status.ok() ? 0 : 1; });
   EXPECT_EQ(num_answers, 3);
   EXPECT_EQ(engine->Submit(Ask({1}, 1)).error().code, ErrorCode::kUnavailable);
   EXPECT_EQ(engine->PinPrefix(std::vector<int32_t>(8, 1)).error().code, ErrorCode::kUnavailable);
@@ -468,9 +490,11 @@ TEST(EngineThread, StoresThePrefixCacheBeforeTheEnd) {
   RequestHandle handle = *engine->Submit(Ask({1, 2, 3, 4, 5, 6, 7, 8}, 9));
   while (!handle.Wait(std::chrono::seconds(10))->finished()) {
   }
-  std::promise<void> stored;
-  engine->StorePrefixCache([&] { stored.set_value(); });
-  ASSERT_EQ(stored.get_future().wait_for(std::chrono::seconds(10)), std::future_status::ready);
+  std::promise<Status> stored;
+  engine->StorePrefixCache([&](Status status) { stored.set_value(std::move(status)); });
+  std::future<Status> status = stored.get_future();
+  ASSERT_EQ(status.wait_for(std::chrono::seconds(10)), std::future_status::ready);
+  EXPECT_TRUE(status.get().ok());
   EXPECT_EQ(engine->Stats().disk_blocks_stored, 4U);
   thread.Stop();
   EXPECT_EQ(disk->entries.size(), 4U);

@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "engine/engine.h"
 
 namespace quire {
@@ -30,7 +31,11 @@ struct EngineThread::Impl {
         engine.Fail(Internal("the engine failed: {}", exception.what()));
       }
     }
-    engine.Stop();
+    try {
+      engine.Stop();
+    } catch (const std::exception& exception) {
+      LogError("engine_stop_failed reason={}", LogValue(exception.what()));
+    }
   }
 };
 

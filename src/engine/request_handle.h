@@ -63,8 +63,9 @@ class RequestHandle {
   // Wait, if the time is over).
   std::optional<OutputDelta> TryNext();
   std::optional<OutputDelta> Wait(std::chrono::milliseconds timeout);
-  // Called (from the engine thread, holding no lock) when TryNext has something after having been empty; set once,
-  // called at once if there is something already. Must be quick and must not throw: post to an executor.
+  // Called (from the engine thread, amid a step) when TryNext has something after having been empty; set once, called
+  // at once if there is something already. Must be quick, must not throw and must not call the engine: post to an
+  // executor.
   void SetNotify(std::function<void()> notify);
   void Abort();
 

@@ -71,6 +71,7 @@ void SlotTable::Admit(const Admission& admission) {
   slot.longest = LongestOf(admission);
   slot.params = admission.params;
   slot.stop_token_ids = admission.stop_token_ids;
+  std::ranges::sort(slot.stop_token_ids);
   slot.uses_penalties = UsesPenalties(admission.params);
   slot.block_table.clear();
   slot.counts.Reset();

@@ -180,7 +180,7 @@ size_t BestTokens(std::span<const float> logits, std::span<const int32_t> masked
   for (size_t i = 0; i < top.size() && taken < count; ++i) {
     const float logit = logits[static_cast<size_t>(top[i])];
     if (logit == -std::numeric_limits<float>::infinity()) break;
-    if (std::find(masked.begin(), masked.end(), top[i]) != masked.end()) continue;
+    if (std::ranges::binary_search(masked, top[i])) continue;
     take({.token = top[i], .logprob = raw.Logprob(logit), .rank = static_cast<uint32_t>(i + 1)});
     ++taken;
   }

@@ -76,7 +76,7 @@ SampleOutcome SampleToken(std::span<const float> logits, const SampleRequest& re
 // Calls take(outcome) for the `count` most likely tokens of the raw distribution but the masked ones, best first, equal
 // ones by id; log-probabilities and ranks are of the raw distribution, masked tokens included. Returns how many there
 // were: fewer than `count` only if no others have a logit above -inf, and 0 (as with a NaN or +inf) if none has. Takes
-// time linear in the vocabulary, and sorts `count` of it.
+// time linear in the vocabulary, and sorts `count` of it. REQUIRES: masked is sorted.
 size_t BestTokens(std::span<const float> logits, std::span<const int32_t> masked, size_t count, SamplerScratch& scratch,
                   FunctionRef<void(const SampleOutcome&)> take);
 

@@ -56,11 +56,13 @@ Scheduler::Scheduler(const SchedulerConfig& config, std::span<const PrefixDigest
   drops_ = disk_.TakeExcess();
 }
 
-Status Scheduler::CanEverFit(const Request& request) const {
+Status Scheduler::CanEverFit(const Request& request) const { return FitsBeside(request, num_pinned_blocks_); }
+
+Status Scheduler::FitsBeside(const Request& request, uint32_t num_pinned_blocks) const {
   const auto room = static_cast<int64_t>(config_.max_model_len) - static_cast<int64_t>(request.prompt.size());
   SamplingParams params = request.params;
   if (!params.max_tokens) params.max_tokens = static_cast<int32_t>(std::max<int64_t>(room, 1));
-  return ProveFits(config_, request.prompt.size(), params, num_pinned_blocks_);
+  return ProveFits(config_, request.prompt.size(), params, num_pinned_blocks);
 }
 
 Status Scheduler::Add(Request request) {
@@ -126,7 +128,6 @@ void Scheduler::BeginPlan() {
   span_requests_.clear();
   rows_ = {.left = config_.max_num_batched_tokens};
   preempted_in_plan_ = false;
-  memory_is_short_ = false;
   if (running_.empty()) held_.clear();
   batch_is_open_ = running_.empty() && swapped_.empty();
   SendForks();
@@ -201,7 +202,6 @@ void Scheduler::PlanPromptOf(SequenceGroup& group) {
 void Scheduler::PlanSwapped() {
   while (!swapped_.empty() && ResumeSwapped(*swapped_.front())) {
   }
-  memory_is_short_ = !swapped_.empty();
 }
 
 void Scheduler::PlanWaiting() {
@@ -232,7 +232,13 @@ void Scheduler::PlanWaiting() {
 }
 
 Scheduler::Admit Scheduler::TryAdmit(SequenceGroup& group) {
+  // Matching a long prompt costs more than a step should spend on who cannot run.
+  constexpr uint64_t kStepsBetweenTries = 16;
   if (num_seats_ + group.num_seats() > config_.max_num_seqs) return Admit::kNoRoom;
+  const uint32_t num_available = kv_.pool().num_available();
+  if (!running_.empty() && num_available <= group.num_available_then && plan_.step < group.asked_again_at_step) {
+    return Admit::kNoRoom;
+  }
   // Scores need the rows that a hit would save.
   const bool reads = config_.enable_prefix_caching && group.request.reads_prefix_cache && !group.wants_prompt_scores();
   const KvManager::Match match =
@@ -242,9 +248,13 @@ Scheduler::Admit Scheduler::TryAdmit(SequenceGroup& group) {
     return Admit::kPrefixUnderWay;
   }
   if (!FitsNow(group, match)) {
-    memory_is_short_ = true;
+    if (reads) {
+      group.num_available_then = num_available;
+      group.asked_again_at_step = plan_.step + kStepsBetweenTries;
+    }
     return Admit::kNoRoom;
   }
+  group.asked_again_at_step = 0;
   waiting_.Remove(group);
   num_waiting_tokens_ -= group.front().num_tokens();
   const auto num_matched = static_cast<uint32_t>(match.blocks.size());

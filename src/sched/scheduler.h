@@ -97,7 +97,7 @@ struct SchedulerStats {
   uint64_t num_disk_blocks_stored = 0;
   uint64_t num_disk_blocks_loaded = 0;
   uint64_t num_disk_store_failures = 0;
-  uint64_t num_disk_load_failures = 0;  // files that were gone, damaged or foreign
+  uint64_t num_disk_load_failures = 0;  // files that were gone, damaged, foreign, or unreadable just then
   uint64_t num_disk_blocks_missed = 0;  // evicted from memory before they could be stored
   SlotAccount slots;
 };
@@ -165,6 +165,7 @@ class Scheduler {
   // a process that is about to end. It is over when all is stored, or a store has failed.
   void StorePrefixCache();
   bool stores_prefix_cache() const { return stores_all_; }
+  bool prefix_cache_is_stored() const { return all_stored_; }  // by the last StorePrefixCache
   // Moves every running group back to waiting, to be computed again. REQUIRES: no step is in flight.
   void PreemptAll();
 
@@ -196,6 +197,7 @@ class Scheduler {
   };
 
   // scheduler.cc
+  Status FitsBeside(const Request& request, uint32_t num_pinned_blocks) const;
   void ForgetDelivered();
   void BeginPlan();
   void SendForks();
@@ -241,7 +243,7 @@ class Scheduler {
   void HoldForBatch(Sequence& sequence);
   void Forget(RequestId id);
   void Dismiss(SequenceGroup& group);
-  void PinPrompt(const SequenceGroup& group);
+  bool PinPrompt(const SequenceGroup& group);
   void Insert(std::vector<SequenceGroup*>& groups, SequenceGroup& group);
 
   // scheduler_apply.cc
@@ -274,6 +276,8 @@ class Scheduler {
                                             const PrefixDigest& matched);
   void StartLoads(SequenceGroup& group, uint32_t first_block, PrefixDigest parent,
                   std::span<const PrefixDigest> digests);
+  void PlanLoads();
+  void IssueLoad(SequenceGroup& group);
   void AttachTokens(Transfer& transfer, std::span<const int32_t> tokens);
   void PlanDisk();
   void ChooseStores();
@@ -287,6 +291,7 @@ class Scheduler {
   // scheduler_report.cc
   SlotAccount Account() const;
   void CountTail(const SequenceGroup& group, const Sequence& sequence, SlotAccount& account) const;
+  uint64_t NumHeld() const;
   uint64_t NumExternal() const;
   KvReport::Group ReportGroup(const SequenceGroup& group) const;
   void CheckGroups() const;
@@ -319,9 +324,13 @@ class Scheduler {
 
   std::unordered_map<uint64_t, PendingTransfer> transfers_;
   uint32_t num_disk_transfers_ = 0;
-  uint32_t num_disk_writes_ = 0;  // of these, stores
+  uint32_t num_disk_writes_ = 0;          // of these, stores
+  uint32_t num_disk_reads_ = 0;           // of these, loads
+  std::optional<BlockId> next_to_store_;  // where ChooseStores goes on,
+  uint32_t num_passed_ = 0;               // so many blocks from the next eviction
   uint64_t stores_resume_at_step_ = 0;
-  bool stores_all_ = false;                // StorePrefixCache is under way:
+  bool stores_all_ = false;                // StorePrefixCache is under way
+  bool all_stored_ = false;                // it has been, without a failure
   std::vector<BlockId> remaining_stores_;  // from the end
   uint64_t swapping_resumes_at_step_ = 0;
   uint32_t num_blocks_in_transfer_ = 0;
@@ -333,8 +342,7 @@ class Scheduler {
   Rows rows_;
   bool in_flight_ = false;
   bool preempted_in_plan_ = false;
-  bool batch_is_open_ = false;    // a static batch is being filled
-  bool memory_is_short_ = false;  // the first that waits found no room for it
+  bool batch_is_open_ = false;  // a static batch is being filled
   bool events_delivered_ = false;
   std::vector<SchedulerEvent> events_;
   std::vector<std::unique_ptr<SequenceGroup>> answered_;  // events point into these
@@ -351,6 +359,7 @@ class Scheduler {
   mutable std::vector<std::pair<BlockId, uint32_t>> write_counts_;
   mutable std::vector<uint32_t> counted_in_;  // [blocks]: the account that counted it last
   mutable uint32_t account_number_ = 0;
+  mutable std::vector<uint32_t> held_counts_;  // [blocks]: by how many tables of held_
 
   SchedulerStats counters_;  // what only ever grows
   HitRateWindow hit_rate_;

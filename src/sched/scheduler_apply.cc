@@ -196,13 +196,16 @@ void Scheduler::AppendTokens(RequestId id, uint32_t stream, std::span<const Toke
   waiting_.Charge(group, num_taken);
   if (stop.reason == FinishReason::kNone) return;
 
+  if (group.request.pins_prompt && !PinPrompt(group)) {
+    Emit(SchedulerEvent::Kind::kFailed, group).error = "beside the shared prefix, a request that waits would not fit";
+    return Forget(id);
+  }
   SchedulerEvent& end = Emit(SchedulerEvent::Kind::kFinished, group);
   end.stream = stream;
   end.reason = stop.reason;
   end.stop_token = stop.stop_token;
   end.last = group.sequences.size() == 1;
   if (!end.last) return EndStream(group, sequence);
-  if (group.request.pins_prompt) PinPrompt(group);
   Forget(id);
 }
 

@@ -287,7 +287,20 @@ TEST_P(AutoPreemption, TakesWhatMeasuredCostsSayIsCheaperForThisVictim) {
 
 INSTANTIATE_TEST_SUITE_P(CheapOrDear, AutoPreemption, testing::Bool());
 
-enum class AbortWhen { kWaiting, kChunked, kRunning, kSwapped, kMidBeam };
+TEST(SchedulerGroupTest, APriceThatOnceWasTooHighIsAskedAgain) {
+  FakeRunnerOptions options;
+  options.step_us = 100;
+  options.prompt_row_us = 100;
+  options.swap_block_us = 5'000;  // far more than computing again costs
+  SchedulerHarness h(SwapConfig(10, PreemptionMode::kAuto), options);
+  for (uint64_t id = 1; id <= 200; ++id) h.Add(TestRequest(id, 60, 40));
+  h.RunAll();
+  const SchedulerStats stats = h.scheduler.Stats();
+  EXPECT_GT(stats.num_preemptions_swap, 1U);
+  EXPECT_LT(stats.num_preemptions_swap, stats.num_preemptions_recompute / 4);
+}
+
+enum class AbortWhen { kWaiting, kChunked, kRunning, kSwapped, kResuming, kMidBeam };
 
 class AbortOfAGroup : public testing::TestWithParam<AbortWhen> {};
 
@@ -317,6 +330,19 @@ TEST_P(AbortOfAGroup, LeaksNothingAndDoesNotShowInOthers) {
       for (int i = 0; i < 100 && h.of(2).num_swaps == 0; ++i) h.Step();
       ASSERT_EQ(h.of(2).num_swaps, 1U);
       break;
+    case AbortWhen::kResuming:
+      h.Add(victim);
+      for (int i = 0; i < 100 && h.of(2).num_swaps == 0; ++i) h.Step();
+      for (bool resumes = false; !resumes;) {
+        ASSERT_TRUE(h.scheduler.HasWork());
+        const StepPlan& plan = h.Plan();
+        resumes =
+            std::ranges::any_of(plan.transfers, [](const Transfer& t) { return t.kind == Transfer::Kind::kSwapIn; });
+        if (resumes) h.scheduler.Abort(RequestId{2});
+        h.Run(plan);
+        h.Apply();
+      }
+      break;
   }
   h.scheduler.Abort(RequestId{2});
   h.scheduler.CheckInvariants();
@@ -330,7 +356,82 @@ TEST_P(AbortOfAGroup, LeaksNothingAndDoesNotShowInOthers) {
 
 INSTANTIATE_TEST_SUITE_P(InEveryState, AbortOfAGroup,
                          testing::Values(AbortWhen::kWaiting, AbortWhen::kChunked, AbortWhen::kRunning,
-                                         AbortWhen::kSwapped, AbortWhen::kMidBeam));
+                                         AbortWhen::kSwapped, AbortWhen::kResuming, AbortWhen::kMidBeam));
+
+// A prompt of 40 blocks is on disk and not in memory.
+class SchedulerLoads : public testing::Test {
+ protected:
+  static constexpr uint32_t kNumBlocks = 60, kLoads = 8;
+
+  SchedulerLoads() {
+    config_ = TestConfig(kNumBlocks);
+    config_.num_disk_blocks = 200;
+    config_.max_disk_transfers = kLoads;
+    options_.disk = std::make_shared<FakeDisk>();
+    harness_.emplace(config_, options_);
+    harness_->Add(kPrompt);
+    harness_->RunAll();
+    harness_->scheduler.StorePrefixCache();
+    while (harness_->scheduler.stores_prefix_cache()) harness_->Step();
+    harness_->Add(TestRequest(2, 59 * 16, 10));
+    harness_->RunAll();
+  }
+
+  const Request kPrompt = TestRequest(1, 41 * 16, 10);
+  SchedulerConfig config_;
+  FakeRunnerOptions options_;
+  std::optional<SchedulerHarness> harness_;
+};
+
+TEST_F(SchedulerLoads, AreIssuedAFewAtATimeAndCountAsCached) {
+  Request again = kPrompt;
+  again.id = RequestId{3};
+  harness_->Add(again);
+  uint32_t num_loads = 0;
+  while (harness_->scheduler.HasWork()) {
+    const StepPlan& plan = harness_->Plan();
+    const auto loads = std::ranges::count(plan.transfers, Transfer::Kind::kLoad,
+                                          [](const Transfer& transfer) { return transfer.kind; });
+    EXPECT_LE(loads, kLoads);
+    num_loads += static_cast<uint32_t>(loads);
+    harness_->Run(plan);
+    harness_->Apply();
+  }
+  EXPECT_GT(num_loads, 2 * kLoads);
+  EXPECT_EQ(harness_->of(3).cached_tokens, (std::vector<uint32_t>{40 * 16}));
+  EXPECT_EQ(harness_->of(3).tokens, Alone(kPrompt));
+}
+
+TEST_F(SchedulerLoads, OfARequestThatIsAbortedHoldFewBlocksAndEnd) {
+  Request again = kPrompt;
+  again.id = RequestId{3};
+  harness_->Add(again);
+  harness_->Run(harness_->Plan());
+  harness_->scheduler.Abort(RequestId{3});
+  harness_->scheduler.CheckInvariants();
+  EXPECT_LE(harness_->scheduler.Stats().num_blocks_used, kLoads);
+  harness_->Apply();
+  harness_->Add(TestRequest(4, 50 * 16, 10));
+  harness_->RunAll();
+  EXPECT_EQ(harness_->of(4).tokens, Alone(TestRequest(4, 50 * 16, 10)));
+  EXPECT_EQ(harness_->scheduler.Stats().num_blocks_used, 0U);
+}
+
+TEST(SchedulerPinTest, APrefixBesideWhichARequestThatIsHereWouldNotFitIsNotPinned) {
+  SchedulerHarness h(TestConfig(10));
+  Request prefix = TestRequest(1, 32, 1);
+  prefix.pins_prompt = true;
+  h.Add(TestRequest(2, 100, 50));
+  h.Add(prefix);
+  h.RunAll();
+  EXPECT_NE(h.of(1).error.find("would not fit"), std::string::npos);
+  EXPECT_EQ(h.scheduler.num_pinned_blocks(), 0U);
+  EXPECT_EQ(h.of(2).tokens, Alone(TestRequest(2, 100, 50)));
+  prefix.id = RequestId{3};
+  h.Add(prefix);
+  h.RunAll();
+  EXPECT_EQ(h.scheduler.num_pinned_blocks(), 2U);
+}
 
 TEST(SchedulerFairTest, AClientWithAHundredRequestsDoesNotStarveAnother) {
   SchedulerConfig config = TestConfig(40);
@@ -544,6 +645,7 @@ TEST(SchedulerDiskTest, AtTheEndASmallDiskGetsWhatWouldBeEvictedLast) {
   h.scheduler.StorePrefixCache();
   for (int step = 0; step < 100 && h.scheduler.stores_prefix_cache(); ++step) h.Step();
   EXPECT_EQ(h.scheduler.Stats().num_disk_blocks_stored, 7U) << "nothing is stored to be given up again";
+  config.max_disk_transfers = 10;
   Scheduler next(config, Contents(*options.disk));
   ASSERT_TRUE(next.Add(TestRequest(4, 100, 2)).ok());
   size_t num_loads = 0;

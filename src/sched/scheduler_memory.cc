@@ -210,6 +210,7 @@ void Scheduler::Preempt(SequenceGroup& group) {
   running_.pop_back();
   DropFromPlan(group);
   PreemptionMode mode = ChoosePreemption(group);
+  if (mode == PreemptionMode::kRecompute && config_.preemption_mode == PreemptionMode::kAuto) swap_cost_.Fade();
   if (mode == PreemptionMode::kSwap && !SwapOut(group)) mode = PreemptionMode::kRecompute;
   if (mode == PreemptionMode::kRecompute) {
     Leave(group);
@@ -405,16 +406,23 @@ void Scheduler::Dismiss(SequenceGroup& group) {
   waiting_.RemoveActive(group);
 }
 
-// The prompt's full blocks stay referenced, and so in memory, until the end.
-void Scheduler::PinPrompt(const SequenceGroup& group) {
-  BlockTable& pinned =
-      pinned_.emplace_back(group.front().table.ForkPrefix(group.num_prompt_tokens() / config_.block_size));
-  for (const BlockId block : pinned.blocks()) {
+// The prompt's full blocks stay referenced, and so in memory, until the end. False, and nothing has changed: some
+// request that is here already could not run any more.
+bool Scheduler::PinPrompt(const SequenceGroup& group) {
+  const uint32_t num_blocks = group.num_prompt_tokens() / config_.block_size;
+  uint32_t num_pinned = num_pinned_blocks_;
+  for (const BlockId block : group.front().table.blocks().first(num_blocks)) {
     const auto holds = [&](const BlockTable& table) {
-      return &table != &pinned && std::ranges::find(table.blocks(), block) != table.blocks().end();
+      return std::ranges::find(table.blocks(), block) != table.blocks().end();
     };
-    if (std::ranges::none_of(pinned_, holds)) ++num_pinned_blocks_;
+    if (std::ranges::none_of(pinned_, holds)) ++num_pinned;
   }
+  for (const auto& [id, other] : groups_) {
+    if (other.get() != &group && !FitsBeside(other->request, num_pinned).ok()) return false;
+  }
+  pinned_.push_back(group.front().table.ForkPrefix(num_blocks));
+  num_pinned_blocks_ = num_pinned;
+  return true;
 }
 
 }  // namespace quire

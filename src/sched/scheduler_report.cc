@@ -63,11 +63,25 @@ void Scheduler::CountTail(const SequenceGroup& group, const Sequence& sequence, 
   }
 }
 
-// Free slots in pieces too small for the request that waits for memory.
+// Free slots in pieces too small for the request that is next.
 uint64_t Scheduler::NumExternal() const {
   const SequenceGroup* first = waiting_.First();
-  if (!kv_policy_.contiguous() || !memory_is_short_ || first == nullptr) return 0;
-  return kv_.NumExternalSlots(NumSlotsAtAdmission(*first));
+  if (!kv_policy_.contiguous() || first == nullptr) return 0;
+  const uint32_t num_slots = NumSlotsAtAdmission(*first);
+  return kv_.CanReserveChunks(first->num_seats(), num_slots) ? 0 : kv_.NumExternalSlots(num_slots);
+}
+
+// Blocks that only those hold whose static batch goes on without them.
+uint64_t Scheduler::NumHeld() const {
+  if (held_.empty()) return 0;
+  held_counts_.assign(config_.num_blocks, 0);
+  uint64_t num_held = 0;
+  for (const BlockTable& table : held_) {
+    for (const BlockId block : table.blocks()) {
+      if (++held_counts_[static_cast<size_t>(block)] == kv_.pool().references(block)) ++num_held;
+    }
+  }
+  return num_held;
 }
 
 SlotAccount Scheduler::Account() const {
@@ -88,13 +102,8 @@ SlotAccount Scheduler::Account() const {
       account.internal += table.num_slots() - num_useful;
     }
   }
-  uint64_t num_held = 0;
   for (const BlockTable& table : pinned_) num_in_tables += table.num_blocks();
-  for (const BlockTable& table : held_) {
-    for (const BlockId block : table.blocks()) {
-      if (pool.references(block) == 1) ++num_held;
-    }
-  }
+  const uint64_t num_held = NumHeld();
   account.internal += num_held * block_size;
   for (const auto& [id, transfer] : transfers_) {
     if (!transfer.held || pool.references(*transfer.held) > 1) continue;

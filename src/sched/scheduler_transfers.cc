@@ -10,6 +10,8 @@ namespace quire {
 namespace {
 
 constexpr size_t kMaxDropsOfAStep = 256;  // more than the stores of a step make necessary
+// Cached blocks that a step looks at for what to store: more than its tokens can evict.
+constexpr uint32_t kMaxLookedAt = 256;
 // After a failure, so that a full or broken disk is not asked at every step.
 constexpr uint64_t kStepsOfRest = 1000;
 
@@ -24,6 +26,7 @@ Transfer& Scheduler::AddTransfer(const PendingTransfer& pending) {
   const uint64_t id = next_transfer_++;
   if (pending.kind != Transfer::Kind::kSwapOut && pending.kind != Transfer::Kind::kSwapIn) ++num_disk_transfers_;
   if (pending.kind == Transfer::Kind::kStore) ++num_disk_writes_;
+  if (pending.kind == Transfer::Kind::kLoad) ++num_disk_reads_;
   if (pending.held) ++num_blocks_in_transfer_;
   transfers_.emplace(id, pending);
   Transfer& transfer = plan_.transfers.emplace_back();
@@ -55,23 +58,39 @@ std::span<const PrefixDigest> Scheduler::MatchOnDisk(const SequenceGroup& group,
 void Scheduler::StartLoads(SequenceGroup& group, uint32_t first_block, PrefixDigest parent,
                            std::span<const PrefixDigest> digests) {
   group.state = State::kLoading;
+  group.num_transfers = 0;
   group.first_loaded_block = first_block;
-  group.num_transfers = static_cast<uint32_t>(digests.size());
+  group.load_parent = parent;
+  group.to_load.assign(digests.begin(), digests.end());
+  group.num_loads_issued = 0;
   group.loaded.assign(digests.size(), false);
-  const std::span<const int32_t> tokens = group.front().tokens;
-  for (uint32_t i = 0; i < digests.size(); ++i) {
-    const BlockId block = group.front().table.blocks()[first_block + i];
-    kv_.mutable_pool().AddReference(block);
-    Transfer& transfer = AddTransfer({.kind = Transfer::Kind::kLoad,
-                                      .held = block,
-                                      .digest = digests[i],
-                                      .request = group.request.id,
-                                      .epoch = group.epoch,
-                                      .loaded_index = i});
-    transfer.parent = parent;
-    AttachTokens(transfer, tokens.subspan(size_t{first_block + i} * config_.block_size, config_.block_size));
-    parent = digests[i];
+}
+
+// A few at a time, so that a request that goes away leaves few blocks behind with loads that nobody wants any more.
+void Scheduler::PlanLoads() {
+  for (SequenceGroup* group : running_) {
+    if (group->state != State::kLoading) continue;
+    while (num_disk_reads_ < config_.max_disk_transfers && group->num_loads_issued < group->to_load.size()) {
+      IssueLoad(*group);
+    }
   }
+}
+
+void Scheduler::IssueLoad(SequenceGroup& group) {
+  const uint32_t index = group.num_loads_issued++;
+  const uint32_t place = group.first_loaded_block + index;
+  const BlockId block = group.front().table.blocks()[place];
+  kv_.mutable_pool().AddReference(block);
+  ++group.num_transfers;
+  Transfer& transfer = AddTransfer({.kind = Transfer::Kind::kLoad,
+                                    .held = block,
+                                    .digest = group.to_load[index],
+                                    .request = group.request.id,
+                                    .epoch = group.epoch,
+                                    .loaded_index = index});
+  transfer.parent = index == 0 ? group.load_parent : group.to_load[index - 1];
+  AttachTokens(transfer,
+               std::span(group.front().tokens).subspan(size_t{place} * config_.block_size, config_.block_size));
 }
 
 void Scheduler::AttachTokens(Transfer& transfer, std::span<const int32_t> tokens) {
@@ -82,6 +101,7 @@ void Scheduler::AttachTokens(Transfer& transfer, std::span<const int32_t> tokens
 
 // Cached blocks that are about to be evicted are stored first, so that evicting them is nothing but forgetting them.
 void Scheduler::PlanDisk() {
+  PlanLoads();
   stores_.clear();
   const bool rests = plan_.step < stores_resume_at_step_;
   stores_all_ = stores_all_ && !rests;
@@ -109,16 +129,26 @@ void Scheduler::ChooseStores() {
   const BlockPool& pool = kv_.pool();
   const uint32_t num_wanted_free = std::max(2 * config_.max_disk_transfers, config_.num_blocks / 16);
   if (pool.num_free() >= num_wanted_free) return;
-  // The blocks that the next evictions would take, at most; some of them are stored already.
-  const uint32_t num_looked_at = num_wanted_free - pool.num_free();
+  // The blocks that the next evictions would take; some of them are stored already. Where they are many, each step goes
+  // on where the last one ended.
+  const uint32_t num_near = num_wanted_free - pool.num_free();
+  const bool goes_on = num_near > kMaxLookedAt && num_passed_ < num_near && next_to_store_ &&
+                       pool.references(*next_to_store_) == 0 && pool.reusable(*next_to_store_);
+  if (!goes_on) {
+    next_to_store_ = pool.first_cached();
+    num_passed_ = 0;
+  }
   uint32_t num_left = NumStoresLeft();
-  std::optional<BlockId> block = pool.first_cached();
-  for (uint32_t i = 0; i < num_looked_at && block && num_left > 0; ++i, block = pool.next_cached(*block)) {
-    const PrefixDigest digest = kv_.index().DigestOf(*block);
+  for (uint32_t i = 0; i < kMaxLookedAt && num_passed_ < num_near && next_to_store_ && num_left > 0; ++i) {
+    const BlockId block = *next_to_store_;
+    next_to_store_ = pool.next_cached(block);
+    ++num_passed_;
+    if (pool.stored(block)) continue;
+    const PrefixDigest digest = kv_.index().DigestOf(block);
     if (disk_.Contains(digest)) {
-      kv_.SetStored(*block);
+      kv_.SetStored(block);
     } else if (disk_.BeginStore(digest, drops_)) {
-      stores_.push_back(*block);
+      stores_.push_back(block);
       --num_left;
     }
   }
@@ -135,6 +165,8 @@ uint32_t Scheduler::NumStoresLeft() const {
 // Of all that is cached, what would be evicted last, as much as the disk has room for, in the order of eviction.
 void Scheduler::StorePrefixCache() {
   stores_all_ = uses_disk();
+  all_stored_ = false;
+  stores_resume_at_step_ = 0;  // whatever failed before: there is no later
   remaining_stores_.clear();
   const BlockPool& pool = kv_.pool();
   uint32_t num_passed_over = pool.num_cached() - std::min(pool.num_cached(), disk_.max_blocks());
@@ -160,7 +192,10 @@ void Scheduler::ChooseRemainingStores() {
     stores_.push_back(block);
     --num_left;
   }
-  if (remaining_stores_.empty() && stores_.empty() && num_disk_writes_ == 0) stores_all_ = false;
+  if (remaining_stores_.empty() && stores_.empty() && num_disk_writes_ == 0) {
+    stores_all_ = false;
+    all_stored_ = true;
+  }
 }
 
 void Scheduler::ApplyTransfers(const StepResult& result) {
@@ -209,6 +244,7 @@ void Scheduler::ApplyTransfer(uint64_t id, bool completed) {
       if (!completed) disk_.Forget(transfer.digest);
       ++(completed ? counters_.num_disk_blocks_loaded : counters_.num_disk_load_failures);
       kv_.mutable_pool().Release(*transfer.held);
+      --num_disk_reads_;
       --num_blocks_in_transfer_;
       break;
     case Transfer::Kind::kDrop:
@@ -217,7 +253,8 @@ void Scheduler::ApplyTransfer(uint64_t id, bool completed) {
   --num_disk_transfers_;
   if (transfer.kind != Transfer::Kind::kLoad || group == nullptr) return;
   group->loaded[transfer.loaded_index] = completed;
-  if (--group->num_transfers == 0) FinishLoads(*group);
+  if (!completed) group->to_load.resize(group->num_loads_issued);  // nothing behind a gap is of use
+  if (--group->num_transfers == 0 && group->num_loads_issued == group->to_load.size()) FinishLoads(*group);
 }
 
 void Scheduler::ApplySwap(SequenceGroup* group, Transfer::Kind kind, bool completed) {
@@ -244,7 +281,7 @@ void Scheduler::ApplySwap(SequenceGroup* group, Transfer::Kind kind, bool comple
     Leave(*group);
   }
   Wait(*group);
-  ++counters_.num_preemptions_recompute;
+  if (!out) ++counters_.num_preemptions_recompute;  // otherwise it is the preemption that was counted as a swap
   Emit(SchedulerEvent::Kind::kPreempted, *group).error = "swapping failed";
 }
 

@@ -87,6 +87,9 @@ struct SequenceGroup {
   const uint32_t max_total_tokens;
   State state = State::kWaiting;
   bool has_forked = false;
+  // Found no room when so many blocks were available: not asked again before there are more, or before this step.
+  uint32_t num_available_then = 0;
+  uint64_t asked_again_at_step = 0;
   std::vector<Sequence> sequences;
   uint32_t num_scored = 0;  // prompt tokens whose log-probabilities have been delivered, after the first
 
@@ -98,8 +101,12 @@ struct SequenceGroup {
   uint32_t epoch = 0;
   uint32_t num_transfers = 0;
   bool transfer_failed = false;
+  // Blocks of the front sequence that come from the disk, from first_loaded_block on.
   uint32_t first_loaded_block = 0;
-  std::vector<bool> loaded;  // by block from there on
+  PrefixDigest load_parent;
+  std::vector<PrefixDigest> to_load;
+  uint32_t num_loads_issued = 0;
+  std::vector<bool> loaded;
 };
 
 }  // namespace quire

@@ -26,10 +26,11 @@ StopDecision CheckStop(const Request& request, const StopState& state) {
 }
 
 std::vector<int32_t> MaskedStopTokens(const Request& request) {
+  if (request.params.min_tokens <= 0) return {};
   std::vector<int32_t> ids = request.eos_token_ids;
-  for (const int32_t id : request.params.stop_token_ids) {
-    if (!Contains(ids, id)) ids.push_back(id);
-  }
+  ids.insert(ids.end(), request.params.stop_token_ids.begin(), request.params.stop_token_ids.end());
+  std::ranges::sort(ids);
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   return ids;
 }
 

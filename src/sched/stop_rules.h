@@ -23,7 +23,8 @@ struct StopState {
 
 StopDecision CheckStop(const Request& request, const StopState& state);
 
-// What a sampler masks before min_tokens: EOS, also when it is ignored, and the request's own.
+// What a sampler masks before min_tokens, by id: EOS, also when it is ignored, and the request's own. Nothing where
+// min_tokens is 0.
 std::vector<int32_t> MaskedStopTokens(const Request& request);
 
 // The longest prompt and output together.

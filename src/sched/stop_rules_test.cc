@@ -63,9 +63,11 @@ TEST(StopRulesTest, MinTokensBlocksBothEosAndStopTokens) {
   }
 }
 
-TEST(StopRulesTest, MasksEosAndStopTokensOnceEach) {
+TEST(StopRulesTest, MasksEosAndStopTokensOnceEachBeforeMinTokens) {
   Request request = Asking(10);
   request.params.stop_token_ids = {60, 51};
+  EXPECT_TRUE(MaskedStopTokens(request).empty());
+  request.params.min_tokens = 1;
   EXPECT_THAT(MaskedStopTokens(request), testing::ElementsAre(50, 51, 60));
 }
 

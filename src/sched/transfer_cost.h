@@ -11,6 +11,13 @@ class TransferCost {
   void ObserveOut(uint32_t num_blocks, int64_t duration_us) { Observe(out_us_, num_blocks, duration_us); }
   void ObserveIn(uint32_t num_blocks, int64_t duration_us) { Observe(in_us_, num_blocks, duration_us); }
 
+  // A price that speaks against swapping is not measured any more: it fades, until swapping is tried again.
+  void Fade() {
+    constexpr double kFade = 0.97;
+    out_us_ *= kFade;
+    in_us_ *= kFade;
+  }
+
   // Both directions; a direction that was never measured counts as the other. 0: not known.
   double RoundTripUs(uint32_t num_blocks) const {
     const double out = out_us_ > 0 ? out_us_ : in_us_;
