@@ -1,7 +1,12 @@
-// Host time of one engine step: everything but the model. Decoding sequences on the fake runner, with a real tokenizer:
-// plan, apply, detokenize, publish to the mailboxes. Prints medians over steady-state steps, in microseconds.
+// Host time of one engine step: everything but the model. Decoding sequences on the fake runner, with a real tokenizer.
+// Prints medians over steady-state steps, in microseconds:
+//   plan      the inbox and the scheduler's plan
+//   apply     the scheduler's apply, stop rules, the account of slots, publishing to the mailboxes
+//   text      detokenizing: what the same steps take longer with it than without
+// with and without requests that wait for a seat.
 //   bench_engine_step [TOKENIZER_DIRECTORY]
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <vector>
 
@@ -12,24 +17,28 @@
 namespace quire {
 namespace {
 
-// Adds up the time that is spent inside of the runner, which is not the host's.
+using Instant = std::chrono::steady_clock::time_point;
+
+Instant Now() { return std::chrono::steady_clock::now(); }
+double MicrosBetween(Instant begin, Instant end) {
+  return std::chrono::duration<double, std::micro>(end - begin).count();
+}
+
+// Knows when the host handed over and got back.
 class TimedRunner final : public StepRunner {
  public:
   explicit TimedRunner(const FakeRunnerOptions& options) : fake_(options) {}
   Status Submit(const StepPlan& plan) override {
-    const TimeUs begin = Clock::Real().NowUs();
-    Status status = fake_.Submit(plan);
-    runner_us += Clock::Real().NowUs() - begin;
-    return status;
+    submitted = Now();
+    return fake_.Submit(plan);
   }
   Status Sample(std::span<const std::span<const uint32_t>> masks) override { return fake_.Sample(masks); }
   Status Collect(StepResult& result) override {
-    const TimeUs begin = Clock::Real().NowUs();
     Status status = fake_.Collect(result);
-    runner_us += Clock::Real().NowUs() - begin;
+    collected = Now();
     return status;
   }
-  TimeUs runner_us = 0;
+  Instant submitted, collected;
 
  private:
   FakeRunner fake_;
@@ -40,13 +49,18 @@ double Median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-// Microseconds of a step at num_seqs decoding sequences; `with_text`: detokenizing them too.
-double HostTimeUs(uint32_t num_seqs, std::shared_ptr<const Tokenizer> tokenizer, bool with_text) {
+struct HostTime {
+  double plan_us = 0, apply_us = 0;
+};
+
+// Of a step at num_seqs decoding sequences, while num_waiting requests wait; `with_text`: detokenizing them too.
+HostTime Measure(uint32_t num_seqs, uint32_t num_waiting, std::shared_ptr<const Tokenizer> tokenizer, bool with_text) {
   constexpr int32_t kPrompt = 32, kOutput = 700;
   EngineOptions options;
   options.scheduler.max_num_seqs = num_seqs;
   options.scheduler.max_model_len = 1024;
   options.scheduler.num_blocks = num_seqs * 64;
+  options.max_queued_requests = num_seqs + num_waiting;
   options.vocab_size = tokenizer->vocab_size();
   auto owned = std::make_unique<TimedRunner>(FakeRunnerOptions{.num_slots = num_seqs,
                                                                .num_blocks = options.scheduler.num_blocks,
@@ -55,10 +69,10 @@ double HostTimeUs(uint32_t num_seqs, std::shared_ptr<const Tokenizer> tokenizer,
   TimedRunner& runner = *owned;
   auto engine = *Engine::Create(options, std::move(owned), std::move(tokenizer));
   std::vector<RequestHandle> handles;
-  for (uint32_t i = 0; i < num_seqs; ++i) {
+  for (uint32_t i = 0; i < num_seqs + num_waiting; ++i) {
     SubmitArgs args;
     args.prompt.assign(kPrompt, static_cast<int32_t>(i % 100));
-    args.prompt[0] = static_cast<int32_t>(i);
+    args.prompt[0] = static_cast<int32_t>(i % 1000);
     args.params.max_tokens = kOutput;
     args.params.ignore_eos = true;
     args.params.detokenize = with_text;
@@ -66,19 +80,17 @@ double HostTimeUs(uint32_t num_seqs, std::shared_ptr<const Tokenizer> tokenizer,
     handles.push_back(*engine->Submit(std::move(args)));
   }
   for (int warm_up = 0; warm_up < 100; ++warm_up) engine->Step();
-  std::vector<double> samples;
-  for (int round = 0; round < 25; ++round) {
-    constexpr int kSteps = 20;
-    const TimeUs runner_before = runner.runner_us;
-    const TimeUs begin = Clock::Real().NowUs();
-    for (int step = 0; step < kSteps; ++step) {
-      engine->Step();
+  std::vector<double> plan_us, apply_us;
+  for (int step = 0; step < 500; ++step) {
+    const Instant begin = Now();
+    engine->Step();
+    apply_us.push_back(MicrosBetween(runner.collected, Now()));
+    plan_us.push_back(MicrosBetween(begin, runner.submitted));
+    if (step % 4 == 3) {
+      for (RequestHandle& handle : handles) handle.TryNext();  // clients read, off the clock
     }
-    const TimeUs spent = Clock::Real().NowUs() - begin - (runner.runner_us - runner_before);
-    samples.push_back(static_cast<double>(spent) / kSteps);
-    for (RequestHandle& handle : handles) handle.TryNext();  // clients read, off the clock
   }
-  return Median(samples);
+  return {Median(plan_us), Median(apply_us)};
 }
 
 int Main(int argc, char** argv) {
@@ -90,11 +102,17 @@ int Main(int argc, char** argv) {
     return 1;
   }
   const std::shared_ptr<const Tokenizer> tokenizer = *std::move(loaded);
-  std::printf("%-10s %16s %16s\n", "sequences", "with text, us", "without, us");
-  for (const uint32_t num_seqs : {1U, 16U, 64U, 256U, 512U}) {
-    std::printf("%-10u %16.1f %16.1f\n", num_seqs, HostTimeUs(num_seqs, tokenizer, true),
-                HostTimeUs(num_seqs, tokenizer, false));
-  }
+  std::printf("%-10s %8s %10s %10s %10s %10s\n", "sequences", "waiting", "plan, us", "apply, us", "text, us",
+              "all, us");
+  const auto print = [&](uint32_t num_seqs, uint32_t num_waiting) {
+    const HostTime silent = Measure(num_seqs, num_waiting, tokenizer, false);
+    const HostTime whole = Measure(num_seqs, num_waiting, tokenizer, true);
+    std::printf("%-10u %8u %10.1f %10.1f %10.1f %10.1f\n", num_seqs, num_waiting, whole.plan_us, silent.apply_us,
+                whole.apply_us - silent.apply_us, whole.plan_us + whole.apply_us);
+  };
+  for (const uint32_t num_seqs : {1U, 16U, 64U, 256U, 512U}) print(num_seqs, 0);
+  print(64, 1000);
+  print(512, 1000);
   return 0;
 }
 

@@ -1,7 +1,10 @@
 // Scheduling is invisible in the output: whatever the block size, budget, chunks, preemptions by recompute and by swap,
-// prefix-cache hits in memory and from disk, memory policy, batching, threads and neighbours, each request, with all
-// its samples or beams, gets the very tokens and log-probabilities, bit for bit, that it gets alone.
+// prefix-cache hits in memory and from disk, memory policy, batching, threads, neighbours and disks that fail, each
+// request, with all its samples or beams, gets the very tokens and log-probabilities, bit for bit, that it gets alone.
 #include <gtest/gtest.h>
+
+#include <map>
+#include <set>
 
 #include "base/env_testing.h"
 #include "runner/disk_store.h"
@@ -13,6 +16,8 @@ namespace quire {
 namespace {
 
 constexpr uint32_t kMaxSeqs = 20;
+constexpr int kSchedules = 36;
+constexpr uint64_t kRequests = 100;
 
 struct Schedule {
   SchedulerConfig config;
@@ -21,6 +26,7 @@ struct Schedule {
 
 uint32_t Blocks(uint32_t block_size) { return (RequestMaker::kMaxLen + block_size - 1) / block_size; }
 
+// What there are few kinds of goes by the schedule's number: chance could leave one out.
 Schedule RandomSchedule(std::mt19937& random, int index) {
   const auto below = [&](uint32_t bound) { return static_cast<uint32_t>(random() % bound); };
   Schedule schedule;
@@ -31,7 +37,7 @@ Schedule RandomSchedule(std::mt19937& random, int index) {
   config.max_num_seqs = 8 + below(kMaxSeqs - 7);
   config.max_num_batched_tokens = config.max_num_seqs + below(60);
   config.max_model_len = RequestMaker::kMaxLen;
-  if (index % 5 == 4) config.kv_policy = static_cast<KvPolicyKind>(1 + below(3));
+  if (index % 5 == 4) config.kv_policy = static_cast<KvPolicyKind>(1 + index / 5 % 3);
   config.batching = index % 7 == 6 ? Batching::kStatic : Batching::kContinuous;
   // Room for the widest request and a little more: growth beside a neighbour means preemption.
   const uint32_t longest = config.kv_policy == KvPolicyKind::kPaged
@@ -39,12 +45,12 @@ Schedule RandomSchedule(std::mt19937& random, int index) {
                                : ChunkBlocks(RequestMaker::kMaxLen, config.block_size);
   config.num_blocks = RequestMaker::kMaxWidth * longest + below(1 + longest / 2);
   config.enable_prefix_caching = index / 2 % 2 == 0;
-  config.preemption_mode = static_cast<PreemptionMode>(below(3));
+  config.preemption_mode = static_cast<PreemptionMode>(index / 3 % 3);
   config.num_swap_blocks = index % 3 == 0 ? 0 : config.num_blocks;
   config.num_disk_blocks = uses_disk ? 4 * config.num_blocks : 0;
   config.max_disk_transfers = 1 + below(8);
-  config.policy = below(2) == 0 ? QueuePolicy::kFcfs : QueuePolicy::kPriority;
-  config.fair = below(2) == 0;
+  config.policy = index / 4 % 2 == 0 ? QueuePolicy::kFcfs : QueuePolicy::kPriority;
+  config.fair = index / 8 % 2 == 0;
   config.long_prefill_token_threshold = below(2) == 0 ? 0 : 1 + below(20);
   config.watermark = 0;
   config.chunk_budget.target_ratio = 0;  // it follows measured times: a failing schedule should come again
@@ -54,11 +60,11 @@ Schedule RandomSchedule(std::mt19937& random, int index) {
 
 std::string Describe(const Schedule& schedule) {
   const SchedulerConfig& c = schedule.config;
-  return testing::PrintToString(
-             std::vector<uint32_t>{c.block_size, c.num_blocks, c.max_num_seqs, c.max_num_batched_tokens,
-                                   c.long_prefill_token_threshold, c.enable_prefix_caching ? 1U : 0U, c.num_swap_blocks,
-                                   c.num_disk_blocks, static_cast<uint32_t>(c.preemption_mode),
-                                   static_cast<uint32_t>(c.batching), static_cast<uint32_t>(schedule.num_threads)}) +
+  return testing::PrintToString(std::vector<uint32_t>{
+             c.block_size, c.num_blocks, c.max_num_seqs, c.max_num_batched_tokens, c.long_prefill_token_threshold,
+             c.enable_prefix_caching ? 1U : 0U, c.num_swap_blocks, c.num_disk_blocks,
+             static_cast<uint32_t>(c.preemption_mode), static_cast<uint32_t>(c.batching),
+             static_cast<uint32_t>(c.policy), c.fair ? 1U : 0U, static_cast<uint32_t>(schedule.num_threads)}) +
          KvPolicyName(c.kv_policy);
 }
 
@@ -97,16 +103,31 @@ std::vector<Job> RandomJobs(std::mt19937& random, RequestMaker& maker, uint64_t 
   return jobs;
 }
 
-void ExpectSame(const std::map<RequestId, Told>& alone, const std::map<RequestId, Told>& together,
-                const std::vector<Job>& jobs) {
+// Returns how many answers it has compared.
+size_t ExpectSame(const std::map<RequestId, Told>& alone, const std::map<RequestId, Told>& together,
+                  const std::vector<Job>& jobs) {
+  size_t num_compared = 0;
   for (const Job& job : jobs) {
     if (job.abort_step >= 0) continue;
+    ++num_compared;
     const auto id = static_cast<uint64_t>(job.request.id);
     const auto answer = together.find(job.request.id);
-    ASSERT_NE(answer, together.end()) << "request " << id;
+    if (answer == together.end()) {
+      ADD_FAILURE() << "request " << id << " got no answer";
+      continue;
+    }
     EXPECT_TRUE(answer->second.ended) << "request " << id;
     EXPECT_EQ(answer->second, alone.at(job.request.id)) << "request " << id;
   }
+  return num_compared;
+}
+
+// Nothing is lost and nothing is held: whatever has failed on the way.
+void ExpectEmptyPool(const SchedulerStats& stats) {
+  EXPECT_EQ(stats.num_blocks_used, 0U);
+  EXPECT_EQ(stats.num_blocks_free + stats.num_blocks_cached, stats.num_blocks_total);
+  EXPECT_EQ(stats.num_running + stats.num_waiting + stats.num_swapped, 0U);
+  EXPECT_EQ(stats.slots.swapped, 0U);
 }
 
 struct Setting {
@@ -119,6 +140,29 @@ void PrintTo(const Setting& setting, std::ostream* out) { *out << setting.model 
 
 class InvisibleScheduling : public testing::TestWithParam<Setting> {
  protected:
+  void ServeRandomSchedules() {
+    const Setting setting = GetParam();
+    SCOPED_TRACE(testing::PrintToString(setting));
+    std::mt19937 random(setting.seed);
+    const TestModel models[] = {LoadTestModel(GoldenDirectory(setting.model), 1),
+                                LoadTestModel(GoldenDirectory(setting.model), 2)};
+    RequestMaker maker(setting.seed, models[0].model->config().vocab_size);
+    const std::vector<Job> jobs = RandomJobs(random, maker, kRequests);
+    const std::map<RequestId, Told> alone = ServeAlone(models[0], jobs, setting.kv_dtype);
+
+    for (int i = 0; i < kSchedules && !HasFailure(); ++i) {
+      const Schedule schedule = RandomSchedule(random, i);
+      SCOPED_TRACE(Describe(schedule));
+      // A quarter of the requests, other ones each time, so that their neighbours differ too.
+      std::vector<Job> some;
+      for (const Job& job : jobs) {
+        if (random() % 4 == 0) some.push_back(job);
+      }
+      Serve(models[schedule.num_threads - 1], schedule, some, alone);
+    }
+    ExpectNothingWasLeftOut();
+  }
+
   // One run of some of the jobs under one schedule.
   void Serve(const TestModel& model, const Schedule& schedule, const std::vector<Job>& jobs,
              const std::map<RequestId, Told>& alone) {
@@ -129,13 +173,15 @@ class InvisibleScheduling : public testing::TestWithParam<Setting> {
     shape.dtype = options.kv_dtype;
     BlockStores stores;
     if (config.num_swap_blocks > 0) {
-      auto swap = SwapFile::Create({.num_places = config.num_swap_blocks, .place_bytes = shape.BytesPerBlock()});
+      auto swap =
+          SwapFile::Create({.num_places = config.num_swap_blocks, .place_bytes = shape.BytesPerBlock(), .env = &env_});
       ASSERT_TRUE(swap.ok()) << swap.error().message;
       stores.swap = *std::move(swap);
     }
     std::vector<PrefixDigest> on_disk;  // what earlier schedules of this block size have left
     if (config.num_disk_blocks > 0) {
-      auto disk = DiskStore::Open({.directory = directory_.path(), .fingerprint = {1, config.block_size}});
+      auto disk =
+          DiskStore::Open({.directory = directory_.path(), .fingerprint = {1, config.block_size}, .env = &env_});
       ASSERT_TRUE(disk.ok()) << disk.error().message;
       on_disk = (*disk)->contents();
       stores.disk = *std::move(disk);
@@ -143,49 +189,81 @@ class InvisibleScheduling : public testing::TestWithParam<Setting> {
     auto runner = ModelRunner::Create(*model.backend, *model.model, options, std::move(stores));
     ASSERT_TRUE(runner.ok()) << runner.error().message;
     Serving serving(config, **runner, on_disk);
-    ExpectSame(alone, serving.Run(jobs), jobs);
+    const size_t num_compared = ExpectSame(alone, serving.Run(jobs), jobs);
+    EXPECT_GT(num_compared, 0U);
     const SchedulerStats stats = serving.scheduler().Stats();
-    EXPECT_EQ(stats.num_blocks_used, 0U);
-    EXPECT_EQ(stats.num_disk_load_failures, 0U);
-    EXPECT_EQ(stats.num_swap_failures, 0U);
+    ExpectEmptyPool(stats);
+    served_.kv_policies.insert(config.kv_policy);
+    served_.batchings.insert(config.batching);
+    served_.queue_policies.insert(config.policy);
+    served_.fairness.insert(config.fair);
+    served_.preemption_modes.insert(config.preemption_mode);
+    Count(stats);
+  }
+
+  void Count(const SchedulerStats& stats) {
     num_recomputed_ += stats.num_preemptions_recompute;
     num_swapped_ += stats.num_preemptions_swap;
     num_hits_ += stats.prefix_hit_tokens;
     num_loaded_ += stats.num_disk_blocks_loaded;
     num_copied_ += stats.num_blocks_copied;
+    num_load_failures_ += stats.num_disk_load_failures;
+    num_store_failures_ += stats.num_disk_store_failures;
+    num_swap_failures_ += stats.num_swap_failures;
   }
 
+  void ExpectNothingWasLeftOut() {
+    EXPECT_EQ(served_.kv_policies.size(), 4U);
+    EXPECT_EQ(served_.batchings.size(), 2U);
+    EXPECT_EQ(served_.queue_policies.size(), 2U);
+    EXPECT_EQ(served_.fairness.size(), 2U);
+    EXPECT_EQ(served_.preemption_modes.size(), 3U);
+    EXPECT_GT(num_recomputed_, 30U);
+    EXPECT_GT(num_hits_, 100U);
+    EXPECT_GT(num_copied_, 100U);
+  }
+
+  struct Served {
+    std::set<KvPolicyKind> kv_policies;
+    std::set<Batching> batchings;
+    std::set<QueuePolicy> queue_policies;
+    std::set<bool> fairness;
+    std::set<PreemptionMode> preemption_modes;
+  };
+
   TemporaryDirectory directory_;
+  FaultEnv env_;
+  Served served_;
   uint64_t num_recomputed_ = 0, num_swapped_ = 0, num_hits_ = 0, num_loaded_ = 0, num_copied_ = 0;
+  uint64_t num_load_failures_ = 0, num_store_failures_ = 0, num_swap_failures_ = 0;
 };
 
 TEST_P(InvisibleScheduling, EveryRandomScheduleGivesWhatEachRequestGetsAlone) {
-  constexpr int kSchedules = 36;
-  constexpr uint64_t kRequests = 100;
-  const Setting setting = GetParam();
-  SCOPED_TRACE(testing::PrintToString(setting));
-  std::mt19937 random(setting.seed);
-  const TestModel models[] = {LoadTestModel(GoldenDirectory(setting.model), 1),
-                              LoadTestModel(GoldenDirectory(setting.model), 2)};
-  RequestMaker maker(setting.seed, models[0].model->config().vocab_size);
-  const std::vector<Job> jobs = RandomJobs(random, maker, kRequests);
-  const std::map<RequestId, Told> alone = ServeAlone(models[0], jobs, setting.kv_dtype);
-
-  for (int i = 0; i < kSchedules && !HasFailure(); ++i) {
-    const Schedule schedule = RandomSchedule(random, i);
-    SCOPED_TRACE(Describe(schedule));
-    // A quarter of the requests, other ones each time, so that their neighbours differ too.
-    std::vector<Job> some;
-    for (const Job& job : jobs) {
-      if (random() % 4 == 0) some.push_back(job);
-    }
-    Serve(models[schedule.num_threads - 1], schedule, some, alone);
-  }
-  EXPECT_GT(num_recomputed_, 30U);
+  ServeRandomSchedules();
   EXPECT_GT(num_swapped_, 30U);
-  EXPECT_GT(num_hits_, 100U);
   EXPECT_GT(num_loaded_, 10U);
-  EXPECT_GT(num_copied_, 100U);
+  EXPECT_EQ(num_load_failures_, 0U);
+  EXPECT_EQ(num_store_failures_, 0U);
+  EXPECT_EQ(num_swap_failures_, 0U);
+}
+
+// Disks that are full for a while, again and again; files that are damaged, or cannot be read or removed; a swap file
+// that cannot grow. A store that fails ends the stores of its schedule, so these are few.
+TEST_P(InvisibleScheduling, DisksThatFailChangeNothing) {
+  using Operation = FaultEnv::Operation;
+  env_.FailRegularly(Operation::kWrite, 4, 150);
+  env_.FailRegularly(Operation::kThrow, 1, 200);
+  env_.FailRegularly(Operation::kDamage, 1, 4);
+  env_.FailRegularly(Operation::kRead, 1, 9);
+  env_.FailRegularly(Operation::kOpen, 1, 11);
+  env_.FailRegularly(Operation::kRemove, 1, 4);
+  env_.FailRegularly(Operation::kAllocate, 3, 5);
+  ServeRandomSchedules();
+  EXPECT_GT(num_swapped_, 0U);
+  EXPECT_GT(num_loaded_, 0U);
+  EXPECT_GT(num_load_failures_, 0U);
+  EXPECT_GT(num_store_failures_, 0U);
+  EXPECT_GT(num_swap_failures_, 0U);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, InvisibleScheduling,

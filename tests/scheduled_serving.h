@@ -67,7 +67,8 @@ class Serving {
   std::map<RequestId, size_t> prompt_lengths_;
 };
 
-// Random requests: prompts that share beginnings, every way of sampling, several streams, beams.
+// Random requests: prompts that share beginnings, every way of sampling, several streams, beams; prefix caches of their
+// own, or none.
 class RequestMaker {
  public:
   static constexpr uint32_t kMaxWidth = 4;
@@ -90,6 +91,10 @@ class RequestMaker {
     Streams(request.params);
     request.priority = static_cast<int32_t>(Below(3));
     request.client_key = std::string(1, static_cast<char>('a' + Below(3)));
+    // By number, not by chance: some of each among a few requests, and most of them share one cache.
+    if (id % 5 == 1) request.cache_salt = id % 2 == 0 ? "salt" : "other salt";
+    request.reads_prefix_cache = id % 6 != 2;
+    request.writes_prefix_cache = id % 12 != 2;
     return request;
   }
 

@@ -50,7 +50,7 @@ bool ParseOptions(int argc, char** argv, Options& options) {
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string name = argv[i], value = argv[i + 1];
     if (name == "--isa")
-      options.isa = value;
+      options.isa = value == "auto" ? SupportedCpuIsas().back() : value;
     else if (name == "--threads")
       options.threads = std::atoi(value.c_str());
     else if (name == "--layers")

@@ -45,7 +45,7 @@ bool ParseOptions(int argc, char** argv, Options& options) {
     if (name == "--threads")
       options.load.threads = std::atoi(value.c_str());
     else if (name == "--isa")
-      options.load.cpu_isa = value;
+      options.load.cpu_isa = value == "auto" ? SupportedCpuIsas().back() : value;
     else if (name == "--dtype")
       options.load.dtype = value;
     else if (name == "--tokens")
@@ -166,7 +166,12 @@ class Benchmark {
   Sample Decode() {
     const RequestHandle handle = Submit(kContext, options_.tokens + 1);
     Engine& engine = *model_.engine;
-    while (engine.Stats().generation_tokens == told_) engine.Step();
+    while (engine.HasWork() && engine.Stats().generation_tokens == told_) engine.Step();
+    if (!engine.HasWork()) {
+      fmt::print(stderr, "a request ended before its time: {}\n",
+                 engine.Health().ok() ? "the model produced a NaN" : engine.Health().error().message);
+      std::exit(2);
+    }
     const double begin = Now();
     while (engine.HasWork()) engine.Step();
     told_ = engine.Stats().generation_tokens;

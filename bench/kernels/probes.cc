@@ -6,6 +6,8 @@
 #include <atomic>
 #include <chrono>
 
+#include "base/check.h"
+
 namespace quire::bench {
 namespace {
 
@@ -131,6 +133,8 @@ double ProbeReadBandwidth(ThreadTeam& team, std::span<const char> memory) {
 
 PeakRates ProbePeak(ThreadTeam& team, const std::string& isa) {
   PeakRates rates;
+  QUIRE_CHECK(isa == "avx2" || isa.starts_with("avx512") || isa == "amx" || isa.starts_with("ref"),
+              "no peak is known of the instruction set '{}'", isa);
   const bool wide = isa.starts_with("avx512") || isa == "amx";
   rates.f32_flops = wide ? RunLoop(team, FmaAvx512, 32) : RunLoop(team, FmaAvx2, 16);
   if (isa == "avx512bf16") {
