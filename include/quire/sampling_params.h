@@ -1,6 +1,7 @@
 // What a client asks of generation. Names and defaults are those of vLLM's SamplingParams.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -59,9 +60,14 @@ struct SamplingParams {
 inline constexpr int32_t kMaxLogprobs = 20;
 inline constexpr int32_t kMaxStreams = 128;
 inline constexpr int32_t kMaxBeamWidth = 64;
+// What is looked at again for every token.
+inline constexpr size_t kMaxStopStrings = 128;
+inline constexpr size_t kMaxStopBytes = size_t{16} << 10;  // of all stop strings together
+inline constexpr size_t kMaxStopTokenIds = 1024;
+inline constexpr size_t kMaxLogitBiases = 16384;
 
-// Checks every range; token ids (logit_bias, stop_token_ids) against vocab_size. The error names the field, the
-// value and the range.
+// Checks every range and every number of entries; token ids (logit_bias, stop_token_ids) against vocab_size. The error
+// names the field, the value and the range.
 Status ValidateSamplingParams(const SamplingParams& params, int32_t vocab_size);
 
 }  // namespace quire

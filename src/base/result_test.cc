@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "quire/sampling_params.h"
@@ -38,6 +42,28 @@ TEST(SamplingParams, ErrorsNameFieldValueAndRange) {
   params.logit_bias.clear();
   params.temperature = std::numeric_limits<float>::quiet_NaN();
   EXPECT_FALSE(ValidateSamplingParams(params, 10).ok());
+}
+
+// What is wrong with the parameters, after what the largest that are right have passed.
+std::string ProblemOf(const SamplingParams& largest, const SamplingParams& params) {
+  EXPECT_TRUE(ValidateSamplingParams(largest, 20000).ok());
+  const Status status = ValidateSamplingParams(params, 20000);
+  return status.ok() ? "" : status.error().message;
+}
+
+TEST(SamplingParams, WhatIsLookedAtForEveryTokenIsBounded) {
+  EXPECT_EQ(ProblemOf({.stop = std::vector<std::string>(kMaxStopStrings, "x")},
+                      {.stop = std::vector<std::string>(kMaxStopStrings + 1, "x")}),
+            "stop has 129 entries: at most 128 are allowed");
+  EXPECT_EQ(
+      ProblemOf({.stop = {"x", std::string(kMaxStopBytes - 1, 'y')}}, {.stop = {"x", std::string(kMaxStopBytes, 'y')}}),
+      "stop has 16385 bytes in all its strings: at most 16384 are allowed");
+  EXPECT_EQ(ProblemOf({.stop_token_ids = std::vector<int32_t>(kMaxStopTokenIds)},
+                      {.stop_token_ids = std::vector<int32_t>(kMaxStopTokenIds + 1)}),
+            "stop_token_ids has 1025 entries: at most 1024 are allowed");
+  EXPECT_EQ(ProblemOf({.logit_bias = std::vector<std::pair<int32_t, float>>(kMaxLogitBiases)},
+                      {.logit_bias = std::vector<std::pair<int32_t, float>>(kMaxLogitBiases + 1)}),
+            "logit_bias has 16385 entries: at most 16384 are allowed");
 }
 
 }  // namespace

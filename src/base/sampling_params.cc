@@ -17,6 +17,28 @@ Status CheckTokenId(const char* field, int32_t id, int32_t vocab_size) {
   return InvalidArgument("{} holds token id {}: it must be from 0 to {}", field, id, vocab_size - 1);
 }
 
+Status CheckCount(const char* field, size_t count, size_t limit) {
+  if (count <= limit) return {};
+  return InvalidArgument("{} has {} entries: at most {} are allowed", field, count, limit);
+}
+
+Status CheckStops(const SamplingParams& params, int32_t vocab_size) {
+  QUIRE_RETURN_IF_ERROR(CheckCount("stop", params.stop.size(), kMaxStopStrings));
+  size_t num_bytes = 0;
+  for (const std::string& stop : params.stop) {
+    if (stop.empty()) return InvalidArgument("stop holds an empty string: leave it out");
+    num_bytes += stop.size();
+  }
+  if (num_bytes > kMaxStopBytes) {
+    return InvalidArgument("stop has {} bytes in all its strings: at most {} are allowed", num_bytes, kMaxStopBytes);
+  }
+  QUIRE_RETURN_IF_ERROR(CheckCount("stop_token_ids", params.stop_token_ids.size(), kMaxStopTokenIds));
+  for (const int32_t id : params.stop_token_ids) {
+    QUIRE_RETURN_IF_ERROR(CheckTokenId("stop_token_ids", id, vocab_size));
+  }
+  return {};
+}
+
 Status CheckLogprobs(const char* field, const std::optional<int32_t>& count) {
   if (!count || (*count >= 0 && *count <= kMaxLogprobs)) return {};
   return InvalidArgument("{} is {}: it must be from 0 to {}", field, *count, kMaxLogprobs);
@@ -87,6 +109,7 @@ Status ValidateSamplingParams(const SamplingParams& params, int32_t vocab_size) 
   }
   QUIRE_RETURN_IF_ERROR(CheckRange("presence_penalty", params.presence_penalty, -2, 2));
   QUIRE_RETURN_IF_ERROR(CheckRange("frequency_penalty", params.frequency_penalty, -2, 2));
+  QUIRE_RETURN_IF_ERROR(CheckCount("logit_bias", params.logit_bias.size(), kMaxLogitBiases));
   for (const auto& [id, bias] : params.logit_bias) {
     QUIRE_RETURN_IF_ERROR(CheckTokenId("logit_bias", id, vocab_size));
     QUIRE_RETURN_IF_ERROR(CheckRange("a logit_bias", bias, -100, 100));
@@ -98,12 +121,7 @@ Status ValidateSamplingParams(const SamplingParams& params, int32_t vocab_size) 
   if (params.max_tokens && params.min_tokens > *params.max_tokens) {
     return InvalidArgument("min_tokens is {}, more than max_tokens, {}", params.min_tokens, *params.max_tokens);
   }
-  for (const std::string& stop : params.stop) {
-    if (stop.empty()) return InvalidArgument("stop holds an empty string: leave it out");
-  }
-  for (const int32_t id : params.stop_token_ids) {
-    QUIRE_RETURN_IF_ERROR(CheckTokenId("stop_token_ids", id, vocab_size));
-  }
+  QUIRE_RETURN_IF_ERROR(CheckStops(params, vocab_size));
   QUIRE_RETURN_IF_ERROR(CheckStreams(params));
   QUIRE_RETURN_IF_ERROR(CheckLogprobs("logprobs", params.logprobs));
   return CheckLogprobs("prompt_logprobs", params.prompt_logprobs);

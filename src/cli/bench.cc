@@ -163,8 +163,9 @@ void Print(const nlohmann::ordered_json& report, bool json) {
 }
 
 Status Bench(const BenchCommand& command) {
-  QUIRE_ASSIGN_OR_RETURN(RunningModel running, RunningModel::Start(command.load));
   const bool throughput = command.kind == BenchCommand::Kind::kThroughput;
+  const int32_t num_requests = throughput ? command.num_prompts : command.batch_size;
+  QUIRE_ASSIGN_OR_RETURN(RunningModel running, RunningModel::Start(WithQueueFor(num_requests, command.load)));
   QUIRE_ASSIGN_OR_RETURN(const nlohmann::ordered_json report,
                          throughput ? Throughput(command, running) : Latency(command, running));
   Print(report, command.json);

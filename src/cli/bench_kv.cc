@@ -222,9 +222,7 @@ void PrintTable(const Json& report) {
 }
 
 Status BenchKv(const BenchKvCommand& command) {
-  LoadOptions load = command.load;
-  load.max_queued_requests = std::max(load.max_queued_requests, static_cast<int32_t>(command.num_prompts));
-  QUIRE_ASSIGN_OR_RETURN(RunningModel running, RunningModel::Start(load));
+  QUIRE_ASSIGN_OR_RETURN(RunningModel running, RunningModel::Start(WithQueueFor(command.num_prompts, command.load)));
   QUIRE_ASSIGN_OR_RETURN(std::vector<WorkloadRequest> requests,
                          Requests(command, running.engine().options().scheduler.max_model_len));
   WorkloadRun workload(command, running, std::move(requests));

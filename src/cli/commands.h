@@ -44,18 +44,19 @@ struct ChatCommand {
   std::string system;
 };
 
+// Names and defaults are those of vLLM's benchmarks where they have them.
 struct BenchCommand {
   enum class Kind { kThroughput, kLatency };
   Kind kind = Kind::kThroughput;
   LoadOptions load;
-  int32_t input_len = 128;
+  int32_t input_len = 1024;
   int32_t output_len = 128;
-  int32_t num_prompts = 64;      // throughput
-  int32_t max_concurrency = 0;   // throughput; 0: all at once
-  int32_t batch_size = 8;        // latency
-  int32_t num_iters = 5;         // latency
-  int32_t num_iters_warmup = 1;  // latency
-  double range_ratio = 0;        // lengths uniform in [len * (1 - r), len * (1 + r)]
+  int32_t num_prompts = 1000;     // throughput
+  int32_t max_concurrency = 0;    // throughput; 0: all at once
+  int32_t batch_size = 8;         // latency
+  int32_t num_iters = 30;         // latency
+  int32_t num_iters_warmup = 10;  // latency
+  double range_ratio = 0;         // lengths uniform in [len * (1 - r), len * (1 + r)]
   uint64_t seed = 0;
   bool json = false;
 };

@@ -15,13 +15,15 @@ int RunInfo(const InfoCommand& command) {
   row("directory", described->directory);
   row("architecture", config.architecture);
   row("parameters", fmt::format("{:.2f} M", static_cast<double>(described->num_parameters) / 1e6));
-  row("checkpoint", config.checkpoint_dtype ? DTypeName(*config.checkpoint_dtype) : "not said");
+  row("checkpoint", DTypeName(config.checkpoint_dtype.value()));
+  row("products", DTypeName(described->compute_dtype));
   row("layers", fmt::format("{}", config.num_layers));
   row("hidden size", fmt::format("{}", config.hidden_size));
   row("heads", fmt::format("{} query, {} key-value, of {}", config.num_heads, config.num_kv_heads, config.head_dim));
   row("vocabulary", fmt::format("{}", config.vocab_size));
   row("context", fmt::format("{}", config.max_position));
-  row("KV per token", FormatBytes(described->kv_bytes_per_token));
+  row("KV per token",
+      fmt::format("{} of {}", FormatBytes(described->kv_bytes_per_token), DTypeName(described->kv_dtype)));
   std::printf("\n%s", FormatMemoryPlan(described->memory).c_str());
   return 0;
 }

@@ -2,6 +2,7 @@
 #include "cli/parse.h"
 
 #include <CLI/CLI.hpp>
+#include <cstdlib>
 #include <functional>
 
 #include "base/log.h"
@@ -10,6 +11,9 @@
 
 namespace quire {
 namespace {
+
+// Counts of requests or tokens: no benchmark needs more, and products of two fit easily into 64 bits.
+CLI::Range CountFrom(int least) { return CLI::Range(least, 1 << 24); }
 
 void AddModelFiles(CLI::App& app, LoadOptions& load, bool model_required) {
   auto* model = app.add_option("model", load.model,
@@ -27,8 +31,8 @@ void AddModelFiles(CLI::App& app, LoadOptions& load, bool model_required) {
 void AddMemory(CLI::App& app, LoadOptions& load) {
   app.add_option("--dtype", load.dtype,
                  "Products of the weights: auto (float32 checkpoints in float32, others in bfloat16), bfloat16, "
-                 "float32")
-      ->check(CLI::IsMember({"auto", "bfloat16", "float32"}))
+                 "float32 (or float)")
+      ->check(CLI::IsMember({"auto", "bfloat16", "float32", "float"}))
       ->capture_default_str()
       ->group("Memory and precision");
   app.add_option("--kv-cache-dtype", load.kv_cache_dtype, "Keys and values: auto (as the products), bfloat16, float32")
@@ -36,14 +40,15 @@ void AddMemory(CLI::App& app, LoadOptions& load) {
       ->capture_default_str()
       ->group("Memory and precision");
   app.add_option("--max-model-len", load.max_model_len,
-                 "Longest sequence, prompt and output (default: the model's, or what the KV cache holds)")
+                 "Longest sequence, prompt and output (default: the model's, or what the KV cache holds); with dynamic "
+                 "rope scaling up to its factor times the model's, which changes what shorter sequences give, too")
       ->check(CLI::PositiveNumber)
       ->group("Memory and precision");
   app.add_option("--block-size", load.block_size, "Tokens per KV block: a power of two from 1 to 256")
       ->check(CLI::IsMember({1, 2, 4, 8, 16, 32, 64, 128, 256}))
       ->capture_default_str()
       ->group("Memory and precision");
-  app.add_option("--kv-cache-memory", load.kv_cache_memory,
+  app.add_option("--kv-cache-memory,--kv-cache-memory-bytes", load.kv_cache_memory,
                  "Memory for the KV cache, such as 4GiB (default: a share of free memory)")
       ->group("Memory and precision");
   app.add_option("--num-gpu-blocks-override", load.num_gpu_blocks_override, "Exactly this many KV blocks")
@@ -57,9 +62,10 @@ void AddMemory(CLI::App& app, LoadOptions& load) {
       ->check(CLI::IsMember({"paged", "reserve-max", "reserve-pow2", "reserve-exact"}))
       ->capture_default_str()
       ->group("Memory and precision");
-  app.add_option("--gpu-memory-utilization", load.gpu_memory_utilization,
-                 "Share of the memory left after the weights that the KV cache may take by default")
-      ->check(CLI::Range(0.01, 0.98))
+  app.add_option("--gpu-memory-utilization,--device-memory-utilization", load.gpu_memory_utilization,
+                 "Share of the memory left after the weights that the KV cache may take by default (vLLM's 0.92 is for "
+                 "a GPU of its own; here other programs may want the rest)")
+      ->check(CLI::Range(0.01, 1.0))
       ->capture_default_str()
       ->group("Memory and precision");
 }
@@ -170,7 +176,9 @@ void AddSampling(CLI::App& app, SamplingOptions& sampling) {
   app.add_option("--frequency-penalty", sampling.frequency_penalty)->group(group);
   app.add_option("--seed", sampling.seed, "The same seed gives the same text")->group(group);
   app.add_option("--max-tokens,-n", sampling.max_tokens, "Most tokens to generate")->group(group);
-  app.add_option("--stop", sampling.stop, "Stop at this text (may be given several times)")->group(group);
+  app.add_option("--stop", sampling.stop, "Stop at this text (may be given several times)")
+      ->allow_extra_args(false)
+      ->group(group);
   app.add_flag("--ignore-eos", sampling.ignore_eos, "Go on after the end-of-sequence token")->group(group);
 }
 
@@ -188,13 +196,18 @@ void AddServe(CLI::App& sub, ServeCommand& serve) {
   const char* group = "Server";
   sub.add_option("--host", serve.host, "Address to listen on; 0.0.0.0 for all")->capture_default_str()->group(group);
   sub.add_option("--port", serve.port, "Port to listen on; 0 for any free one")->capture_default_str()->group(group);
-  sub.add_option("--api-key", serve.api_keys, "Require this key (may be given several times; also QUIRE_API_KEY)")
+  // The option and QUIRE_API_KEY replace it.
+  if (const char* key = std::getenv("VLLM_API_KEY"); key != nullptr && *key != '\0') serve.api_keys = {key};
+  sub.add_option("--api-key", serve.api_keys,
+                 "Require this key (may be given several times; also QUIRE_API_KEY or VLLM_API_KEY)")
       ->envname("QUIRE_API_KEY")
+      ->allow_extra_args(false)
       ->group(group);
   sub.add_flag("--no-key-for-metrics", serve.no_key_for_metrics, "Let dashboards read /metrics without a key")
       ->group(group);
   sub.add_option("--served-model-name", serve.served_model_names,
                  "What the API calls the model (may be given several times; default: the model as given)")
+      ->allow_extra_args(false)
       ->group(group);
   sub.add_option("--io-threads", serve.io_threads, "Threads of the HTTP server")
       ->check(CLI::Range(1, 64))
@@ -205,9 +218,16 @@ void AddServe(CLI::App& sub, ServeCommand& serve) {
 void AddBenchOptions(CLI::App& sub, BenchCommand& bench) {
   AddLoad(sub, bench.load, false);
   const char* group = "Benchmark";
-  sub.add_option("--input-len", bench.input_len, "Tokens of each prompt")->capture_default_str()->group(group);
-  sub.add_option("--output-len", bench.output_len, "Tokens to generate for each")->capture_default_str()->group(group);
-  sub.add_option("--range-ratio", bench.range_ratio, "Spread lengths evenly within this share of their mean")
+  sub.add_option("--input-len,--random-input-len", bench.input_len, "Tokens of each prompt")
+      ->check(CountFrom(1))
+      ->capture_default_str()
+      ->group(group);
+  sub.add_option("--output-len,--random-output-len", bench.output_len, "Tokens to generate for each")
+      ->check(CountFrom(1))
+      ->capture_default_str()
+      ->group(group);
+  sub.add_option("--range-ratio,--random-range-ratio", bench.range_ratio,
+                 "Spread lengths evenly within this share of their mean")
       ->check(CLI::Range(0.0, 1.0))
       ->group(group);
   sub.add_option("--seed", bench.seed, "Seed of prompts and lengths")->capture_default_str()->group(group);
@@ -231,13 +251,20 @@ void AddBenchKv(CLI::App& sub, BenchKvCommand& kv) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str()
       ->group(group);
-  sub.add_option("--input-len", kv.input_len, "uniform: tokens of each prompt")->capture_default_str()->group(group);
-  sub.add_option("--output-len", kv.output_len, "uniform: tokens of each answer")->capture_default_str()->group(group);
-  sub.add_option("--range-ratio", kv.range_ratio, "uniform: spread lengths within this share of their mean")
+  sub.add_option("--input-len,--random-input-len", kv.input_len, "uniform: tokens of each prompt")
+      ->check(CountFrom(1))
+      ->capture_default_str()
+      ->group(group);
+  sub.add_option("--output-len,--random-output-len", kv.output_len, "uniform: tokens of each answer")
+      ->check(CountFrom(1))
+      ->capture_default_str()
+      ->group(group);
+  sub.add_option("--range-ratio,--random-range-ratio", kv.range_ratio,
+                 "uniform: spread lengths within this share of their mean")
       ->check(CLI::Range(0.0, 1.0))
       ->group(group);
   sub.add_option("--num-prompts", kv.num_prompts, "How many requests")
-      ->check(CLI::PositiveNumber)
+      ->check(CountFrom(1))
       ->capture_default_str()
       ->group(group);
   sub.add_option("--request-rate", kv.request_rate, "Requests per second, Poisson arrivals (default: inf, all at once)")
@@ -266,17 +293,26 @@ void AddBench(CLI::App& app, BenchCommand& throughput, BenchCommand& latency, Be
              kv);
   throughput.kind = BenchCommand::Kind::kThroughput;
   latency.kind = BenchCommand::Kind::kLatency;
+  latency.input_len = 32;
   CLI::App& many = AddCommand(bench, "throughput", "Many random prompts at once: requests/s, tokens/s, TTFT, TPOT, ITL",
                               throughput, &RunBench, chosen);
   AddBenchOptions(many, throughput);
-  many.add_option("--num-prompts", throughput.num_prompts, "How many requests")->capture_default_str();
-  many.add_option("--max-concurrency", throughput.max_concurrency, "How many at a time; 0: all");
+  many.add_option("--num-prompts", throughput.num_prompts, "How many requests")
+      ->check(CountFrom(1))
+      ->capture_default_str();
+  many.add_option("--max-concurrency", throughput.max_concurrency, "How many at a time; 0: all")
+      ->check(CountFrom(0))
+      ->capture_default_str();
   CLI::App& one =
       AddCommand(bench, "latency", "One batch after another: seconds per batch", latency, &RunBench, chosen);
   AddBenchOptions(one, latency);
-  one.add_option("--batch-size", latency.batch_size, "Requests of one batch")->capture_default_str();
-  one.add_option("--num-iters", latency.num_iters, "Batches that count")->capture_default_str();
-  one.add_option("--num-iters-warmup", latency.num_iters_warmup, "Batches before them")->capture_default_str();
+  one.add_option("--batch-size", latency.batch_size, "Requests of one batch")
+      ->check(CountFrom(1))
+      ->capture_default_str();
+  one.add_option("--num-iters", latency.num_iters, "Batches that count")->check(CountFrom(1))->capture_default_str();
+  one.add_option("--num-iters-warmup", latency.num_iters_warmup, "Batches before them")
+      ->check(CountFrom(0))
+      ->capture_default_str();
 }
 
 void AddTokenize(CLI::App& sub, TokenizeCommand& tokenize) {

@@ -1,8 +1,12 @@
 // quire serve [MODEL]: loads, listens, and waits for a signal. SIGTERM or Ctrl-C drains: no new requests, those that
-// run are finished, and what is worth keeping of the prefix cache goes to disk; a second signal stops at once.
+// run are finished, and what is worth keeping of the prefix cache goes to disk; a second signal stops at once, as does
+// the first one while the model loads.
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdio>
 #include <ctime>
+#include <thread>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -30,6 +34,24 @@ int AwaitSignal(int timeout_ms) {
   return signal > 0 ? signal : 0;
 }
 
+// Ends the process on a termination signal for as long as the thread lives: before anybody is served there is nothing
+// to drain. The exit status is what a shell reports of a program that the signal has killed.
+std::jthread ExitOnSignal() {
+  return std::jthread([](const std::stop_token& stopped) {
+    while (!stopped.stop_requested()) {
+      const int signal = AwaitSignal(10);
+      if (signal == 0) continue;
+      LogInfo("stopped signal={} reason=\"still loading\"", signal == SIGINT ? "SIGINT" : "SIGTERM");
+      _exit(128 + signal);
+    }
+  });
+}
+
+Result<RunningModel> StartInterruptibly(const LoadOptions& options) {
+  const std::jthread watch = ExitOnSignal();
+  return RunningModel::Start(options);
+}
+
 ServerOptions ToServerOptions(const ServeCommand& command, const std::string& model_name) {
   ServerOptions options;
   options.host = command.host;
@@ -47,6 +69,7 @@ ServedModel ToServedModel(const LoadedModel& loaded) {
   served.engine = loaded.engine.get();
   served.tokenizer = loaded.tokenizer.get();
   served.chat_template = loaded.chat_template.get();
+  served.chat_template_problem = loaded.chat_template_problem;
   served.defaults = DefaultSamplingParams(loaded.config);
   served.bos_token = loaded.bos_token;
   served.eos_token = loaded.eos_token;
@@ -57,7 +80,8 @@ ServedModel ToServedModel(const LoadedModel& loaded) {
 
 void PrintWelcome(const ServeCommand& command, const LoadedModel& loaded, const std::string& model_name,
                   uint16_t port) {
-  const std::string host = command.host == "0.0.0.0" || command.host == "::" ? "127.0.0.1" : command.host;
+  std::string host = command.host == "0.0.0.0" || command.host == "::" ? "127.0.0.1" : command.host;
+  if (host.find(':') != std::string::npos) host = "[" + host + "]";
   const bool chat = loaded.chat_template != nullptr;
   std::printf("%s", FormatMemoryPlan(loaded.memory).c_str());
   if (const uint64_t num_pinned = loaded.engine->Stats().blocks_pinned; num_pinned > 0) {
@@ -111,7 +135,7 @@ Status Serve(const ServeCommand& command) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
 
-  QUIRE_ASSIGN_OR_RETURN(RunningModel running, RunningModel::Start(command.load));
+  QUIRE_ASSIGN_OR_RETURN(RunningModel running, StartInterruptibly(command.load));
   const TimeUs begin = Clock::Real().NowUs();
   const ServerOptions options = ToServerOptions(command, running.loaded().name);
   QUIRE_ASSIGN_OR_RETURN(const std::unique_ptr<HttpServer> server,

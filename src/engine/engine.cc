@@ -415,6 +415,7 @@ void Engine::Impl::UpdateGauges(TimeUs time) {
   stats.SetSlots(now.slots);
   stats.prefix_queries = now.prefix_query_tokens;
   stats.prefix_hits = now.prefix_hit_tokens;
+  stats.recent_prefix_hit_rate = now.recent_prefix_hit_rate;
   stats.preemptions_recompute = now.num_preemptions_recompute;
   stats.preemptions_swap = now.num_preemptions_swap;
   stats.blocks_swapped_out = now.num_blocks_swapped_out;

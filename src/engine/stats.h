@@ -51,8 +51,9 @@ struct StatsSnapshot {
   // Counters.
   uint64_t prompt_tokens = 0;
   uint64_t generation_tokens = 0;
-  uint64_t prefix_queries = 0;  // tokens looked up
-  uint64_t prefix_hits = 0;     // tokens found
+  uint64_t prefix_queries = 0;        // tokens looked up
+  uint64_t prefix_hits = 0;           // tokens found
+  double recent_prefix_hit_rate = 0;  // of the latest thousand admissions
   uint64_t preemptions_recompute = 0, preemptions_swap = 0;
   uint64_t blocks_swapped_out = 0, blocks_swapped_in = 0, swap_failures = 0;
   uint64_t blocks_copied = 0;  // on write

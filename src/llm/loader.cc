@@ -1,6 +1,7 @@
 #include "llm/loader.h"
 
 #include <filesystem>
+#include <random>
 #include <thread>
 
 #include "backend/backend_factory.h"
@@ -9,6 +10,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "engine/engine.h"
+#include "llm/available_memory.h"
 #include "llm/fingerprint.h"
 #include "llm/scheduling_options.h"
 #include "model/model.h"
@@ -52,6 +54,13 @@ Result<DType> ParseKvDType(const std::string& name, DType compute_dtype) {
   return InvalidArgument("--kv-cache-dtype {} is not known: use auto, bfloat16 or float32", name);
 }
 
+Result<ModelOptions> MakeModelOptions(const LoadOptions& options) {
+  ModelOptions model;
+  QUIRE_ASSIGN_OR_RETURN(model.dtype, ParseComputeDType(options.dtype));
+  model.max_model_len = options.max_model_len.value_or(0);
+  return model;
+}
+
 int CoreCount() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
 
 Result<std::unique_ptr<Backend>> MakeBackend(const LoadOptions& options) {
@@ -76,14 +85,12 @@ Result<MemoryPlanInput> PlanInput(const LoadOptions& options, const ModelConfig&
   input.num_blocks = options.num_gpu_blocks_override;
   input.memory_share = options.gpu_memory_utilization;
   if (!options.kv_cache_memory.empty()) {
-    QUIRE_ASSIGN_OR_RETURN(input.kv_cache_bytes, ParseByteSize(options.kv_cache_memory));
+    const Result<size_t> bytes = ParseByteSize(options.kv_cache_memory);
+    if (!bytes.ok()) return InvalidArgument("--kv-cache-memory: {}", bytes.error().message);
+    input.kv_cache_bytes = *bytes;
   }
   QUIRE_ASSIGN_OR_RETURN(input.swap_bytes, SwapBytes(options));
   QUIRE_ASSIGN_OR_RETURN(input.disk_bytes, DiskBytes(options));
-  if (options.max_model_len && *options.max_model_len > config.max_position) {
-    return InvalidArgument("--max-model-len is {}, but the model was made for {} positions", *options.max_model_len,
-                           config.max_position);
-  }
   return input;
 }
 
@@ -95,6 +102,37 @@ ModelRunnerOptions RunnerOptions(const LoadOptions& options, int32_t max_model_l
   runner.block_size = options.block_size;
   runner.kv_dtype = kv_dtype;
   return runner;
+}
+
+// What headers and options decide, before any weight is read.
+struct Outline {
+  ModelOptions model_options;
+  ModelFootprint footprint;
+  KvShape kv_shape;           // but for num_blocks
+  ModelRunnerOptions runner;  // but for num_blocks
+  MemoryPlanInput memory_input;
+  MemoryPlan memory;
+};
+
+// Refuses a model that does not fit, and options that make no sense. `available_bytes`: before anything is allocated,
+// as weights are part of the plan.
+Result<Outline> MakeOutline(const LoadOptions& options, const std::string& directory, const Backend& backend,
+                            size_t available_bytes) {
+  Outline outline;
+  QUIRE_ASSIGN_OR_RETURN(outline.model_options, MakeModelOptions(options));
+  QUIRE_ASSIGN_OR_RETURN(outline.footprint, MeasureModel(directory, outline.model_options));
+  const ModelConfig& config = outline.footprint.config;
+  outline.kv_shape = outline.footprint.kv_shape;
+  outline.kv_shape.block_size = options.block_size;
+  QUIRE_ASSIGN_OR_RETURN(outline.kv_shape.dtype, ParseKvDType(options.kv_cache_dtype, outline.footprint.compute_dtype));
+  const int32_t longest = options.max_model_len.value_or(config.max_position);
+  outline.runner = RunnerOptions(options, longest, outline.kv_shape.dtype);
+  QUIRE_ASSIGN_OR_RETURN(outline.memory_input, PlanInput(options, config, outline.kv_shape.BytesPerToken()));
+  outline.memory_input.available_bytes = available_bytes;
+  outline.memory_input.weight_bytes = outline.footprint.weight_bytes;
+  outline.memory_input.scratch_bytes = RunnerScratchBytes(config, backend, outline.runner);
+  QUIRE_ASSIGN_OR_RETURN(outline.memory, PlanMemory(outline.memory_input));
+  return outline;
 }
 
 // Nobody has to ask for swap space, so nobody's server fails to start because there is no place for its file.
@@ -159,25 +197,22 @@ Status LoadTemplate(const LoadOptions& options, LoadedModel& loaded) {
   return {};
 }
 
-Status PlanAndBuildEngine(const LoadOptions& options, size_t available_bytes, LoadedModel& loaded) {
-  QUIRE_ASSIGN_OR_RETURN(loaded.kv_dtype, ParseKvDType(options.kv_cache_dtype, loaded.compute_dtype));
-  KvShape shape = loaded.model->kv_shape();
-  shape.dtype = loaded.kv_dtype;
-  QUIRE_ASSIGN_OR_RETURN(MemoryPlanInput input, PlanInput(options, loaded.config, shape.BytesPerToken()));
-  input.available_bytes = available_bytes;
-  input.weight_bytes = loaded.model->weight_bytes();
-  const int32_t longest = options.max_model_len.value_or(loaded.config.max_position);
-  ModelRunnerOptions runner_options = RunnerOptions(options, longest, loaded.kv_dtype);
-  input.scratch_bytes = RunnerScratchBytes(loaded.config, *loaded.backend, runner_options);
-  QUIRE_ASSIGN_OR_RETURN(loaded.memory, PlanMemory(input));
+// Nobody outside can foresee the digests of prefixes, and make two prompts collide.
+uint64_t RandomHashSeed() {
+  std::random_device device;
+  return (uint64_t{device()} << 32) | device();
+}
+
+Status BuildEngine(const LoadOptions& options, const Outline& outline, LoadedModel& loaded) {
+  ModelRunnerOptions runner_options = outline.runner;
   runner_options.num_blocks = loaded.memory.num_blocks;
   runner_options.max_model_len = loaded.memory.max_model_len;
-  shape.block_size = loaded.memory.block_size;
   BlockStores stores;
-  QUIRE_ASSIGN_OR_RETURN(stores.swap, OpenSwap(options, shape.BytesPerBlock(), loaded.memory));
+  QUIRE_ASSIGN_OR_RETURN(stores.swap, OpenSwap(options, outline.kv_shape.BytesPerBlock(), loaded.memory));
   QUIRE_ASSIGN_OR_RETURN(stores.disk, OpenDisk(options, loaded));
   EngineOptions engine_options;
   engine_options.scheduler = MakeSchedulerConfig(options, loaded.memory);
+  engine_options.scheduler.hash_seed = RandomHashSeed();
   if (stores.disk != nullptr) {
     engine_options.scheduler.hash_seed = stores.disk->fingerprint().low;
     engine_options.on_disk = stores.disk->contents();
@@ -212,10 +247,9 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
   QUIRE_RETURN_IF_ERROR(LoadTemplate(options, loaded));
   stopwatch.Lap("template");
   QUIRE_ASSIGN_OR_RETURN(loaded.backend, MakeBackend(options));
-  ModelOptions model_options;
-  QUIRE_ASSIGN_OR_RETURN(model_options.dtype, ParseComputeDType(options.dtype));
-  model_options.max_model_len = options.max_model_len.value_or(0);
-  QUIRE_ASSIGN_OR_RETURN(loaded.model, Model::Load(loaded.directory, *loaded.backend, model_options));
+  QUIRE_ASSIGN_OR_RETURN(Outline outline, MakeOutline(options, loaded.directory, *loaded.backend, available_bytes));
+  stopwatch.Lap("plan");
+  QUIRE_ASSIGN_OR_RETURN(loaded.model, Model::Load(loaded.directory, *loaded.backend, outline.model_options));
   stopwatch.Lap("weights");
   loaded.config = loaded.model->config();
   if (options.generation_config == "vllm") {
@@ -224,8 +258,11 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
     loaded.config.default_top_k = loaded.config.default_max_tokens = std::nullopt;
   }
   loaded.compute_dtype = loaded.model->compute_dtype();
+  loaded.kv_dtype = outline.kv_shape.dtype;
   loaded.num_parameters = loaded.model->num_parameters();
-  QUIRE_RETURN_IF_ERROR(PlanAndBuildEngine(options, available_bytes, loaded));
+  outline.memory_input.weight_bytes = loaded.model->weight_bytes();  // the padding of the backend's layout included
+  QUIRE_ASSIGN_OR_RETURN(loaded.memory, PlanMemory(outline.memory_input));
+  QUIRE_RETURN_IF_ERROR(BuildEngine(options, outline, loaded));
   stopwatch.Lap("engine");
   LogInfo("model_loaded name={} architecture={} parameters={} dtype={} kv_dtype={} backend={} threads={}",
           LogValue(loaded.name), loaded.config.architecture, loaded.num_parameters, DTypeName(loaded.compute_dtype),
@@ -262,23 +299,15 @@ Result<ModelDescription> DescribeModel(const LoadOptions& options) {
   QUIRE_RETURN_IF_ERROR(CheckSchedulingOptions(options));
   ModelDescription described;
   QUIRE_ASSIGN_OR_RETURN(described.directory, FindModel(options));
-  QUIRE_ASSIGN_OR_RETURN(described.config, LoadModelConfig(described.directory));
-  ModelOptions model_options;
-  QUIRE_ASSIGN_OR_RETURN(model_options.dtype, ParseComputeDType(options.dtype));
-  const bool f32 = model_options.dtype == ComputeDType::kF32 ||
-                   (model_options.dtype == ComputeDType::kAuto && described.config.checkpoint_dtype &&
-                    *described.config.checkpoint_dtype != DType::kBf16);
-  QUIRE_ASSIGN_OR_RETURN(const DType kv_dtype, ParseKvDType(options.kv_cache_dtype, f32 ? DType::kF32 : DType::kBf16));
-  QUIRE_ASSIGN_OR_RETURN(const ModelFootprint footprint, MeasureModel(described.directory, model_options, kv_dtype));
-  QUIRE_ASSIGN_OR_RETURN(MemoryPlanInput input, PlanInput(options, described.config, footprint.kv_bytes_per_token));
-  input.available_bytes = AvailableMemoryBytes();
-  input.weight_bytes = footprint.weight_bytes;
   QUIRE_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, MakeBackend(options));
-  const int32_t longest = options.max_model_len.value_or(described.config.max_position);
-  input.scratch_bytes = RunnerScratchBytes(described.config, *backend, RunnerOptions(options, longest, kv_dtype));
-  described.num_parameters = footprint.num_parameters;
-  described.kv_bytes_per_token = footprint.kv_bytes_per_token;
-  QUIRE_ASSIGN_OR_RETURN(described.memory, PlanMemory(input));
+  QUIRE_ASSIGN_OR_RETURN(const Outline outline,
+                         MakeOutline(options, described.directory, *backend, AvailableMemoryBytes()));
+  described.config = outline.footprint.config;
+  described.memory = outline.memory;
+  described.compute_dtype = outline.footprint.compute_dtype;
+  described.kv_dtype = outline.kv_shape.dtype;
+  described.num_parameters = outline.footprint.num_parameters;
+  described.kv_bytes_per_token = outline.kv_shape.BytesPerToken();
   return described;
 }
 

@@ -1,5 +1,5 @@
-// From options to a running engine: finds the model, plans memory, loads tokenizer and weights, builds backend, runner
-// and engine. The one place that knows all the parts.
+// From options to a running engine: finds the model, plans memory from its headers, loads tokenizer and weights, builds
+// backend, runner and engine. The one place that knows all the parts.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ struct LoadOptions {
   std::string model;                    // a path or a hub name; empty: the embedded default model
   std::string tokenizer;                // a directory; empty: the model's
   std::string chat_template;            // a file; empty: the model's
-  std::string dtype = "auto";           // auto, bfloat16, float32
+  std::string dtype = "auto";           // auto, bfloat16, float32 or float
   std::string kv_cache_dtype = "auto";  // auto: bf16 for bf16 products, else float32
   std::optional<int32_t> max_model_len;
   int32_t max_num_seqs = 256;
@@ -87,6 +87,7 @@ struct LoadedModel {
   LoadedModel& operator=(LoadedModel&&) noexcept;
 };
 
+// What does not fit into memory is refused before weights are read.
 Result<LoadedModel> LoadModel(const LoadOptions& options);
 
 // The directory of the embedded default model: QUIRE_SHARE_DIR, the installed share directory beside the program, or
@@ -100,6 +101,8 @@ struct ModelDescription {
   std::string directory;
   ModelConfig config;
   MemoryPlan memory;
+  DType compute_dtype = DType::kBf16;
+  DType kv_dtype = DType::kBf16;
   int64_t num_parameters = 0;
   size_t kv_bytes_per_token = 0;
 };

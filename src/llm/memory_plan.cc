@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <sstream>
 
-#include "base/env.h"
 #include "base/error.h"
 
 namespace quire {
@@ -15,10 +13,9 @@ struct Unit {
   const char* name;
   double bytes;
 };
-constexpr Unit kUnits[] = {{"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40},
-                           {"kB", 1e3},     {"MB", 1e6},     {"GB", 1e9},     {"TB", 1e12},
-                           {"k", 1e3},      {"m", 1e6},      {"g", 1e9},      {"K", 0x1p10},
-                           {"M", 0x1p20},   {"G", 0x1p30},   {"B", 1},        {"", 1}};
+constexpr Unit kUnits[] = {{"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40}, {"kB", 1e3}, {"MB", 1e6},
+                           {"GB", 1e9},     {"TB", 1e12},    {"k", 1e3},      {"m", 1e6},      {"g", 1e9},  {"t", 1e12},
+                           {"K", 0x1p10},   {"M", 0x1p20},   {"G", 0x1p30},   {"T", 0x1p40},   {"B", 1},    {"", 1}};
 
 int64_t BlocksFor(int64_t tokens, int32_t block_size) { return (tokens + block_size - 1) / block_size; }
 
@@ -26,9 +23,24 @@ int64_t BlocksFor(int64_t tokens, int32_t block_size) { return (tokens + block_s
 Result<int64_t> ChooseNumBlocks(const MemoryPlanInput& input) {
   const size_t block_bytes = input.kv_bytes_per_token * static_cast<size_t>(input.block_size);
   const size_t fixed = input.weight_bytes + input.scratch_bytes;
-  if (input.num_blocks) return int64_t{*input.num_blocks};
+  if (fixed >= input.available_bytes) {
+    return ResourceExhausted("weights ({}) and scratch ({}) do not fit the {} that are free",
+                             FormatBytes(input.weight_bytes), FormatBytes(input.scratch_bytes),
+                             FormatBytes(input.available_bytes));
+  }
+  const size_t free_bytes = input.available_bytes - fixed;
+  if (input.num_blocks) {
+    if (static_cast<size_t>(*input.num_blocks) > free_bytes / block_bytes) {
+      return ResourceExhausted(
+          "{} KV blocks of {} beside weights ({}) and scratch ({}) do not fit the {} that are free: lower "
+          "--num-gpu-blocks-override",
+          *input.num_blocks, FormatBytes(block_bytes), FormatBytes(input.weight_bytes),
+          FormatBytes(input.scratch_bytes), FormatBytes(input.available_bytes));
+    }
+    return int64_t{*input.num_blocks};
+  }
   if (input.kv_cache_bytes) {
-    if (*input.kv_cache_bytes + fixed > input.available_bytes) {
+    if (*input.kv_cache_bytes > free_bytes) {
       return ResourceExhausted(
           "a KV cache of {} beside weights ({}) and scratch ({}) does not fit the {} that are free: "
           "lower --kv-cache-memory",
@@ -37,12 +49,7 @@ Result<int64_t> ChooseNumBlocks(const MemoryPlanInput& input) {
     }
     return static_cast<int64_t>(*input.kv_cache_bytes / block_bytes);
   }
-  if (fixed >= input.available_bytes) {
-    return ResourceExhausted("weights ({}) and scratch ({}) do not fit the {} that are free",
-                             FormatBytes(input.weight_bytes), FormatBytes(input.scratch_bytes),
-                             FormatBytes(input.available_bytes));
-  }
-  const double share = static_cast<double>(input.available_bytes - fixed) * input.memory_share;
+  const double share = static_cast<double>(free_bytes) * input.memory_share;
   const int64_t affordable = static_cast<int64_t>(share / static_cast<double>(block_bytes));
   const int32_t longest = input.max_model_len.value_or(input.model_max_len);
   const int64_t usable = BlocksFor(longest, input.block_size) * input.max_num_seqs;
@@ -141,31 +148,6 @@ std::string FormatBytes(size_t bytes) {
   size_t unit = 0;
   for (; value >= 1024 && unit + 1 < std::size(kNames); ++unit) value /= 1024;
   return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.2f} {}", value, kNames[unit]);
-}
-
-namespace {
-
-std::optional<size_t> ReadNumber(const std::string& path) {
-  const Result<std::string> text = Env::Posix().ReadFile(path);
-  size_t value = 0;
-  if (!text.ok() || std::from_chars(text->data(), text->data() + text->size(), value).ec != std::errc()) return {};
-  return value;
-}
-
-}  // namespace
-
-size_t AvailableMemoryBytes() {
-  size_t available = size_t{1} << 30;
-  if (const Result<std::string> info = Env::Posix().ReadFile("/proc/meminfo"); info.ok()) {
-    std::istringstream lines(*info);
-    for (std::string key, rest; lines >> key && std::getline(lines, rest);) {
-      if (key == "MemAvailable:") available = static_cast<size_t>(std::strtoull(rest.c_str(), nullptr, 10)) << 10;
-    }
-  }
-  const auto limit = ReadNumber("/sys/fs/cgroup/memory.max");
-  const auto used = ReadNumber("/sys/fs/cgroup/memory.current");
-  if (limit && used) available = std::min(available, *limit > *used ? *limit - *used : 0);
-  return available;
 }
 
 }  // namespace quire

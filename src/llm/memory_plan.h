@@ -58,7 +58,4 @@ Result<size_t> ParseGibibytes(const std::string& text);
 // "1.25 GiB".
 std::string FormatBytes(size_t bytes);
 
-// MemAvailable of /proc/meminfo, bounded by the control group's limit.
-size_t AvailableMemoryBytes();
-
 }  // namespace quire

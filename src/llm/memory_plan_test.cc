@@ -48,6 +48,13 @@ TEST(PlanMemory, RefusesWhatCannotFitWithTheNumbers) {
   EXPECT_NE(PlanMemory(input).error().message.find("--kv-cache-memory"), std::string::npos);
   input.kv_cache_bytes = 39;
   EXPECT_EQ(PlanMemory(input).error().code, ErrorCode::kResourceExhausted);
+  input = SmallModel();
+  input.num_blocks = 200;  // all that is free
+  EXPECT_TRUE(PlanMemory(input).ok());
+  input.num_blocks = 201;
+  EXPECT_NE(PlanMemory(input).error().message.find("--num-gpu-blocks-override"), std::string::npos);
+  input.available_bytes = 1100;
+  EXPECT_NE(PlanMemory(input).error().message.find("weights"), std::string::npos);
 }
 
 TEST(PlanMemory, SwapSpaceIsNoLargerThanThePoolAndDiskCountsWholeFiles) {
@@ -76,6 +83,7 @@ TEST(ParseByteSize, ReadsUnitsAndRefusesNonsense) {
   EXPECT_EQ(*ParseByteSize("4GiB"), size_t{4} << 30);
   EXPECT_EQ(*ParseByteSize("1.5 GB"), 1500000000U);
   EXPECT_EQ(*ParseByteSize("1000"), 1000U);
+  EXPECT_EQ(*ParseByteSize("2T"), size_t{2} << 40);
   for (const char* bad : {"", "GiB", "4XB", "-1GiB", "nan", "1e30GiB", "0"})
     EXPECT_FALSE(ParseByteSize(bad).ok()) << bad;
   EXPECT_EQ(FormatBytes(size_t{3} << 29), "1.50 GiB");

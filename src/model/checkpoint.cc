@@ -125,7 +125,7 @@ std::vector<std::string> Checkpoint::names() const {
   return names;
 }
 
-Result<Tensor> Checkpoint::Find(std::string_view name, std::span<const int64_t> shape) {
+Result<const SafetensorsEntry*> Checkpoint::FindFloats(std::string_view name, std::span<const int64_t> shape) const {
   QUIRE_CHECK(shape.size() == 1 || shape.size() == 2);
   const auto it = places_.find(name);
   if (it == places_.end()) {
@@ -141,6 +141,17 @@ Result<Tensor> Checkpoint::Find(std::string_view name, std::span<const int64_t> 
     return Unimplemented("{}: tensor {} is stored as {}: supported are F32, BF16, F16", path, PrintableName(name),
                          entry.dtype_name);
   }
+  return &entry;
+}
+
+Result<DType> Checkpoint::FindDType(std::string_view name, std::span<const int64_t> shape) const {
+  QUIRE_ASSIGN_OR_RETURN(const SafetensorsEntry* entry, FindFloats(name, shape));
+  return *entry->dtype;
+}
+
+Result<Tensor> Checkpoint::Find(std::string_view name, std::span<const int64_t> shape) {
+  QUIRE_ASSIGN_OR_RETURN(const SafetensorsEntry* found, FindFloats(name, shape));
+  const SafetensorsEntry& entry = *found;
   const void* data = entry.data.data();
   if (reinterpret_cast<uintptr_t>(data) % DTypeSize(*entry.dtype) != 0) {
     QUIRE_ASSIGN_OR_RETURN(Buffer copy, Buffer::Allocate(entry.data.size()));

@@ -29,17 +29,21 @@ class Checkpoint {
 
   // A read-only view, valid as long as the checkpoint. It must be a float tensor (F32, BF16, F16) of that shape.
   Result<Tensor> Find(std::string_view name, std::span<const int64_t> shape);
+  // The type of that tensor, after the same checks; touches no data.
+  Result<DType> FindDType(std::string_view name, std::span<const int64_t> shape) const;
 
  private:
-  Checkpoint() = default;
-  static Result<Checkpoint> OpenSharded(const std::string& directory, const std::string& index_path);
-
-  std::string directory_;
-  std::map<std::string, SafetensorsFile, std::less<>> files_;  // by name in the directory
   struct Place {
     const SafetensorsEntry* entry;  // in a file's map: those never move
     std::string file;
   };
+
+  Checkpoint() = default;
+  static Result<Checkpoint> OpenSharded(const std::string& directory, const std::string& index_path);
+  Result<const SafetensorsEntry*> FindFloats(std::string_view name, std::span<const int64_t> shape) const;
+
+  std::string directory_;
+  std::map<std::string, SafetensorsFile, std::less<>> files_;  // by name in the directory
   std::map<std::string, Place, std::less<>> places_;
   std::vector<Buffer> aligned_copies_;  // of tensors that lie at odd addresses in their file
 };

@@ -36,7 +36,7 @@ std::unique_ptr<Backend> MakeRef() {
 Error LoadError(const std::string& directory) {
   const auto backend = MakeRef();
   const auto model = Model::Load(directory, *backend, {});
-  const auto footprint = MeasureModel(directory, {}, DType::kF32);
+  const auto footprint = MeasureModel(directory, {});
   EXPECT_FALSE(model.ok());
   EXPECT_FALSE(footprint.ok());
   if (model.ok() || footprint.ok()) return {};
@@ -228,6 +228,10 @@ TEST_F(CheckpointFaultTest, SilentConfigTakesTheTypeOfTheWeights) {
   ASSERT_TRUE(model.ok()) << model.error().message;
   EXPECT_EQ((*model)->compute_dtype(), DType::kBf16);
   EXPECT_EQ((*model)->config().checkpoint_dtype, DType::kBf16);
+  const auto footprint = MeasureModel(directory_.path(), {});
+  ASSERT_TRUE(footprint.ok()) << footprint.error().message;
+  EXPECT_EQ(footprint->compute_dtype, DType::kBf16);
+  EXPECT_EQ(footprint->config.checkpoint_dtype, DType::kBf16);
 }
 
 }  // namespace

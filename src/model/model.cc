@@ -32,6 +32,25 @@ size_t FloatBytes(int64_t rows, int64_t features) {
   return Arena::Align(static_cast<size_t>(rows * features) * sizeof(float));
 }
 
+KvShape MakeKvShape(const ModelConfig& config) {
+  KvShape shape;
+  shape.num_layers = config.num_layers;
+  shape.num_kv_heads = config.num_kv_heads;
+  shape.head_dim = config.head_dim;
+  return shape;
+}
+
+Status CheckMaxModelLen(const ModelConfig& config, int32_t max_model_len) {
+  if (max_model_len < 0) {
+    return InvalidArgument("max_model_len is {}: must be positive, or 0 for the model's own", max_model_len);
+  }
+  if (max_model_len > LongestContext(config)) {
+    return InvalidArgument("--max-model-len is {}, but the model was made for {} positions", max_model_len,
+                           LongestContext(config));
+  }
+  return {};
+}
+
 // Everything before weights are read: shared by Load and MeasureModel.
 struct Opened {
   ModelConfig config;
@@ -43,16 +62,13 @@ struct Opened {
 
 Result<Opened> Open(const std::string& directory, const ModelOptions& options) {
   QUIRE_ASSIGN_OR_RETURN(ModelConfig config, LoadModelConfig(directory));
+  QUIRE_RETURN_IF_ERROR(CheckMaxModelLen(config, options.max_model_len));
   QUIRE_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(directory));
   const ArchSpec* spec = FindArchSpec(config.architecture);
   QUIRE_CHECK(spec != nullptr);
   if (!config.checkpoint_dtype) {
     const std::array<int64_t, 2> shape = {config.vocab_size, config.hidden_size};
-    QUIRE_ASSIGN_OR_RETURN(const Tensor embedding, checkpoint.Find(spec->names.embedding, shape));
-    config.checkpoint_dtype = embedding.dtype();
-  }
-  if (options.max_model_len < 0) {
-    return InvalidArgument("max_model_len is {}: must be positive, or 0 for the model's own", options.max_model_len);
+    QUIRE_ASSIGN_OR_RETURN(config.checkpoint_dtype, checkpoint.FindDType(spec->names.embedding, shape));
   }
   const DType format = ProductFormat(options.dtype, *config.checkpoint_dtype);
   const int32_t num_positions = options.max_model_len > 0 ? options.max_model_len : config.max_position;
@@ -87,13 +103,7 @@ class DecoderModel : public Model {
   size_t weight_bytes() const override { return weight_bytes_; }
   int64_t num_parameters() const override { return num_parameters_; }
 
-  KvShape kv_shape() const override {
-    KvShape shape;
-    shape.num_layers = config_.num_layers;
-    shape.num_kv_heads = config_.num_kv_heads;
-    shape.head_dim = config_.head_dim;
-    return shape;
-  }
+  KvShape kv_shape() const override { return MakeKvShape(config_); }
 
   size_t ArenaBytes(int64_t max_rows, int64_t max_logit_rows) const override {
     return DecoderArenaBytes(config_, max_rows, max_logit_rows);
@@ -171,17 +181,14 @@ Result<std::unique_ptr<Model>> Model::Load(const std::string& directory, Backend
                                                                std::move(weights), std::move(rope), *source));
 }
 
-Result<ModelFootprint> MeasureModel(const std::string& directory, const ModelOptions& options, DType kv_dtype) {
+Result<ModelFootprint> MeasureModel(const std::string& directory, const ModelOptions& options) {
   QUIRE_ASSIGN_OR_RETURN(Opened opened, Open(directory, options));
   const auto source = MakeMeasuringSource(opened.checkpoint, opened.format);
   QUIRE_RETURN_IF_ERROR(BuildDecoder(*opened.spec, opened.config, *source));
-  KvShape kv;
-  kv.num_layers = opened.config.num_layers;
-  kv.num_kv_heads = opened.config.num_kv_heads;
-  kv.head_dim = opened.config.head_dim;
-  kv.dtype = kv_dtype;
-  return ModelFootprint{.weight_bytes = source->bytes() + RopeTables::Bytes(opened.config, opened.num_positions),
-                        .kv_bytes_per_token = kv.BytesPerToken(),
+  return ModelFootprint{.config = opened.config,
+                        .compute_dtype = opened.format,
+                        .weight_bytes = source->bytes() + RopeTables::Bytes(opened.config, opened.num_positions),
+                        .kv_shape = MakeKvShape(opened.config),
                         .num_parameters = source->num_parameters()};
 }
 

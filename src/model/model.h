@@ -17,13 +17,15 @@ enum class ComputeDType : uint8_t { kAuto, kF32, kBf16 };  // --dtype
 struct ModelOptions {
   // auto: f32 checkpoints in f32, bf16 ones in bf16 products, f16 ones in f32 (exact; bf16 would drop three bits).
   ComputeDType dtype = ComputeDType::kAuto;
-  int32_t max_model_len = 0;  // rope tables reach this far; 0: the config's max_position
+  int32_t max_model_len = 0;  // rope tables reach this far, at most LongestContext; 0: the config's max_position
 };
 
-// Memory of a model before its weights are read: what `quire info` and the plan at start-up print.
+// A model before its weights are read: what `quire info` prints, and what memory is planned from. Names are Model's.
 struct ModelFootprint {
-  size_t weight_bytes = 0;
-  size_t kv_bytes_per_token = 0;  // at the KV dtype given
+  ModelConfig config;
+  DType compute_dtype = DType::kF32;
+  size_t weight_bytes = 0;  // without the padding of a backend's layout
+  KvShape kv_shape;
   int64_t num_parameters = 0;
 };
 
@@ -66,7 +68,7 @@ class Model {
 size_t DecoderArenaBytes(const ModelConfig& config, int64_t max_rows, int64_t max_logit_rows);
 size_t DecoderBackendScratchBytes(const ModelConfig& config, const Backend& backend, int64_t max_rows);
 
-// From the headers alone.
-Result<ModelFootprint> MeasureModel(const std::string& directory, const ModelOptions& options, DType kv_dtype);
+// From the headers alone; fails as Load would.
+Result<ModelFootprint> MeasureModel(const std::string& directory, const ModelOptions& options);
 
 }  // namespace quire

@@ -137,6 +137,7 @@ void ReadRopeScaling(ConfigFields& rope, ModelConfig& config) {
   scaling.kind = *kind;
   if (scaling.kind == Kind::kNone) return;
   scaling.original_max_position = rope.Int("original_max_position_embeddings", config.max_position, 1, kMaxPosition);
+  if (scaling.kind == Kind::kDynamicNtk) scaling.original_max_position = config.max_position;  // as in Transformers
   // YaRN may state its factor by the two lengths alone.
   const bool by_lengths = scaling.kind == Kind::kYarn && rope.Has("original_max_position_embeddings");
   if (!by_lengths) rope.Require("factor");
@@ -147,7 +148,8 @@ void ReadRopeScaling(ConfigFields& rope, ModelConfig& config) {
 }
 
 // The length that a stretched rope was made for. Llama 3's max_position_embeddings is that length already; a dynamic
-// rope keeps the original one, where it is an ordinary rope: going beyond is the user's choice (--max-model-len).
+// rope keeps the original one, where it is an ordinary rope: going beyond, up to LongestContext, is the user's choice
+// (--max-model-len), as it changes what shorter sequences give, too.
 void StretchMaxPosition(ConfigFields& rope, ModelConfig& config) {
   using Kind = RopeScaling::Kind;
   const RopeScaling& scaling = config.rope_scaling;
@@ -292,6 +294,12 @@ Result<ModelConfig> LoadModelConfig(const std::string& directory) {
   QUIRE_RETURN_IF_ERROR(fields.status());
   QUIRE_RETURN_IF_ERROR(ReadGenerationConfig(directory, config));
   return config;
+}
+
+int32_t LongestContext(const ModelConfig& config) {
+  if (config.rope_scaling.kind != RopeScaling::Kind::kDynamicNtk) return config.max_position;
+  const double longest = double{config.rope_scaling.factor} * config.max_position;
+  return static_cast<int32_t>(std::min(longest, static_cast<double>(kMaxPosition)));
 }
 
 }  // namespace quire

@@ -16,9 +16,9 @@ struct RopeScaling {
   enum class Kind : uint8_t { kNone, kLinear, kDynamicNtk, kLlama3, kYarn };
   Kind kind = Kind::kNone;
   float factor = 1;
-  float low_freq_factor = 1;   // llama3
-  float high_freq_factor = 4;  // llama3
-  int32_t original_max_position = 0;
+  float low_freq_factor = 1;              // llama3
+  float high_freq_factor = 4;             // llama3
+  int32_t original_max_position = 0;      // dynamic: max_position
   float beta_fast = 32, beta_slow = 1;    // yarn
   std::optional<float> attention_factor;  // yarn; none: 0.1 ln(factor) + 1
   bool truncate = true;                   // yarn: the ramp's ends are rounded outwards to whole dimensions
@@ -55,6 +55,9 @@ struct ModelConfig {
 
 // Reads `directory`/config.json and generation_config.json. Errors name the file, the field, the value.
 Result<ModelConfig> LoadModelConfig(const std::string& directory);
+
+// The most positions that a model can be loaded for: max_position, or with a dynamic rope its factor times that.
+int32_t LongestContext(const ModelConfig& config);
 
 // A path is taken as it is; a hub name ("org/model") is looked up in the local Hugging Face cache
 // (HF_HUB_CACHE, HF_HOME, ~/.cache/huggingface/hub); else the error says how to download it.

@@ -142,6 +142,19 @@ TEST(ModelConfigTest, StretchedRopesReachFurther) {
   EXPECT_EQ(reach(R"({"rope_type":"default"})"), 512);
 }
 
+TEST(ModelConfigTest, OnlyADynamicRopeMayBeLoadedForMore) {
+  const auto longest = [](const std::string& scaling) {
+    const auto config = Good(Config("LlamaForCausalLM", R"("max_position_embeddings":512,"rope_scaling":)" + scaling));
+    return LongestContext(config);
+  };
+  EXPECT_EQ(longest(R"({"type":"dynamic","factor":4})"), 2048);
+  EXPECT_EQ(longest(R"({"type":"dynamic","factor":1.5})"), 768);
+  EXPECT_EQ(longest(R"({"type":"dynamic","factor":4,"original_max_position_embeddings":128})"), 2048);
+  EXPECT_EQ(longest(R"({"type":"dynamic","factor":1e6})"), 1 << 24);
+  EXPECT_EQ(longest(R"({"type":"linear","factor":4})"), 2048);
+  EXPECT_EQ(longest("null"), 512);
+}
+
 TEST(ModelConfigTest, BadRopesNameTheField) {
   EXPECT_THAT(BadLlama(R"("rope_scaling":{"rope_type":"longrope"})"),
               AllOf(HasSubstr("rope_scaling.rope_type"), HasSubstr("longrope"), HasSubstr("yarn")));

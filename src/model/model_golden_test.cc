@@ -227,14 +227,34 @@ TEST(ModelTest, FootprintEqualsTheLoadedModelButForPadding) {
     SCOPED_TRACE(name);
     const auto backend = MakeBackend("ref");
     const auto model = LoadModel(GoldenModelDirectory(name), *backend, ComputeDType::kF32);
-    const auto measured = MeasureModel(GoldenModelDirectory(name), {.dtype = ComputeDType::kF32}, DType::kBf16);
+    const auto measured = MeasureModel(GoldenModelDirectory(name), {.dtype = ComputeDType::kF32});
     ASSERT_TRUE(measured.ok());
     EXPECT_EQ(measured->weight_bytes, model->weight_bytes());
     EXPECT_EQ(measured->num_parameters, model->num_parameters());
-    KvShape shape = model->kv_shape();
-    shape.dtype = DType::kBf16;
-    EXPECT_EQ(measured->kv_bytes_per_token, shape.BytesPerToken());
+    EXPECT_EQ(measured->compute_dtype, model->compute_dtype());
+    EXPECT_EQ(measured->kv_shape.BytesPerToken(), model->kv_shape().BytesPerToken());
   }
+}
+
+TEST(ModelTest, ADynamicRopeReachesItsFactorTimesTheOriginalLength) {
+  const testing::ScratchDirectory directory;
+  auto config = nlohmann::json::parse(testing::ReadWholeFile(GoldenModelDirectory("llama2") + "/config.json"));
+  config["rope_scaling"] = {{"type", "dynamic"}, {"factor", 2.0}};
+  directory.Write("config.json", config.dump());
+  std::filesystem::copy_file(GoldenModelDirectory("llama2") + "/model.safetensors",
+                             directory.File("model.safetensors"));
+  const auto backend = MakeBackend("ref");
+  EXPECT_TRUE(Model::Load(directory.path(), *backend, {.max_model_len = 1024}).ok());
+  const auto beyond = Model::Load(directory.path(), *backend, {.max_model_len = 1025});
+  ASSERT_FALSE(beyond.ok());
+  EXPECT_NE(beyond.error().message.find("1024"), std::string::npos) << beyond.error().message;
+}
+
+TEST(ModelTest, ContextsBeyondTheModelAreRefusedFromHeadersAlone) {
+  const auto measured = MeasureModel(GoldenModelDirectory("llama2"), {.max_model_len = 2'000'000'000});
+  ASSERT_FALSE(measured.ok());
+  EXPECT_EQ(measured.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_NE(measured.error().message.find("512"), std::string::npos) << measured.error().message;
 }
 
 TEST(ModelTest, AutoKeepsWhatTheCheckpointIs) {

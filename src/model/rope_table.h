@@ -20,8 +20,9 @@ struct RopeFrequencies {
 };
 
 // `length`: the longest sequence that will be seen. It matters to a dynamic scaling only: up to the original length
-// that is an ordinary rope; beyond it, the base is stretched once, for `length`, instead of anew for every sequence's
-// own length, because rotated keys stay in the cache.
+// that is an ordinary rope. Beyond it, the base is stretched once, for `length`: it is Transformers' base of a sequence
+// of that length, and every shorter one has it, too. Transformers stretches anew as a sequence grows, but keys that
+// were rotated by one base stay in the cache, and are shared between sequences of different lengths.
 RopeFrequencies ComputeRopeFrequencies(const ModelConfig& config, int32_t length);
 
 class RopeTables {

@@ -2,6 +2,8 @@
 
 #include <array>
 #include <cstring>
+#include <functional>
+#include <numeric>
 #include <utility>
 
 namespace quire {
@@ -83,7 +85,7 @@ class MeasuringSource : public WeightSource {
 
   Result<std::unique_ptr<PackedLinear>> Matrix(std::span<const WeightPart> parts, int64_t in_features) override {
     for (const WeightPart& part : parts) {
-      QUIRE_RETURN_IF_ERROR(Find(part.name, std::array{part.rows, in_features}));
+      QUIRE_RETURN_IF_ERROR(FindDType(part.name, std::array{part.rows, in_features}));
       AddBytes(static_cast<size_t>(part.rows * in_features) * DTypeSize(format()));
     }
     return std::unique_ptr<PackedLinear>();
@@ -91,15 +93,15 @@ class MeasuringSource : public WeightSource {
 
   Result<std::vector<float>> Vector(std::span<const WeightPart> parts) override {
     for (const WeightPart& part : parts) {
-      QUIRE_RETURN_IF_ERROR(Find(part.name, std::array{part.rows}));
+      QUIRE_RETURN_IF_ERROR(FindDType(part.name, std::array{part.rows}));
       AddBytes(static_cast<size_t>(part.rows) * sizeof(float));
     }
     return std::vector<float>();
   }
 
   Result<EmbeddingTable> Table(const std::string& name, int64_t rows, int64_t features) override {
-    QUIRE_ASSIGN_OR_RETURN(const Tensor stored, Find(name, std::array{rows, features}));
-    AddBytes(static_cast<size_t>(rows * features) * DTypeSize(TableFormat(stored.dtype())));
+    QUIRE_ASSIGN_OR_RETURN(const DType stored, FindDType(name, std::array{rows, features}));
+    AddBytes(static_cast<size_t>(rows * features) * DTypeSize(TableFormat(stored)));
     return EmbeddingTable();
   }
 };
@@ -108,8 +110,19 @@ class MeasuringSource : public WeightSource {
 
 Result<Tensor> WeightSource::Find(const std::string& name, std::span<const int64_t> shape) {
   QUIRE_ASSIGN_OR_RETURN(const Tensor tensor, checkpoint_.Find(name, shape));
-  if (used_.insert(name).second) num_parameters_ += tensor.size();
+  Count(name, shape);
   return tensor;
+}
+
+Result<DType> WeightSource::FindDType(const std::string& name, std::span<const int64_t> shape) {
+  QUIRE_ASSIGN_OR_RETURN(const DType dtype, checkpoint_.FindDType(name, shape));
+  Count(name, shape);
+  return dtype;
+}
+
+void WeightSource::Count(const std::string& name, std::span<const int64_t> shape) {
+  if (!used_.insert(name).second) return;
+  num_parameters_ += std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
 }
 
 std::vector<std::string> WeightSource::UnusedTensors() const {

@@ -50,13 +50,17 @@ class WeightSource {
   // `format`: of the products, kF32 or kBf16.
   WeightSource(Checkpoint& checkpoint, DType format) : checkpoint_(checkpoint), format_(format) {}
 
+  // Both count the tensor as used; FindDType touches no data.
   Result<Tensor> Find(const std::string& name, std::span<const int64_t> shape);
+  Result<DType> FindDType(const std::string& name, std::span<const int64_t> shape);
   DType format() const { return format_; }
   // f16 has no embedding kernel: its rows are widened, or rounded where products are bf16.
   DType TableFormat(DType stored) const { return stored == DType::kF16 ? format_ : stored; }
   void AddBytes(size_t bytes) { bytes_ += bytes; }
 
  private:
+  void Count(const std::string& name, std::span<const int64_t> shape);
+
   Checkpoint& checkpoint_;
   DType format_;
   std::set<std::string> used_;

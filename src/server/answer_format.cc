@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <string_view>
 
 #include "server/generation_request.h"
 #include "server/json_writer.h"
@@ -167,25 +168,52 @@ void AnswerFormat::WritePromptIds(size_t choice, JsonWriter& json) const {
   WriteIds(request_.PromptOf(choice).ids, json);
 }
 
+// Where the tokens of an echoed prompt begin in its text, which may lack what they spell: BOS, or the first space.
+std::vector<size_t> AnswerFormat::OffsetsOf(const Prompt& prompt) const {
+  std::vector<size_t> offsets;
+  std::string_view rest = prompt.text;
+  size_t offset = 0;
+  for (const int32_t id : prompt.ids) {
+    offsets.push_back(offset);
+    const std::string bytes = strings_.Bytes(id, strings_.Text(id));
+    std::string_view spelled = bytes;
+    if (offset == 0 && spelled.starts_with(' ') && !rest.starts_with(' ')) spelled.remove_prefix(1);
+    if (strings_.IsSpecial(id) && !rest.starts_with(spelled)) continue;
+    offset += CountCharacters(spelled);
+    rest.remove_prefix(std::min(spelled.size(), rest.size()));
+  }
+  return offsets;
+}
+
+size_t AnswerFormat::CountShownCharacters(int32_t token) const {
+  if (request_.params.skip_special_tokens && strings_.IsSpecial(token)) return 0;
+  return CountCharacters(strings_.Bytes(token, strings_.Text(token)));
+}
+
 void AnswerFormat::WriteCompletionLogprobs(size_t choice, const OutputDelta& delta, JsonWriter& json) {
   ChoiceState& state = states_[choice];
   PromptLogprobs tokens;
-  if (request_.echo && !state.begun && delta.prompt_logprobs != nullptr) tokens = *delta.prompt_logprobs;
   std::vector<int32_t> ids;
-  if (!tokens.empty()) ids = request_.PromptOf(choice).ids;
+  std::vector<size_t> offsets;
+  if (request_.echo && !state.begun) {
+    const Prompt& prompt = request_.PromptOf(choice);
+    state.text_offset = CountCharacters(prompt.text);
+    if (delta.prompt_logprobs != nullptr && !delta.prompt_logprobs->empty()) {
+      tokens = *delta.prompt_logprobs;
+      ids = prompt.ids;
+      offsets = OffsetsOf(prompt);
+    }
+  }
   if (!request_.drop_output) {
     for (const TokenLogprob& token : delta.logprobs) {
       tokens.emplace_back(token);
       ids.push_back(token.token);
+      offsets.push_back(state.text_offset);
+      state.text_offset += CountShownCharacters(token.token);
     }
   }
   json.BeginObject().Key("tokens").BeginArray();
-  std::vector<size_t> offsets;
-  for (const int32_t id : ids) {
-    json.String(Name(id));
-    offsets.push_back(state.text_offset);
-    state.text_offset += CountCharacters(strings_.Text(id));
-  }
+  for (const int32_t id : ids) json.String(Name(id));
   json.EndArray().Key("token_logprobs").BeginArray();
   for (const auto& token : tokens) token ? json.Float(Finite(token->logprob)) : json.Null();
   json.EndArray().Key("top_logprobs").BeginArray();

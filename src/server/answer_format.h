@@ -13,6 +13,7 @@
 namespace quire::server {
 
 struct GenerationRequest;
+struct Prompt;
 class JsonWriter;
 class TokenStrings;
 
@@ -51,6 +52,8 @@ class AnswerFormat {
   void WriteTokenIds(const OutputDelta& delta, JsonWriter& json) const;
   void WritePromptIds(size_t choice, JsonWriter& json) const;
   void WriteCompletionLogprobs(size_t choice, const OutputDelta& delta, JsonWriter& json);
+  std::vector<size_t> OffsetsOf(const Prompt& prompt) const;
+  size_t CountShownCharacters(int32_t token) const;
   void WriteChatLogprobs(const OutputDelta& delta, JsonWriter& json) const;
   void WriteChatToken(int32_t token, float logprob, JsonWriter& json) const;
   void WritePromptLogprobs(const OutputDelta& delta, JsonWriter& json) const;

@@ -159,7 +159,7 @@ std::optional<HttpReply> Api::Refuse(const HttpRequest& head) {
 }
 
 std::unique_ptr<HttpExchange> Api::Start(HttpRequest request, std::function<void()> notify) {
-  if (request.path == "/debug/kv") return StartKvReport(*context_.model.engine, std::move(notify));
+  if (request.path == "/debug/kv") return StartKvReport(*context_.model.engine, workers_, std::move(notify));
   if (request.path == "/reset_prefix_cache") {
     return StartPrefixCacheReset(*context_.model.engine, std::move(notify));
   }
@@ -180,20 +180,23 @@ HttpReply Api::Get(std::string_view path) const {
 }
 
 std::unique_ptr<HttpExchange> Api::Run(const HttpRequest& request, const std::function<void()>& notify) {
-  if (request.path == "/tokenize") return std::make_unique<KnownAnswer>(AnswerTokenize(context_, request.body));
-  if (request.path == "/detokenize") return std::make_unique<KnownAnswer>(AnswerDetokenize(context_, request.body));
+  if (request.path == "/tokenize") {
+    return std::make_unique<KnownAnswer>(AnswerTokenize(context_, request.body, counters_));
+  }
+  if (request.path == "/detokenize") {
+    return std::make_unique<KnownAnswer>(AnswerDetokenize(context_, request.body, counters_));
+  }
   return Generate(request, notify);
 }
 
 std::unique_ptr<HttpExchange> Api::Generate(const HttpRequest& request, const std::function<void()>& notify) {
   const bool chat = request.path == "/v1/chat/completions";
-  ParsedRequest parsed =
-      chat ? ParseChatRequest(context_, request.body) : ParseCompletionRequest(context_, request.body);
+  ParsedRequest parsed = chat ? ParseChatRequest(context_, request.body, counters_)
+                              : ParseCompletionRequest(context_, request.body, counters_);
   if (const ApiError* error = std::get_if<ApiError>(&parsed)) {
     return std::make_unique<KnownAnswer>(ToReply(*error));
   }
   auto& generation = std::get<GenerationRequest>(parsed);
-  counters_.unknown_fields += generation.num_unknown_fields;
   if (const auto key = KeyOf(request); key && !key->empty()) generation.client_key = *key;
   return StartGeneration(context_, std::move(generation), workers_, notify);
 }

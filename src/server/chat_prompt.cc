@@ -30,7 +30,9 @@ const std::string* TextOf(const ordered_json& part) {
 }
 
 std::string TypeNameOf(const ordered_json& part) {
-  if (part.is_object() && part.contains("type") && part["type"].is_string()) return part["type"].get<std::string>();
+  if (part.is_object() && part.contains("type") && part["type"].is_string()) {
+    return Shorten(part["type"].get_ref<const std::string&>());
+  }
   return part.type_name();
 }
 
@@ -113,7 +115,10 @@ void CutAfter(const std::string& content, std::string& rendered, FieldReader& fi
 
 std::string ReadChatPrompt(const ModelContext& context, FieldReader& fields) {
   if (context.model.chat_template == nullptr) {
-    fields.Fail("messages", "this model has no chat template: use /v1/completions");
+    fields.Ignore({"messages", "add_generation_prompt", "continue_final_message", "chat_template_kwargs"});
+    const std::string& problem = context.model.chat_template_problem;
+    Fail(fields, problem.empty() ? "this model has no chat template: use /v1/completions"
+                                 : fmt::format("this model cannot chat: {}", problem));
     return {};
   }
   bool add_generation_prompt = true;

@@ -38,55 +38,67 @@ void ReadIds(FieldReader& fields, const ordered_json& list, std::vector<int32_t>
   for (const ordered_json& item : list) {
     const std::optional<int64_t> id = ToInteger(item);
     if (!id || *id < 0 || *id > INT32_MAX) {
-      return fields.Fail("prompt", fmt::format("prompt holds {}: token ids are integers from 0", item.dump()));
+      return fields.Fail("prompt", fmt::format("prompt holds {}: token ids are integers from 0", Quote(item)));
     }
     ids.push_back(static_cast<int32_t>(*id));
   }
 }
 
+// Reads add_special_tokens, whose default is given, and truncate_prompt_tokens: how many the client wants at most; -1:
+// as many as the model takes.
+TokenizeOptions ReadTokenizeOptions(const ModelContext& context, bool add_special_tokens, FieldReader& fields) {
+  TokenizeOptions options{.add_special_tokens = add_special_tokens};
+  fields.Read("add_special_tokens", options.add_special_tokens);
+  std::optional<int32_t> limit;
+  fields.Read("truncate_prompt_tokens", limit);
+  if (!limit) return options;
+  fields.CheckRange("truncate_prompt_tokens", *limit, -1, context.model.max_model_len);
+  if (*limit == 0) fields.Fail("truncate_prompt_tokens", "truncate_prompt_tokens is 0: it must be -1 or positive");
+  options.keep_last = static_cast<size_t>(std::max(1, *limit == -1 ? context.model.max_model_len - 1 : *limit));
+  return options;
+}
+
+// Whether there was more than is kept.
+bool KeepLast(const TokenizeOptions& options, std::vector<int32_t>& ids) {
+  if (!options.keep_last || ids.size() <= *options.keep_last) return false;
+  ids.erase(ids.begin(), ids.end() - static_cast<ptrdiff_t>(*options.keep_last));
+  return true;
+}
+
 // One prompt: a string or a list of token ids.
-void ReadPrompt(const ModelContext& context, const ordered_json& value, bool add_special_tokens, FieldReader& fields,
-                std::vector<Prompt>& prompts) {
+void ReadPrompt(const ModelContext& context, const ordered_json& value, const TokenizeOptions& options,
+                FieldReader& fields, std::vector<Prompt>& prompts) {
   Prompt prompt;
+  bool must_decode = false;
   if (value.is_string()) {
     prompt.text = value.get<std::string>();
-    prompt.ids = Tokenize(context, prompt.text, add_special_tokens, "prompt", fields);
+    prompt.ids = Tokenize(context, prompt.text, options, "prompt", fields);
+    must_decode = KeepLast(options, prompt.ids);
   } else if (value.is_array() && !value.empty() && value.front().is_number()) {
     ReadIds(fields, value, prompt.ids);
-    prompt.text = context.model.tokenizer->Decode(prompt.ids, true);
+    KeepLast(options, prompt.ids);
+    must_decode = true;
   } else {
     return fields.Fail("prompt",
                        "prompt must be a string, a list of strings, a list of token ids, or a list of such lists");
   }
+  if (must_decode) prompt.text = context.model.tokenizer->Decode(prompt.ids, true);
   prompts.push_back(std::move(prompt));
 }
 
-void ReadPrompts(const ModelContext& context, bool add_special_tokens, FieldReader& fields,
+void ReadPrompts(const ModelContext& context, const TokenizeOptions& options, FieldReader& fields,
                  std::vector<Prompt>& prompts) {
   const ordered_json* value = fields.Find("prompt");
+  if (fields.failed()) return;
   if (value == nullptr) return fields.Fail("prompt", "prompt is missing");
   const bool is_list = value->is_array() && !value->empty() && !value->front().is_number();
-  if (!is_list) return ReadPrompt(context, *value, add_special_tokens, fields, prompts);
+  if (!is_list) return ReadPrompt(context, *value, options, fields, prompts);
   if (value->size() > kMaxChoices) {
     return fields.Fail(
         "prompt", fmt::format("prompt holds {} prompts: at most {} are served at once", value->size(), kMaxChoices));
   }
   for (const ordered_json& item : *value) {
-    if (!fields.failed()) ReadPrompt(context, item, add_special_tokens, fields, prompts);
-  }
-}
-
-// Keeps the last tokens of prompts that are longer than the client wants; -1: than the model takes.
-void TruncatePrompts(const ModelContext& context, FieldReader& fields, std::vector<Prompt>& prompts) {
-  std::optional<int32_t> limit;
-  fields.Read("truncate_prompt_tokens", limit);
-  if (!limit) return;
-  fields.CheckRange("truncate_prompt_tokens", *limit, -1, context.model.max_model_len);
-  if (*limit == 0) fields.Fail("truncate_prompt_tokens", "truncate_prompt_tokens is 0: it must be -1 or positive");
-  if (fields.failed()) return;
-  const auto keep = static_cast<size_t>(*limit == -1 ? context.model.max_model_len - 1 : *limit);
-  for (Prompt& prompt : prompts) {
-    if (prompt.ids.size() > keep) prompt.ids.erase(prompt.ids.begin(), prompt.ids.end() - static_cast<ptrdiff_t>(keep));
+    if (!fields.failed()) ReadPrompt(context, item, options, fields, prompts);
   }
 }
 
@@ -131,11 +143,13 @@ void CheckNumChoices(FieldReader& fields, const GenerationRequest& request) {
                                request.prompts.size(), request.params.n, request.num_choices(), kMaxChoices));
 }
 
-ParsedRequest Finish(const ModelContext& context, const FieldReader& fields, GenerationRequest request) {
+// After all fields that are known have been looked for.
+ParsedRequest Finish(const ModelContext& context, const FieldReader& fields, GenerationRequest request,
+                     ServerCounters& counters) {
+  counters.unknown_fields += fields.CountUnknown();
   if (fields.failed()) return *fields.error();
   const Status valid = ValidateSamplingParams(request.params, context.model.engine->options().vocab_size);
   if (!valid.ok()) return ToRequestError(valid.error());
-  request.num_unknown_fields += fields.CountUnknown();
   return request;
 }
 
@@ -155,7 +169,7 @@ void ReadModel(const ModelContext& context, FieldReader& fields, std::string& mo
   if (fields.failed()) return;
   if (!context.Serves(model)) {
     fields.Fail({.status = 404,
-                 .message = fmt::format("The model `{}` does not exist. This server has: {}", model,
+                 .message = fmt::format("The model `{}` does not exist. This server has: {}", Shorten(model),
                                         fmt::join(context.names, ", ")),
                  .param = "model",
                  .code = "model_not_found"});
@@ -163,9 +177,9 @@ void ReadModel(const ModelContext& context, FieldReader& fields, std::string& mo
   if (model.empty()) model = context.names.front();
 }
 
-std::vector<int32_t> Tokenize(const ModelContext& context, std::string_view text, bool add_special_tokens,
+std::vector<int32_t> Tokenize(const ModelContext& context, std::string_view text, const TokenizeOptions& options,
                               std::string_view field, FieldReader& fields) {
-  if (text.size() > context.max_prompt_bytes) {
+  if (!options.keep_last && text.size() > context.max_prompt_bytes) {
     fields.Fail(
         {.message = fmt::format("This model's maximum context length is {} tokens, but the prompt has {} bytes, "
                                 "more than so many tokens hold",
@@ -174,7 +188,7 @@ std::vector<int32_t> Tokenize(const ModelContext& context, std::string_view text
          .code = "context_length_exceeded"});
     return {};
   }
-  Result<std::vector<int32_t>> ids = context.model.tokenizer->Encode(text, add_special_tokens);
+  Result<std::vector<int32_t>> ids = context.model.tokenizer->Encode(text, options.add_special_tokens);
   if (ids.ok()) return *std::move(ids);
   ApiError error = ToApiError(ids.error());
   error.param = field;
@@ -182,7 +196,7 @@ std::vector<int32_t> Tokenize(const ModelContext& context, std::string_view text
   return {};
 }
 
-ParsedRequest ParseCompletionRequest(const ModelContext& context, std::string_view body) {
+ParsedRequest ParseCompletionRequest(const ModelContext& context, std::string_view body, ServerCounters& counters) {
   ordered_json object;
   if (std::optional<ApiError> error = ParseJsonObject(body, object)) return *std::move(error);
   FieldReader fields(object);
@@ -197,15 +211,12 @@ ParsedRequest ParseCompletionRequest(const ModelContext& context, std::string_vi
   RefuseUnsupported(fields);
   fields.Unsupported("suffix", "inserting before a suffix");
   fields.Unsupported("prompt_embeds", "prompts as embeddings");
-  bool add_special_tokens = true;
-  fields.Read("add_special_tokens", add_special_tokens);
-  if (!fields.failed()) ReadPrompts(context, add_special_tokens, fields, request.prompts);
-  TruncatePrompts(context, fields, request.prompts);
+  ReadPrompts(context, ReadTokenizeOptions(context, true, fields), fields, request.prompts);
   CheckNumChoices(fields, request);
-  return Finish(context, fields, std::move(request));
+  return Finish(context, fields, std::move(request), counters);
 }
 
-ParsedRequest ParseChatRequest(const ModelContext& context, std::string_view body) {
+ParsedRequest ParseChatRequest(const ModelContext& context, std::string_view body, ServerCounters& counters) {
   ordered_json object;
   if (std::optional<ApiError> error = ParseJsonObject(body, object)) return *std::move(error);
   FieldReader fields(object);
@@ -225,15 +236,14 @@ ParsedRequest ParseChatRequest(const ModelContext& context, std::string_view bod
   const bool text_only = modalities == nullptr || (modalities->size() == 1 && IsText(modalities->front(), "text"));
   if (!text_only) fields.Unsupported("modalities", "any modality but text");
   fields.Ignore({"prediction", "verbosity"});
-  bool add_special_tokens = false;  // the template writes them
-  fields.Read("add_special_tokens", add_special_tokens);
+  const TokenizeOptions options = ReadTokenizeOptions(context, false, fields);  // the template writes special tokens
   Prompt prompt;
   prompt.text = ReadChatPrompt(context, fields);
-  if (!fields.failed()) prompt.ids = Tokenize(context, prompt.text, add_special_tokens, "messages", fields);
+  if (!fields.failed()) prompt.ids = Tokenize(context, prompt.text, options, "messages", fields);
+  KeepLast(options, prompt.ids);
   request.prompts.push_back(std::move(prompt));
-  TruncatePrompts(context, fields, request.prompts);
   CheckNumChoices(fields, request);
-  return Finish(context, fields, std::move(request));
+  return Finish(context, fields, std::move(request), counters);
 }
 
 }  // namespace quire::server

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -15,11 +16,12 @@
 namespace quire::server {
 
 struct ModelContext;
+struct ServerCounters;
 class FieldReader;
 
 struct Prompt {
   std::vector<int32_t> ids;
-  std::string text;  // for echo
+  std::string text;  // for echo: what came, or what the ids say if they are not all that came
 };
 
 struct GenerationRequest {
@@ -43,7 +45,6 @@ struct GenerationRequest {
   bool drop_output = false;  // echo with max_tokens 0: nothing but the prompt, scored
   bool return_token_ids = false;
   bool tokens_as_token_ids = false;  // log-probabilities name tokens "token_id:7"
-  size_t num_unknown_fields = 0;
 
   // Choices of the answer are numbered prompt by prompt.
   size_t num_choices_per_prompt() const { return static_cast<size_t>(params.n); }
@@ -53,14 +54,21 @@ struct GenerationRequest {
 
 using ParsedRequest = std::variant<GenerationRequest, ApiError>;
 
-ParsedRequest ParseCompletionRequest(const ModelContext& context, std::string_view body);
-ParsedRequest ParseChatRequest(const ModelContext& context, std::string_view body);
+// Each counts the fields that it does not know, of requests that it refuses, too.
+ParsedRequest ParseCompletionRequest(const ModelContext& context, std::string_view body, ServerCounters& counters);
+ParsedRequest ParseChatRequest(const ModelContext& context, std::string_view body, ServerCounters& counters);
+
+// How a prompt becomes ids.
+struct TokenizeOptions {
+  bool add_special_tokens = true;
+  std::optional<size_t> keep_last;  // a longer prompt loses its beginning; absent: a text that cannot fit is an error
+};
 
 // The text that a conversation becomes: reads messages, add_generation_prompt, continue_final_message and
 // chat_template_kwargs.
 std::string ReadChatPrompt(const ModelContext& context, FieldReader& fields);
 // An error names `field`.
-std::vector<int32_t> Tokenize(const ModelContext& context, std::string_view text, bool add_special_tokens,
+std::vector<int32_t> Tokenize(const ModelContext& context, std::string_view text, const TokenizeOptions& options,
                               std::string_view field, FieldReader& fields);
 // Fails with model_not_found unless the named model, if any, is served.
 void ReadModel(const ModelContext& context, FieldReader& fields, std::string& model);

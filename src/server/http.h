@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "server/byte_budget.h"
+
 namespace quire::server {
 
 using HttpFields = std::vector<std::pair<std::string, std::string>>;
@@ -19,6 +21,7 @@ struct HttpRequest {
   std::string method;  // "GET"
   std::string path;    // decoded no further than it came, without the query
   HttpFields fields;
+  ByteShare body_share;  // of what all bodies may take
   std::string body;
 
   // The first field of that name, in any case; null if there is none.

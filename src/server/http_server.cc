@@ -46,9 +46,13 @@ class Session;
 
 // What all connections share.
 struct Shared {
-  Shared(const HttpLimits& http_limits, HttpService& http_service) : limits(http_limits), service(http_service) {}
+  Shared(const HttpLimits& http_limits, HttpService& http_service)
+      : limits(http_limits),
+        service(http_service),
+        body_budget(std::make_shared<ByteBudget>(std::max(limits.max_total_body_bytes, limits.max_body_bytes))) {}
   const HttpLimits limits;
   HttpService& service;
+  const std::shared_ptr<ByteBudget> body_budget;
   std::atomic<bool> accepting{true};
   std::atomic<size_t> num_connections{0};
   std::atomic<size_t> num_active{0};
@@ -107,7 +111,8 @@ class Session final : public Wakeable, public std::enable_shared_from_this<Sessi
 
   asio::awaitable<bool> HandleOne();
   asio::awaitable<bool> AwaitFirstByte();
-  asio::awaitable<int> Parse(Parser& parser, bool head_only);
+  // `body_share`: grows with the body; null reads the head alone.
+  asio::awaitable<int> Parse(Parser& parser, ByteShare* body_share);
   asio::awaitable<bool> ReadMore();
   asio::awaitable<bool> ReadBody(Parser& parser, HttpRequest& request);
   asio::awaitable<bool> Answer(HttpRequest& request);
@@ -287,13 +292,14 @@ int StatusOfParseError(const error_code& error) {
   return 400;
 }
 
-asio::awaitable<int> Session::Parse(Parser& parser, bool head_only) {
-  while (!(head_only ? parser.is_header_done() : parser.is_done())) {
+asio::awaitable<int> Session::Parse(Parser& parser, ByteShare* body_share) {
+  while (!(body_share == nullptr ? parser.is_header_done() : parser.is_done())) {
     if (buffer_.size() > 0) {
       error_code error;
       const size_t used = parser.put(buffer_.data(), error);
       buffer_.consume(used);
       if (error && error != beast::http::error::need_more) co_return StatusOfParseError(error);
+      if (body_share != nullptr && !body_share->GrowTo(parser.get().body().size())) co_return 503;
       if (!error && used > 0) continue;
     }
     const bool more = co_await ReadMore();
@@ -331,6 +337,8 @@ std::string_view MessageOf(int status) {
       return "the request's body is too large";
     case 431:
       return "the request's header fields are too large";
+    case 503:
+      return "the requests that the server reads have as many bytes together as they may: try again later";
     default:
       return "this is not an HTTP/1.1 request";
   }
@@ -357,7 +365,7 @@ asio::awaitable<bool> Session::HandleOne() {
   Parser parser;
   parser.header_limit(static_cast<std::uint32_t>(limits.max_header_bytes));
   parser.body_limit(limits.max_body_bytes);
-  const int status = co_await Parse(parser, true);
+  const int status = co_await Parse(parser, nullptr);
   if (status != kOk) {
     co_await Refuse(status, MessageOf(status));
     co_return false;
@@ -383,6 +391,11 @@ asio::awaitable<bool> Session::HandleOne() {
 
 asio::awaitable<bool> Session::ReadBody(Parser& parser, HttpRequest& request) {
   if (parser.is_done()) co_return true;
+  request.body_share = ByteShare(shared_.body_budget);
+  if (!request.body_share.GrowTo(parser.content_length().value_or(0))) {
+    co_await Refuse(503, MessageOf(503));
+    co_return false;
+  }
   SetDeadline(std::chrono::seconds(shared_.limits.body_timeout_s));
   const std::string* expectation = request.Find("Expect");
   if (expectation != nullptr && EqualsIgnoringCase(*expectation, "100-continue") && !framing_.http10) {
@@ -393,7 +406,7 @@ asio::awaitable<bool> Session::ReadBody(Parser& parser, HttpRequest& request) {
     deadline_ = deadline;
   }
   parser.eager(true);
-  const int status = co_await Parse(parser, false);
+  const int status = co_await Parse(parser, &request.body_share);
   if (status != kOk) {
     co_await Refuse(status, status == 400 ? "the request's body is malformed" : MessageOf(status));
     co_return false;
@@ -496,8 +509,6 @@ class Transport final : public HttpTransport {
  public:
   Transport(int num_threads, const HttpLimits& limits, HttpService& service) : shared_(limits, service) {
     for (int i = 0; i < std::max(1, num_threads); ++i) threads_.push_back(std::make_unique<IoThread>());
-    acceptor_.emplace(threads_.front()->context());
-    back_off_.emplace(threads_.front()->context());
   }
   ~Transport() override { Stop(); }
 
@@ -511,14 +522,14 @@ class Transport final : public HttpTransport {
   size_t num_connections() const override { return shared_.num_connections; }
 
  private:
-  asio::awaitable<void> Accept();
+  error_code ListenOn(const asio::ip::address& address, uint16_t port);
+  asio::awaitable<void> Accept(tcp::acceptor& acceptor);
   void Adopt(IoThread& io, tcp::socket socket);
   void TurnAway(tcp::socket socket);
 
   Shared shared_;
   std::vector<std::unique_ptr<IoThread>> threads_;
-  std::optional<tcp::acceptor> acceptor_;       // on the first thread
-  std::optional<asio::steady_timer> back_off_;  // on the first thread
+  std::vector<tcp::acceptor> acceptors_;  // [addresses], on the first thread
   size_t next_thread_ = 0;
   uint16_t port_ = 0;
 };
@@ -528,32 +539,51 @@ Status Transport::Listen(const std::string& host, uint16_t port) {
   tcp::resolver resolver(threads_.front()->context());
   const auto found = resolver.resolve(host, std::to_string(port), tcp::resolver::passive, error);
   if (error || found.empty()) return Io("cannot listen on {}: {}", host, error.message());
-  const tcp::endpoint endpoint = found.begin()->endpoint();
-  acceptor_->open(endpoint.protocol(), error);
-  if (!error) acceptor_->set_option(tcp::acceptor::reuse_address(true), error);
-  if (!error) acceptor_->bind(endpoint, error);
-  if (!error) acceptor_->listen(asio::socket_base::max_listen_connections, error);
-  if (error) return Io("cannot listen on {} port {}: {}", host, port, error.message());
-  port_ = acceptor_->local_endpoint().port();
+  port_ = port;
+  for (const auto& entry : found) {
+    const asio::ip::address address = entry.endpoint().address();
+    error = ListenOn(address, port_);
+    if (error && found.size() > 1) {
+      LogWarning("listen_failed address={} port={} reason={}", address.to_string(), port_, LogValue(error.message()));
+    }
+  }
+  if (acceptors_.empty()) return Io("cannot listen on {} port {}: {}", host, port, error.message());
+  return {};
+}
+
+error_code Transport::ListenOn(const asio::ip::address& address, uint16_t port) {
+  const tcp::endpoint endpoint(address, port);
+  tcp::acceptor acceptor(threads_.front()->context());
+  error_code error;
+  acceptor.open(endpoint.protocol(), error);
+  if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
+  if (!error) acceptor.bind(endpoint, error);
+  if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
+  if (error) return error;
+  port_ = acceptor.local_endpoint().port();
+  acceptors_.push_back(std::move(acceptor));
   return {};
 }
 
 void Transport::Run() {
-  asio::co_spawn(threads_.front()->context(), Accept(), asio::detached);
+  for (tcp::acceptor& acceptor : acceptors_) {
+    asio::co_spawn(threads_.front()->context(), Accept(acceptor), asio::detached);
+  }
   for (const auto& thread : threads_) thread->Run();
 }
 
-asio::awaitable<void> Transport::Accept() {
+asio::awaitable<void> Transport::Accept(tcp::acceptor& acceptor) {
+  asio::steady_timer back_off(threads_.front()->context());
   while (shared_.accepting) {
     IoThread& io = *threads_[next_thread_++ % threads_.size()];
     tcp::socket socket(io.context());
     error_code error;
-    co_await acceptor_->async_accept(socket, asio::redirect_error(asio::use_awaitable, error));
+    co_await acceptor.async_accept(socket, asio::redirect_error(asio::use_awaitable, error));
     if (!shared_.accepting) break;
     if (error) {  // out of file descriptors, most likely
       LogWarning("accept_failed reason={}", LogValue(error.message()));
-      back_off_->expires_after(std::chrono::milliseconds(50));
-      co_await back_off_->async_wait(asio::redirect_error(asio::use_awaitable, error));
+      back_off.expires_after(std::chrono::milliseconds(50));
+      co_await back_off.async_wait(asio::redirect_error(asio::use_awaitable, error));
     } else if (shared_.num_connections >= shared_.limits.max_connections) {
       TurnAway(std::move(socket));
     } else {
@@ -583,8 +613,7 @@ void Transport::StopAccepting() {
   if (!shared_.accepting.exchange(false)) return;
   asio::post(threads_.front()->context(), [this] {
     error_code ignored;
-    acceptor_->close(ignored);
-    back_off_->cancel();
+    for (tcp::acceptor& acceptor : acceptors_) acceptor.close(ignored);
   });
   for (const auto& thread : threads_) thread->CloseSessions(true);
 }

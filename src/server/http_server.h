@@ -16,7 +16,10 @@ class HttpService;
 
 struct HttpLimits {
   size_t max_header_bytes = 64 << 10;
-  size_t max_body_bytes = size_t{64} << 20;
+  size_t max_body_bytes = size_t{32} << 20;
+  // Of all bodies that are being read or that the service still has; no less than one may have. A body counts with the
+  // length that is announced, or else as it grows; what is beyond is a 503.
+  size_t max_total_body_bytes = size_t{1} << 30;
   int header_timeout_s = 30;
   int body_timeout_s = 120;
   int write_timeout_s = 60;
@@ -26,7 +29,8 @@ struct HttpLimits {
 
 class HttpTransport {
  public:
-  // Binds, listens and starts `num_threads` I/O threads. `service` outlives the transport.
+  // Binds, listens and starts `num_threads` I/O threads. `service` outlives the transport. A host of several addresses,
+  // like localhost, is listened to on each that can be bound; none is an error. Port 0: the same free one on all.
   static Result<std::unique_ptr<HttpTransport>> Start(const std::string& host, uint16_t port, int num_threads,
                                                       const HttpLimits& limits, HttpService& service);
   virtual ~HttpTransport() = default;  // Stop()

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -13,11 +14,17 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr int kMaxDepth = 64;
+constexpr size_t kMaxDepth = 64;
+constexpr uint64_t kMaxMembers = 16384;                     // of one object
+constexpr uint64_t kMaxKeyComparisons = uint64_t{1} << 28;  // of all objects: a fraction of a second
 
-// Values are copied and destroyed by recursion: a body of a million brackets is refused before it is parsed.
-bool IsTooDeep(std::string_view body) {
-  int depth = 0;
+// Says what a body has too much of to be parsed; empty if it may be. Values are copied and destroyed by recursion, and
+// each key is compared with all keys before it. Members are counted by their colons: of what is not JSON, as many as
+// the parser meets before it gives up.
+std::string FindExcess(std::string_view body) {
+  std::array<uint64_t, kMaxDepth + 1> num_members{};  // [open brackets]
+  uint64_t num_comparisons = 0;
+  size_t depth = 0;
   bool in_string = false;
   for (size_t i = 0; i < body.size(); ++i) {
     const char c = body[i];
@@ -27,12 +34,23 @@ bool IsTooDeep(std::string_view body) {
     } else if (c == '"') {
       in_string = true;
     } else if (c == '[' || c == '{') {
-      if (++depth > kMaxDepth) return true;
+      if (depth == kMaxDepth) return fmt::format("the body's JSON is nested more than {} deep", kMaxDepth);
+      num_members[++depth] = 0;
     } else if (c == ']' || c == '}') {
+      if (depth == 0) return {};
       --depth;
+    } else if (c == ':') {
+      num_comparisons += num_members[depth]++;
+      if (num_members[depth] > kMaxMembers) {
+        return fmt::format("an object of the body's JSON has more than {} members", kMaxMembers);
+      }
+      if (num_comparisons > kMaxKeyComparisons) {
+        return fmt::format("the objects of the body's JSON are too large: their keys need more than {} comparisons",
+                           kMaxKeyComparisons);
+      }
     }
   }
-  return false;
+  return {};
 }
 
 // "[json.exception.parse_error.101] parse error at line 1, column 5: ..." without the brackets, cut to a line.
@@ -44,14 +62,6 @@ std::string Readable(std::string_view what) {
   return std::string(what.substr(0, kMaxLength));
 }
 
-// The value as it came, for a message.
-std::string Quote(const ordered_json& value) {
-  constexpr size_t kMaxLength = 60;
-  std::string text = value.dump(-1, ' ', true, ordered_json::error_handler_t::replace);
-  if (text.size() > kMaxLength) text = text.substr(0, kMaxLength) + "…";
-  return text;
-}
-
 bool AsksForNothing(const ordered_json& value) {
   return value.is_null() || (value.is_boolean() && !value.get<bool>()) ||
          ((value.is_array() || value.is_object()) && value.empty()) ||
@@ -61,9 +71,7 @@ bool AsksForNothing(const ordered_json& value) {
 }  // namespace
 
 std::optional<ApiError> ParseJsonObject(std::string_view body, ordered_json& object) {
-  if (IsTooDeep(body)) {
-    return ApiError{.message = fmt::format("the body's JSON is nested more than {} deep", kMaxDepth)};
-  }
+  if (std::string excess = FindExcess(body); !excess.empty()) return ApiError{.message = std::move(excess)};
   try {
     object = ordered_json::parse(body);
   } catch (const ordered_json::exception& exception) {
@@ -71,6 +79,18 @@ std::optional<ApiError> ParseJsonObject(std::string_view body, ordered_json& obj
   }
   if (object.is_object()) return std::nullopt;
   return ApiError{.message = fmt::format("the body must be a JSON object, not {}", object.type_name())};
+}
+
+std::string Shorten(std::string_view text) {
+  constexpr size_t kMaxLength = 60;
+  if (text.size() <= kMaxLength) return std::string(text);
+  size_t length = kMaxLength;
+  while (length > 0 && (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80) --length;  // whole characters
+  return fmt::format("{}…", text.substr(0, length));
+}
+
+std::string Quote(const ordered_json& value) {
+  return Shorten(value.dump(-1, ' ', true, ordered_json::error_handler_t::replace));
 }
 
 bool IsText(const ordered_json& value, std::string_view text) {
@@ -186,10 +206,12 @@ void FieldReader::ReadBias(std::string_view name, std::vector<std::pair<int32_t,
   const ordered_json* field = Find(name);
   if (field == nullptr) return;
   if (!field->is_object()) return FailType(name, *field, "an object from token ids to numbers");
+  value.clear();
   for (const auto& [key, bias] : field->items()) {
     int32_t id = 0;
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
     if (error != std::errc() || end != key.data() + key.size()) return FailType(name, key, "keyed by token ids");
+    if (key != fmt::format("{}", id)) return FailType(name, key, fmt::format("keyed by token ids, like \"{}\"", id));
     if (!bias.is_number()) return FailType(name, bias, "an object from token ids to numbers");
     value.emplace_back(id, bias.get<float>());
   }
@@ -213,7 +235,7 @@ void FieldReader::Unsupported(std::string_view name, std::string_view what) {
 }
 
 size_t FieldReader::CountUnknown() const {
-  size_t count = 0;
+  size_t count = num_unknown_inside_;
   for (const auto& [key, value] : object_.items()) count += std::ranges::find(known_, key) == known_.end() ? 1 : 0;
   return count;
 }

@@ -16,7 +16,7 @@
 
 namespace quire::server {
 
-// Parses a request's body, which must be an object. Limits its depth.
+// Parses a request's body, which must be an object. Limits its depth and the members of its objects.
 std::optional<ApiError> ParseJsonObject(std::string_view body, nlohmann::ordered_json& object);
 
 class FieldReader {
@@ -44,7 +44,7 @@ class FieldReader {
     Read(name, read);
     if (failed_before || !failed()) value = std::move(read);
   }
-  // An object from token ids, as strings, to numbers.
+  // An object from token ids, as strings without leading zeros, to numbers.
   void ReadBias(std::string_view name, std::vector<std::pair<int32_t, float>>& value);
 
   void CheckRange(std::string_view name, int64_t value, int64_t low, int64_t high);
@@ -57,16 +57,23 @@ class FieldReader {
   void Fail(ApiError error);
   bool failed() const { return error_.has_value(); }
   const std::optional<ApiError>& error() const { return error_; }
+  // Fields that nobody asked for; those of an object inside are added by whoever reads that one.
   size_t CountUnknown() const;
+  void AddUnknown(size_t count) { num_unknown_inside_ += count; }
 
  private:
   void FailType(std::string_view name, const nlohmann::ordered_json& value, std::string_view expected);
 
   const nlohmann::ordered_json& object_;
   std::vector<std::string_view> known_;
+  size_t num_unknown_inside_ = 0;
   std::optional<ApiError> error_;
 };
 
+// For a message: cut to a length that a line holds.
+std::string Shorten(std::string_view text);
+// The same of a value, as it came.
+std::string Quote(const nlohmann::ordered_json& value);
 // Whether a value is this string. (Comparing a value with a literal makes a JSON value of the literal.)
 bool IsText(const nlohmann::ordered_json& value, std::string_view text);
 // An integer that fits, also when it is written as 3.0.

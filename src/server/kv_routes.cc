@@ -5,33 +5,40 @@
 #include <utility>
 
 #include "server/api_error.h"
+#include "server/exchanges.h"
 #include "server/json_writer.h"
+#include "server/worker_pool.h"
 
 namespace quire::server {
 namespace {
 
 int64_t Number(uint64_t value) { return static_cast<int64_t>(value); }
 
-// An answer that the engine's thread leaves.
+// Becomes the exchange that is made, on the I/O thread, of what the engine's thread leaves.
+template <typename T>
 class EngineExchange final : public HttpExchange {
  public:
-  const HttpReply* Head() override {
-    if (!answer_) {
-      std::lock_guard lock(slot_->mutex);
-      answer_ = std::move(slot_->answer);
-    }
-    return answer_ ? &*answer_ : nullptr;
-  }
-  bool Read(std::string&) override { return true; }
+  using Make = std::function<std::unique_ptr<HttpExchange>(T)>;
 
-  // Any thread, also when this is gone.
-  std::function<void(HttpReply)> Leaver(std::function<void()> notify) const {
-    return [weak = std::weak_ptr(slot_), notify = std::move(notify)](HttpReply reply) {
+  explicit EngineExchange(Make make) : make_(std::move(make)) {}
+
+  const HttpReply* Head() override {
+    if (made_ == nullptr) {
+      std::optional<T> left = Take();
+      if (left) made_ = make_(*std::move(left));
+    }
+    return made_ == nullptr ? nullptr : made_->Head();
+  }
+  bool Read(std::string& out) override { return made_ == nullptr || made_->Read(out); }
+
+  // Any thread, also when this is gone. Must be quick: the engine waits.
+  std::function<void(T)> Leaver(std::function<void()> notify) const {
+    return [weak = std::weak_ptr(slot_), notify = std::move(notify)](T value) {
       const std::shared_ptr<Slot> slot = weak.lock();
       if (slot == nullptr) return;
       {
         std::lock_guard lock(slot->mutex);
-        slot->answer = std::move(reply);
+        slot->left = std::move(value);
       }
       notify();
     };
@@ -40,11 +47,17 @@ class EngineExchange final : public HttpExchange {
  private:
   struct Slot {
     std::mutex mutex;
-    std::optional<HttpReply> answer;
+    std::optional<T> left;
   };
 
+  std::optional<T> Take() {
+    std::lock_guard lock(slot_->mutex);
+    return std::exchange(slot_->left, std::nullopt);
+  }
+
+  const Make make_;
   const std::shared_ptr<Slot> slot_ = std::make_shared<Slot>();
-  std::optional<HttpReply> answer_;
+  std::unique_ptr<HttpExchange> made_;
 };
 
 void WriteSlots(const KvReport& kv, JsonWriter& json) {
@@ -89,20 +102,26 @@ std::string KvReportJson(const EngineKvReport& report) {
   return body;
 }
 
-std::unique_ptr<HttpExchange> StartKvReport(Engine& engine, std::function<void()> notify) {
-  auto exchange = std::make_unique<EngineExchange>();
-  engine.ReportKv([leave = exchange->Leaver(std::move(notify))](const EngineKvReport& report) {
-    leave({.body = KvReportJson(report)});
-  });
+std::unique_ptr<HttpExchange> StartKvReport(Engine& engine, WorkerPool& workers, std::function<void()> notify) {
+  const auto write = [&workers, notify](EngineKvReport report) -> std::unique_ptr<HttpExchange> {
+    auto task = [report = std::move(report)]() -> std::unique_ptr<HttpExchange> {
+      return std::make_unique<KnownAnswer>(HttpReply{.body = KvReportJson(report)});
+    };
+    return std::make_unique<DeferredExchange>(workers, std::move(task), notify);
+  };
+  auto exchange = std::make_unique<EngineExchange<EngineKvReport>>(write);
+  engine.ReportKv(exchange->Leaver(std::move(notify)));
   return exchange;
 }
 
 std::unique_ptr<HttpExchange> StartPrefixCacheReset(Engine& engine, std::function<void()> notify) {
-  auto exchange = std::make_unique<EngineExchange>();
-  engine.ResetPrefixCache([leave = exchange->Leaver(std::move(notify))](const quire::Status& status) {
-    if (status.ok()) return leave({.content_type = ""});
-    leave(ToReply({.status = 409, .message = status.error().message, .code = "prefix_cache_in_use"}));
-  });
+  const auto tell = [](const quire::Status& status) -> std::unique_ptr<HttpExchange> {
+    if (status.ok()) return std::make_unique<KnownAnswer>(HttpReply{.content_type = ""});
+    return std::make_unique<KnownAnswer>(
+        ToReply({.status = 409, .message = status.error().message, .code = "prefix_cache_in_use"}));
+  };
+  auto exchange = std::make_unique<EngineExchange<quire::Status>>(tell);
+  engine.ResetPrefixCache(exchange->Leaver(std::move(notify)));
   return exchange;
 }
 

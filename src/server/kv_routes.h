@@ -9,8 +9,10 @@
 
 namespace quire::server {
 
-// The engine outlives the exchange. `notify` as in HttpService::Start.
-std::unique_ptr<HttpExchange> StartKvReport(Engine& engine, std::function<void()> notify);
+class WorkerPool;
+
+// The engine and the pool outlive the exchange. `notify` as in HttpService::Start.
+std::unique_ptr<HttpExchange> StartKvReport(Engine& engine, WorkerPool& workers, std::function<void()> notify);
 std::unique_ptr<HttpExchange> StartPrefixCacheReset(Engine& engine, std::function<void()> notify);
 
 // The body of /debug/kv.

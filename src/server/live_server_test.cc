@@ -1,5 +1,6 @@
 // A live server on a free port, spoken to by raw sockets.
 #include <gtest/gtest.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -355,6 +356,47 @@ TEST_F(LiveServer, EchoScoresThePromptAndMayGenerateNothing) {
   EXPECT_EQ(answer["usage"]["completion_tokens"], 0);
 }
 
+TEST_F(LiveServer, OffsetsOfAnEchoPointIntoTheText) {
+  Start();
+  for (const char* prompt : {R"("hello")", R"([95, 40, 95, 41])"}) {
+    const ordered_json choice =
+        Ask(Post("/v1/completions", std::string(R"({"prompt": )") + prompt +
+                                        R"(, "seed": 1, "max_tokens": 300, "echo": true, "logprobs": 0})"))
+            .json()["choices"][0];
+    const std::string text = choice["text"];
+    const ordered_json& tokens = choice["logprobs"]["tokens"];
+    std::string spoken;
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      EXPECT_EQ(choice["logprobs"]["text_offset"][i], spoken.size()) << prompt << " token " << i;
+      const auto token = tokens[i].get<std::string>();
+      if (token != "<s>") spoken += token;
+    }
+    EXPECT_EQ(spoken, text);
+  }
+}
+
+TEST_F(LiveServer, TruncatedPromptsAreEchoedAsFarAsTheyAreKept) {
+  Start();
+  const ordered_json choice =
+      Ask(Completion(0, R"(, "echo": true, "logprobs": 0, "truncate_prompt_tokens": 2)")).json()["choices"][0];
+  EXPECT_EQ(choice["text"], "lo");
+  EXPECT_EQ(choice["logprobs"]["tokens"], ordered_json::array({"l", "o"}));
+  EXPECT_EQ(choice["logprobs"]["text_offset"], ordered_json::array({0, 1}));
+}
+
+TEST_F(LiveServer, UnknownFieldsAreCountedOnEveryRoute) {
+  Start();
+  const std::string messages = R"({"messages": [{"role": "user", "content": "q"}], "max_tokens": 1, "mystery": 1})";
+  EXPECT_EQ(Ask(Post("/v1/completions", R"({"prompt": "a", "max_tokens": 1, "mystery": 1})")).status, 200);
+  EXPECT_EQ(Ask(Post("/v1/completions", R"({"prompt": "a", "max_tokens": 0, "mystery": 1})")).status, 400);
+  EXPECT_EQ(Ask(Post("/v1/chat/completions", messages)).status, 200);
+  EXPECT_EQ(Ask(Post("/tokenize", R"({"prompt": "a", "mystery": 1})")).status, 200);
+  EXPECT_EQ(Ask(Post("/tokenize", R"({"add_special_tokens": false, "mystery": 1})")).status, 400);
+  EXPECT_EQ(Ask(Post("/detokenize", R"({"tokens": [1], "mystery": 1})")).status, 200);
+  const std::string metrics = Ask(Get("/metrics")).body;
+  EXPECT_NE(metrics.find("quire:unknown_request_fields_total{model_name=\"ascii\",engine=\"0\"} 6"), std::string::npos);
+}
+
 TEST_F(LiveServer, TokenizesAndBack) {
   Start();
   const ordered_json tokens = Ask(Post("/tokenize", R"({"prompt": "hi", "return_token_strs": true})")).json();
@@ -419,6 +461,33 @@ TEST_F(LiveServer, LimitsSizes) {
   client.Send("POST /tokenize HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" +
               std::string(2000, ' ') + "\r\n0\r\n\r\n");
   EXPECT_EQ(client.Read().status, 413);
+}
+
+TEST_F(LiveServer, BodiesThatWaitToBeReadHaveALimitTogether) {
+  Start({.max_body_bytes = 1000, .max_total_body_bytes = 1500});
+  const std::string head = "POST /detokenize HTTP/1.1\r\nHost: x\r\n";
+  const std::string body = R"({"tokens": [72]})" + std::string(700, ' ');
+  Client first = Connect();
+  first.Send(head + "Content-Length: 1000\r\nExpect: 100-continue\r\n\r\n");
+  ASSERT_EQ(first.Read().status, 100);
+  const Reply announced = Ask(Post("/detokenize", body));
+  EXPECT_EQ(announced.status, 503);
+  EXPECT_NE(announced.head.find("Retry-After: "), std::string::npos);
+  EXPECT_NE(announced.body.find("try again later"), std::string::npos);
+  EXPECT_EQ(Ask(head + "Transfer-Encoding: chunked\r\n\r\n258\r\n" + body.substr(0, 600) + "\r\n").status, 503);
+  EXPECT_EQ(Ask(Post("/detokenize", R"({"tokens": [72]})")).status, 200) << "there is room for it";
+  first.HangUp();
+  EXPECT_TRUE(Eventually([&] { return Ask(Post("/detokenize", body)).status == 200; }));
+}
+
+TEST_F(LiveServer, BodiesOfRequestsThatRunDoNotCount) {
+  StartSlow({.max_body_bytes = 1000, .max_total_body_bytes = 1500});
+  Client stream = Connect();
+  stream.Send(Completion(7000, R"(, "stream": true)", std::string(800, 'x')));
+  ASSERT_TRUE(stream.ReadUntil("data: "));
+  const std::string body = R"({"tokens": [72]})" + std::string(900, ' ');
+  EXPECT_TRUE(Eventually([&] { return Ask(Post("/detokenize", body)).status == 200; }));
+  EXPECT_EQ(model_->engine().Stats().num_running, 1U);
 }
 
 TEST_F(LiveServer, SlowRequestsTimeOut) {
@@ -616,6 +685,45 @@ TEST_F(LiveServer, FailedEngineTellsEveryone) {
   EXPECT_EQ(health.status, 503);
   EXPECT_NE(health.body.find("the device is on fire"), std::string::npos);
   EXPECT_EQ(Ask(Completion(1)).status, 503);
+}
+
+// What a host and a port stand for.
+class Addresses {
+ public:
+  Addresses(const char* host, const std::string& port) {
+    addrinfo hints{};
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = AI_PASSIVE;
+    EXPECT_EQ(getaddrinfo(host, port.c_str(), &hints, &first_), 0);
+  }
+  ~Addresses() {
+    if (first_ != nullptr) freeaddrinfo(first_);
+  }
+  Addresses(const Addresses&) = delete;
+  Addresses& operator=(const Addresses&) = delete;
+
+  const addrinfo* first() const { return first_; }
+
+ private:
+  addrinfo* first_ = nullptr;
+};
+
+// Whether `use`, which is bind or connect, succeeds with the address.
+bool Can(int (*use)(int, const sockaddr*, socklen_t), const addrinfo& address) {
+  const int probe = socket(address.ai_family, SOCK_STREAM, 0);
+  const bool can = probe >= 0 && use(probe, address.ai_addr, address.ai_addrlen) == 0;
+  if (probe >= 0) close(probe);
+  return can;
+}
+
+TEST_F(LiveServer, ListensOnEveryAddressOfItsHost) {
+  Start({.host = "localhost"});
+  const Addresses any("localhost", "0"), served("localhost", std::to_string(server_->port()));
+  ASSERT_NE(any.first(), nullptr);
+  const addrinfo* at = any.first();
+  for (const addrinfo* to = served.first(); to != nullptr && at != nullptr; to = to->ai_next, at = at->ai_next) {
+    EXPECT_EQ(Can(connect, *to), Can(bind, *at)) << "family " << to->ai_family;
+  }
 }
 
 TEST_F(LiveServer, UsedPortIsAnErrorThatNamesIt) {

@@ -133,6 +133,8 @@ void AddMoves(const StatsSnapshot& stats, Page& page) {
 void AddCounts(const StatsSnapshot& stats, Page& page) {
   page.Counter("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", stats.prefix_queries);
   page.Counter("vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", stats.prefix_hits);
+  page.Gauge("quire:prefix_cache_hit_rate", "Share of prompt tokens found in the prefix cache, latest 1000 admissions.",
+             stats.recent_prefix_hit_rate);
   page.Counter("vllm:prompt_tokens_total", "Prompt tokens processed.", stats.prompt_tokens);
   page.Counter("vllm:generation_tokens_total", "Tokens generated.", stats.generation_tokens);
   const char* help = "Requests by how they ended.";

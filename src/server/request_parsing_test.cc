@@ -1,8 +1,11 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <memory>
+#include <string>
 
 #include "server/answer_format.h"
+#include "server/byte_budget.h"
 #include "server/generation_request.h"
 #include "server/http.h"
 #include "server/json_writer.h"
@@ -17,7 +20,7 @@ using nlohmann::ordered_json;
 class RequestParsing : public testing::Test {
  protected:
   GenerationRequest Good(bool chat, const std::string& body) {
-    ParsedRequest parsed = chat ? ParseChatRequest(context_, body) : ParseCompletionRequest(context_, body);
+    ParsedRequest parsed = Parse(context_, chat, body);
     const ApiError* error = std::get_if<ApiError>(&parsed);
     EXPECT_EQ(error, nullptr) << body << ": " << error->message;
     return error == nullptr ? std::get<GenerationRequest>(std::move(parsed)) : GenerationRequest();
@@ -27,19 +30,30 @@ class RequestParsing : public testing::Test {
     ServedModel served = model_.served();
     served.defaults = defaults;
     const ModelContext context(served, {"ascii"});
-    ParsedRequest parsed = chat ? ParseChatRequest(context, body) : ParseCompletionRequest(context, body);
+    ParsedRequest parsed = Parse(context, chat, body);
     EXPECT_TRUE(std::holds_alternative<GenerationRequest>(parsed)) << body;
     return std::get<GenerationRequest>(std::move(parsed)).params;
   }
   ApiError Bad(bool chat, const std::string& body) {
-    ParsedRequest parsed = chat ? ParseChatRequest(context_, body) : ParseCompletionRequest(context_, body);
+    ParsedRequest parsed = Parse(context_, chat, body);
     EXPECT_TRUE(std::holds_alternative<ApiError>(parsed)) << body;
     const ApiError* error = std::get_if<ApiError>(&parsed);
     return error == nullptr ? ApiError{} : *error;
   }
 
+  ParsedRequest Parse(const ModelContext& context, bool chat, const std::string& body) {
+    return chat ? ParseChatRequest(context, body, counters_) : ParseCompletionRequest(context, body, counters_);
+  }
+  // How many unknown fields a request has that is good or bad.
+  uint64_t NumUnknown(bool chat, const std::string& body) {
+    const uint64_t before = counters_.unknown_fields;
+    Parse(context_, chat, body);
+    return counters_.unknown_fields - before;
+  }
+
   TestModel model_;
   ModelContext context_{model_.served(), {"ascii", "alias"}};
+  ServerCounters counters_;
 };
 
 TEST_F(RequestParsing, ReadsEverySamplingField) {
@@ -72,7 +86,7 @@ TEST_F(RequestParsing, ReadsEverySamplingField) {
   EXPECT_EQ(request.priority, -3);
   EXPECT_EQ(request.cache_salt, "s");
   EXPECT_EQ(request.client_key, "u");
-  EXPECT_EQ(request.num_unknown_fields, 0U);
+  EXPECT_EQ(counters_.unknown_fields.load(), 0U);
   EXPECT_EQ(request.prompts.front().ids, (std::vector<int32_t>{AsciiTokenizer::kBos, 'a' - ' ', 'b' - ' '}));
 }
 
@@ -91,9 +105,57 @@ TEST_F(RequestParsing, NullMeansAbsentAndUnknownFieldsAreCounted) {
       Good(false, R"({"prompt": "a", "max_tokens": null, "stop": null, "logprobs": null, "top_p": null, "suffix": null,
                       "mystery": 1, "enigma": null})");
   EXPECT_EQ(request.params.max_tokens, 16);
-  EXPECT_EQ(request.num_unknown_fields, 2U);
+  EXPECT_EQ(counters_.unknown_fields.load(), 2U);
   EXPECT_EQ(request.model, "ascii");
   EXPECT_FALSE(request.max_tokens_given);
+}
+
+TEST_F(RequestParsing, UnknownFieldsAreCountedInRequestsThatAreRefused) {
+  EXPECT_EQ(NumUnknown(false, R"({"prompt": "a", "top_p": 0, "mystery": 1})"), 1U);
+  EXPECT_EQ(NumUnknown(false, R"({"model": "other", "prompt": "a", "add_special_tokens": true, "mystery": 1})"), 1U);
+  EXPECT_EQ(NumUnknown(true, R"({"messages": [], "chat_template_kwargs": {}, "mystery": 1})"), 1U);
+  EXPECT_EQ(NumUnknown(false, R"({"prompt": "a", "stream": true, "stream_options": {"enigma": 1}, "mystery": 1})"), 2U);
+}
+
+TEST_F(RequestParsing, TruncationKeepsTheEndAndEchoesIt) {
+  const std::string body = R"({"prompt": ")" + std::string(200'000, 'x') + R"(tail", "echo": true)";
+  EXPECT_EQ(Bad(false, body + "}").code, "context_length_exceeded");
+  const Prompt text = Good(false, body + R"(, "truncate_prompt_tokens": 4})").prompts.front();
+  EXPECT_EQ(text.text, "tail");
+  EXPECT_EQ(text.ids, (std::vector<int32_t>{'t' - ' ', 'a' - ' ', 'i' - ' ', 'l' - ' '}));
+  EXPECT_EQ(Good(false, body + R"(, "truncate_prompt_tokens": -1})").prompts.front().ids.size(), 8191U);
+  const Prompt ids = Good(false, R"({"prompt": [1, 2, 3, 4], "truncate_prompt_tokens": 2})").prompts.front();
+  EXPECT_EQ(ids.ids, (std::vector<int32_t>{3, 4}));
+  EXPECT_EQ(ids.text, "#$");
+  const Prompt whole = Good(false, R"({"prompt": "tail", "truncate_prompt_tokens": 5})").prompts.front();
+  EXPECT_EQ(whole.text, "tail");
+  EXPECT_EQ(whole.ids.size(), 5U);
+  const Prompt chat = Good(true, R"({"messages": [{"role": "user", "content": ")" + std::string(200'000, 'x') +
+                                     R"("}], "truncate_prompt_tokens": 3})")
+                          .prompts.front();
+  EXPECT_EQ(chat.ids, (std::vector<int32_t>{'n' - ' ', 't' - ' ', ':' - ' '}));
+}
+
+TEST_F(RequestParsing, StopTokensAreSortedAndDistinct) {
+  std::string ids = "9";
+  for (int i = 0; i < 5000; ++i) ids += ", 7, 9";
+  EXPECT_EQ(Good(false, R"({"prompt": "a", "stop_token_ids": [)" + ids + "]}").params.stop_token_ids,
+            (std::vector<int32_t>{7, 9}));
+}
+
+TEST_F(RequestParsing, AModelThatCannotChatSaysWhy) {
+  ServedModel served = model_.served();
+  served.chat_template = nullptr;
+  const auto message = [&] {
+    const ModelContext context(served, {"ascii"});
+    const ParsedRequest parsed = Parse(context, true, R"({"messages": [{"role": "user", "content": "q"}]})");
+    const ApiError* error = std::get_if<ApiError>(&parsed);
+    return error == nullptr ? "" : error->message;
+  };
+  EXPECT_EQ(message(), "this model has no chat template: use /v1/completions");
+  served.chat_template_problem = "line 3: there is no filter frobnicate";
+  EXPECT_EQ(message(), "this model cannot chat: line 3: there is no filter frobnicate");
+  EXPECT_EQ(counters_.unknown_fields.load(), 0U);
 }
 
 TEST_F(RequestParsing, DefaultsComeFromTheGenerationConfig) {
@@ -135,7 +197,7 @@ TEST_F(RequestParsing, ReadsBestOfAndThePrefixCachesSwitches) {
   EXPECT_TRUE(!writes.reads_prefix_cache && writes.writes_prefix_cache);
   const GenerationRequest both = Good(false, R"({"prompt": "a", "cache_prompt": true})");
   EXPECT_TRUE(both.reads_prefix_cache && both.writes_prefix_cache);
-  EXPECT_EQ(both.num_unknown_fields, 0U);
+  EXPECT_EQ(counters_.unknown_fields.load(), 0U);
 }
 
 TEST_F(RequestParsing, RendersConversations) {
@@ -180,6 +242,8 @@ TEST_F(RequestParsing, RefusesBadBodiesNamingTheField) {
       {false, R"({"prompt": [1, "a"]})", 400, "prompt", "token ids"},
       {false, R"({"prompt": [1, -1]})", 400, "prompt", "-1"},
       {false, R"({"prompt": [[1], []]})", 400, "prompt", "must be a string"},
+      {false, R"({"prompt": "a", "truncate_prompt_tokens": 0})", 400, "truncate_prompt_tokens", "-1 or positive"},
+      {false, R"({"prompt": "a", "truncate_prompt_tokens": 8193})", 400, "truncate_prompt_tokens", "from -1 to 8192"},
       {false, R"({"prompt": "a", "model": "other"})", 404, "model", "`other` does not exist"},
       {false, R"({"prompt": "a", "model": 5})", 400, "model", "must be a string"},
       {false, R"({"prompt": "a", "temperature": "hot"})", 400, "temperature", "must be a number"},
@@ -198,6 +262,8 @@ TEST_F(RequestParsing, RefusesBadBodiesNamingTheField) {
       {false, R"({"prompt": "a", "logprobs": true})", 400, "logprobs", "integer"},
       {false, R"({"prompt": "a", "logit_bias": [1]})", 400, "logit_bias", "object"},
       {false, R"({"prompt": "a", "logit_bias": {"x": 1}})", 400, "logit_bias", "token ids"},
+      {false, R"({"prompt": "a", "logit_bias": {"7": 1, "07": 1}})", 400, "logit_bias", "like \"7\""},
+      {false, R"({"prompt": "a", "logit_bias": {"-0": 1}})", 400, "logit_bias", "like \"0\""},
       {false, R"({"prompt": "a", "logit_bias": {"5": 101}})", 400, "logit_bias", "from -100 to 100"},
       {false, R"({"prompt": "a", "logit_bias": {"96": 1}})", 400, "logit_bias", "from 0 to 95"},
       {false, R"({"prompt": "a", "stop_token_ids": [96]})", 400, "stop_token_ids", "from 0 to 95"},
@@ -258,11 +324,53 @@ TEST_F(RequestParsing, RefusesBadBodiesNamingTheField) {
   }
 }
 
+// {"0":0,"1":0, ...}
+std::string ObjectOf(int num_members) {
+  std::string text = "{";
+  for (int i = 0; i < num_members; ++i) text += (i == 0 ? "\"" : ",\"") + std::to_string(i) + "\":0";
+  return text + "}";
+}
+
 TEST_F(RequestParsing, RefusesDeepAndHugeBodies) {
   EXPECT_NE(Bad(false, std::string(1'000'000, '[')).message.find("nested"), std::string::npos);
+  EXPECT_NE(Bad(false, ObjectOf(200'000)).message.find("more than 16384 members"), std::string::npos);
+  EXPECT_NE(Bad(false, R"({"logit_bias": )" + ObjectOf(16'385)).message.find("more than 16384 members"),
+            std::string::npos)
+      << "also where the rest is missing";
+  std::string many = R"({"prompt": "a", "x": [)";
+  for (int i = 0; i < 2; ++i) many += ObjectOf(16'384) + ",";
+  EXPECT_NE(Bad(false, many + ObjectOf(1000) + "]}").message.find("more than 268435456 comparisons"),
+            std::string::npos);
+  const std::string usual = R"({"prompt": "a", "x": {"a:::::": "}}}]]]\"{{{"}, "y": )" + ObjectOf(1000) + "}";
+  EXPECT_EQ(Good(false, usual).prompts.size(), 1U);
   const ApiError error = Bad(false, R"({"prompt": ")" + std::string(1'000'000, 'x') + "\"}");
   EXPECT_EQ(error.code, "context_length_exceeded");
   EXPECT_NE(error.message.find("8192"), std::string::npos);
+}
+
+TEST_F(RequestParsing, MessagesAboutHugeValuesAreShort) {
+  const std::string huge(1'000'000, 'x');
+  EXPECT_LT(Bad(false, R"({"prompt": [1, ")" + huge + R"("]})").message.size(), 200U);
+  EXPECT_LT(Bad(false, R"({"prompt": "a", "model": ")" + huge + R"("})").message.size(), 200U);
+  EXPECT_LT(Bad(true, R"({"messages": [{"role": "user", "content": [{"type": ")" + huge + R"("}]}]})").message.size(),
+            200U);
+}
+
+TEST(ByteShare, IsGivenBackWhenItGoes) {
+  const auto budget = std::make_shared<ByteBudget>(10);
+  ByteShare rest(budget);
+  {
+    ByteShare share(budget);
+    EXPECT_TRUE(share.GrowTo(6));
+    EXPECT_TRUE(share.GrowTo(4)) << "it never shrinks";
+    const ByteShare moved = std::move(share);
+    EXPECT_FALSE(rest.GrowTo(5));
+    EXPECT_TRUE(rest.GrowTo(4));
+  }
+  EXPECT_TRUE(rest.GrowTo(10));
+  EXPECT_FALSE(ByteShare(budget).GrowTo(1));
+  rest = ByteShare();
+  EXPECT_TRUE(ByteShare(budget).GrowTo(10));
 }
 
 TEST(JsonWriter, RoundTripsTextAndNumbers) {

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <vector>
 
 #include "server/generation_request.h"
 #include "server/json_fields.h"
@@ -24,7 +26,7 @@ void ReadStreamOptions(FieldReader& fields, GenerationRequest& request) {
   inner.Read("continuous_usage_stats", request.continuous_usage);
   inner.Ignore({"include_obfuscation"});
   if (inner.failed()) fields.Fail(*inner.error());
-  request.num_unknown_fields += inner.CountUnknown();
+  fields.AddUnknown(inner.CountUnknown());
 }
 
 // Transformers' names: true, false or "never".
@@ -38,6 +40,13 @@ void ReadEarlyStopping(FieldReader& fields, SamplingParams& params) {
   } else {
     fields.Fail("early_stopping", "early_stopping must be true, false or \"never\"");
   }
+}
+
+// Their order means nothing, and each is looked at once per token.
+void ReadStopTokenIds(FieldReader& fields, std::vector<int32_t>& ids) {
+  fields.Read("stop_token_ids", ids);
+  std::ranges::sort(ids);
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
 }
 
 // Beam search starts from neutral parameters: what is not neutral then, the request has asked for itself.
@@ -95,7 +104,7 @@ void ReadSamplingParams(FieldReader& fields, SamplingParams& params) {
   fields.Read("min_tokens", params.min_tokens);
   fields.Read("stop", params.stop);
   fields.Read("include_stop_str_in_output", params.include_stop_str_in_output);
-  fields.Read("stop_token_ids", params.stop_token_ids);
+  ReadStopTokenIds(fields, params.stop_token_ids);
   fields.Read("ignore_eos", params.ignore_eos);
   fields.Read("skip_special_tokens", params.skip_special_tokens);
   fields.Read("detokenize", params.detokenize);

@@ -18,6 +18,7 @@ class ServerImpl final : public HttpServer {
   Status Listen(const ServerOptions& options) {
     const server::HttpLimits limits = {.max_header_bytes = options.max_header_bytes,
                                        .max_body_bytes = options.max_body_bytes,
+                                       .max_total_body_bytes = options.max_total_body_bytes,
                                        .header_timeout_s = options.header_timeout_s,
                                        .body_timeout_s = options.body_timeout_s,
                                        .write_timeout_s = options.write_timeout_s,

@@ -25,7 +25,8 @@ struct ServerOptions {
   int num_io_threads = 1;
   int num_worker_threads = 2;  // tokenizing, templating, parsing
   size_t max_header_bytes = 64 << 10;
-  size_t max_body_bytes = size_t{64} << 20;
+  size_t max_body_bytes = size_t{32} << 20;
+  size_t max_total_body_bytes = size_t{1} << 30;  // of all requests that are not parsed yet; at least max_body_bytes
   int header_timeout_s = 30;
   int body_timeout_s = 120;
   int write_timeout_s = 60;  // a client that does not read
@@ -38,6 +39,7 @@ struct ServedModel {
   Engine* engine = nullptr;
   const Tokenizer* tokenizer = nullptr;
   const ChatTemplate* chat_template = nullptr;  // null: chat is a 400 that says so
+  std::string chat_template_problem;            // then: why; empty: there is none
   SamplingParams defaults;                      // of a request that says nothing
   std::string bos_token, eos_token;             // as text, for the template
   int32_t max_model_len = 0;
@@ -46,7 +48,7 @@ struct ServedModel {
 
 class HttpServer {
  public:
-  // Binds and listens; a used port is an error that names it.
+  // Binds and listens on every address of the host that can be bound; if none can, the error names host and port.
   static Result<std::unique_ptr<HttpServer>> Start(const ServerOptions& options, const ServedModel& model);
   virtual ~HttpServer() = default;
   virtual uint16_t port() const = 0;

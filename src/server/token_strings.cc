@@ -46,7 +46,9 @@ std::string TokenStrings::Bytes(int32_t id, const std::string& text) const {
   return quire::text::AppendBytesOfByteLevel(token, bytes) ? bytes : text;
 }
 
-size_t CountCharacters(const std::string& utf8) {
+bool TokenStrings::IsSpecial(int32_t id) const { return tokenizer_.IsSpecial(id); }
+
+size_t CountCharacters(std::string_view utf8) {
   return static_cast<size_t>(std::ranges::count_if(utf8, [](char c) { return (c & 0xC0) != 0x80; }));
 }
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace quire {
@@ -21,6 +22,7 @@ class TokenStrings {
   std::string Text(int32_t id) const;
   // The token's own bytes, also when they are not whole characters. `text` is Text(id).
   std::string Bytes(int32_t id, const std::string& text) const;
+  bool IsSpecial(int32_t id) const;
   // No token spells more bytes.
   size_t longest_token() const { return longest_token_; }
 
@@ -31,7 +33,8 @@ class TokenStrings {
   size_t longest_token_ = 1;
 };
 
-size_t CountCharacters(const std::string& utf8);
+// A character counts where it begins: bytes that go on with one do not.
+size_t CountCharacters(std::string_view utf8);
 
 }  // namespace server
 }  // namespace quire

@@ -21,12 +21,9 @@ using nlohmann::ordered_json;
 
 std::vector<int32_t> ReadTokens(const ModelContext& context, FieldReader& fields) {
   const bool chat = fields.Has("messages");
-  if (chat == fields.Has("prompt")) {
-    fields.Fail("prompt", "give either prompt or messages");
-    return {};
-  }
-  bool add_special_tokens = !chat;  // a chat template writes them
-  fields.Read("add_special_tokens", add_special_tokens);
+  if (chat == fields.Has("prompt")) fields.Fail("prompt", "give either prompt or messages");
+  TokenizeOptions options{.add_special_tokens = !chat};  // a chat template writes them
+  fields.Read("add_special_tokens", options.add_special_tokens);
   std::string text;
   if (chat) {
     text = ReadChatPrompt(context, fields);
@@ -34,7 +31,7 @@ std::vector<int32_t> ReadTokens(const ModelContext& context, FieldReader& fields
     fields.Read("prompt", text);
   }
   if (fields.failed()) return {};
-  return Tokenize(context, text, add_special_tokens, chat ? "messages" : "prompt", fields);
+  return Tokenize(context, text, options, chat ? "messages" : "prompt", fields);
 }
 
 HttpReply TokensReply(const ModelContext& context, const std::vector<int32_t>& ids, bool with_strings) {
@@ -57,7 +54,7 @@ HttpReply TokensReply(const ModelContext& context, const std::vector<int32_t>& i
 
 }  // namespace
 
-HttpReply AnswerTokenize(const ModelContext& context, std::string_view body) {
+HttpReply AnswerTokenize(const ModelContext& context, std::string_view body, ServerCounters& counters) {
   ordered_json object;
   if (const std::optional<ApiError> error = ParseJsonObject(body, object)) return ToReply(*error);
   FieldReader fields(object);
@@ -65,13 +62,13 @@ HttpReply AnswerTokenize(const ModelContext& context, std::string_view body) {
   ReadModel(context, fields, model);
   bool return_token_strs = false;
   fields.Read("return_token_strs", return_token_strs);
-  std::vector<int32_t> ids;
-  if (!fields.failed()) ids = ReadTokens(context, fields);
+  const std::vector<int32_t> ids = ReadTokens(context, fields);
+  counters.unknown_fields += fields.CountUnknown();
   if (fields.failed()) return ToReply(*fields.error());
   return TokensReply(context, ids, return_token_strs);
 }
 
-HttpReply AnswerDetokenize(const ModelContext& context, std::string_view body) {
+HttpReply AnswerDetokenize(const ModelContext& context, std::string_view body, ServerCounters& counters) {
   ordered_json object;
   if (const std::optional<ApiError> error = ParseJsonObject(body, object)) return ToReply(*error);
   FieldReader fields(object);
@@ -80,10 +77,12 @@ HttpReply AnswerDetokenize(const ModelContext& context, std::string_view body) {
   std::vector<int32_t> ids;
   if (!fields.Has("tokens")) fields.Fail("tokens", "tokens is missing");
   fields.Read("tokens", ids);
+  counters.unknown_fields += fields.CountUnknown();
   const int32_t vocab_size = context.model.tokenizer->vocab_size();
   for (const int32_t id : ids) {
     if (id >= 0 && id < vocab_size) continue;
     fields.Fail("tokens", fmt::format("tokens holds {}: token ids are from 0 to {}", id, vocab_size - 1));
+    break;
   }
   if (fields.failed()) return ToReply(*fields.error());
   HttpReply reply;

@@ -8,10 +8,11 @@
 namespace quire::server {
 
 struct ModelContext;
+struct ServerCounters;
 
 // {prompt | messages, ...} -> {count, max_model_len, tokens, token_strs}
-HttpReply AnswerTokenize(const ModelContext& context, std::string_view body);
+HttpReply AnswerTokenize(const ModelContext& context, std::string_view body, ServerCounters& counters);
 // {tokens} -> {prompt}
-HttpReply AnswerDetokenize(const ModelContext& context, std::string_view body);
+HttpReply AnswerDetokenize(const ModelContext& context, std::string_view body, ServerCounters& counters);
 
 }  // namespace quire::server

@@ -6,6 +6,7 @@ import math
 import re
 from typing import Any
 
+import pytest
 from harness import MODEL, Server, text_of
 from openai import OpenAI
 from openai.types import Completion
@@ -91,11 +92,42 @@ def test_logprobs_hold_the_likeliest_tokens(client: OpenAI) -> None:
         assert sum(math.exp(value) for value in top.values()) <= 1 + 1e-3
 
 
-def test_logprob_offsets_point_into_the_text(client: OpenAI) -> None:
-    choice = complete(client, logprobs=0).choices[0]
-    for token, offset in zip(choice.logprobs.tokens, choice.logprobs.text_offset, strict=True):
-        if offset < len(choice.text):
+@pytest.mark.parametrize("echo", [False, True])
+def test_logprob_offsets_point_into_the_text(client: OpenAI, echo: bool) -> None:
+    choice = complete(client, logprobs=0, echo=echo).choices[0]
+    columns = list(zip(choice.logprobs.tokens, choice.logprobs.text_offset, strict=True))
+    assert columns[0][1] == 0
+    for token, offset in columns:
+        if offset < len(choice.text) and not token.startswith("<|"):
             assert choice.text.startswith(token, offset)
+    assert not echo or columns[-1][1] > len(PROMPT)
+
+
+def test_truncated_prompts_are_echoed_as_far_as_they_are_kept(
+    client: OpenAI, server: Server
+) -> None:
+    ids = server.tokenize(PROMPT)[-2:]
+    extra = {"truncate_prompt_tokens": 2, "return_token_ids": True}
+    options: dict[str, Any] = {"echo": True, "logprobs": 0, "max_tokens": 0, "extra_body": extra}
+    for prompt in (PROMPT, "word " * 100_000 + PROMPT):
+        choice = complete(client, prompt, **options).choices[0]
+        assert choice.prompt_token_ids == ids
+        assert choice.text == server.detokenize(ids)
+        assert "".join(choice.logprobs.tokens) == choice.text
+
+
+def test_unknown_fields_are_counted_on_every_route(server: Server) -> None:
+    before = server.metric("quire:unknown_request_fields_total")
+    messages = [{"role": "user", "content": "Hello."}]
+    for path, body in (
+        ("/v1/completions", {"prompt": PROMPT, "max_tokens": 1}),
+        ("/v1/chat/completions", {"messages": messages, "max_tokens": 1}),
+        ("/tokenize", {"prompt": PROMPT}),
+        ("/detokenize", {"tokens": [5]}),
+    ):
+        assert server.post(path, {**body, "mystery": 1}).status_code == 200
+    assert server.post("/v1/completions", {"prompt": PROMPT, "n": 0, "mystery": 1}).is_error
+    assert server.metric("quire:unknown_request_fields_total") == before + 5
 
 
 def test_scores_of_an_echo_are_those_of_generation(client: OpenAI) -> None:

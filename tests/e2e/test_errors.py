@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,11 @@ BAD_COMPLETION_FIELDS = [
     ("frequency_penalty", {"frequency_penalty": -3}),
     ("logprobs", {"logprobs": 100000}),
     ("logit_bias", {"logit_bias": {"1000000": 1}}),
+    ("logit_bias", {"logit_bias": {"7": 1, "07": 1}}),
     ("stop", {"stop": [""]}),
+    ("stop", {"stop": ["x"] * 129}),
+    ("stop", {"stop": ["x" * 17000]}),
+    ("stop_token_ids", {"extra_body": {"stop_token_ids": list(range(1025))}}),
     ("seed", {"extra_body": {"seed": "four"}}),
     ("stream", {"extra_body": {"stream": "maybe"}}),
     ("top_k", {"extra_body": {"top_k": -5}}),
@@ -106,6 +111,13 @@ def test_malformed_json_is_a_bad_request(server: Server, body: bytes) -> None:
     assert reply.json()["error"]["message"]
 
 
+def test_bodies_of_very_many_members_are_refused_with_the_limit(server: Server) -> None:
+    body = json.dumps({"prompt": PROMPT, "logit_bias": {str(id): 0 for id in range(500_000)}})
+    reply = server.post("/v1/completions", content=body.encode())
+    assert reply.status_code == 400
+    assert "16384" in reply.json()["error"]["message"]
+
+
 def test_unknown_routes_and_methods_are_told(server: Server) -> None:
     assert server.get("/v2/nothing").status_code == 404
     assert "error" in server.get("/v2/nothing").json()
@@ -168,6 +180,9 @@ def test_more_waiting_tokens_than_may_are_turned_away(start_server: Callable[...
         ("--swap-space", "lots"),
         ("--prefix-cache-disk", "none"),
         ("--max-num-queued-tokens", "-1"),
+        ("--kv-cache-memory", "lots"),
+        ("--kv-cache-dtype", "int3"),
+        ("--gpu-memory-utilization", "1.1"),
     ],
 )
 def test_a_bad_option_is_named(option: str, value: str) -> None:
@@ -207,8 +222,9 @@ def test_a_model_directory_that_is_missing_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "absent") in ended.stderr
 
 
-def test_a_context_beyond_the_model_is_refused_with_the_numbers() -> None:
-    ended = run_to_exit("serve", "--port", "0", "--max-model-len", "4096")
+@pytest.mark.parametrize("length", ["4096", "100000000"])
+def test_a_context_beyond_the_model_is_refused_with_the_numbers(length: str) -> None:
+    ended = run_to_exit("serve", "--port", "0", "--max-model-len", length)
     assert ended.returncode > 0
-    assert "4096" in ended.stderr
+    assert length in ended.stderr
     assert str(CONTEXT) in ended.stderr

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import signal
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
-from harness import MODEL, Server, wait_for
+from harness import MODEL, Server, binary, wait_for
 from openai import AsyncOpenAI, OpenAI
 
 PROMPT = "Once upon a time"
@@ -126,3 +130,38 @@ def test_an_idle_server_stops_with_its_first_signal(start_server: Callable[..., 
     server = start_server()
     server.signal(signal.SIGINT)
     assert server.wait(deadline_s=5) == 0
+
+
+def open_for_writing(pipe: Path) -> int | None:
+    """A descriptor, once somebody has opened the pipe for reading."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("option", ["--chat-template", "--shared-prefix"])
+def test_a_signal_while_the_model_loads_ends_it_at_once(
+    tmp_path: Path, option: str, number: signal.Signals
+) -> None:
+    pipe = tmp_path / "pipe"  # read by the server, and never written
+    os.mkfifo(pipe)
+    log = tmp_path / "log"
+    command = [str(binary()), "serve", "--port", "0", "--kv-cache-memory", "128MiB"]
+    with log.open("w") as err:
+        process = subprocess.Popen([*command, option, str(pipe)], stdout=subprocess.DEVNULL, stderr=err)
+    writer = None
+    try:
+        writer = wait_for("the server to read the pipe", lambda: open_for_writing(pipe))
+        process.send_signal(number)
+        assert process.wait(timeout=5) == 128 + number
+        assert number.name in log.read_text()
+        assert "loading" in log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+        if writer is not None:
+            os.close(writer)
