@@ -55,6 +55,7 @@ class Scorer:
         self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         self.stopped = self.chats = 0
+        self.default_temperature = json.loads((folder / "generation_config.json").read_text())["temperature"]
 
     def complete(self, prompts: list[str], temperature: float = 0.0) -> list[Reply]:
         """Continues rendered prompts; greedy at temperature zero."""
@@ -151,13 +152,20 @@ def score_stories(scorer: Scorer) -> list[Score]:
     asked = scorer.chat([[f"{ask} about a {kind} named {name}."] for ask, (kind, name) in zip(requests, pairs)])
     told = [stories.parse(reply.text) for reply in asked]
     fits = [t is not None and (t.slots["kind"], t.slots["name"]) == pair for t, pair in zip(told, pairs)]
-    free = [stories.parse(r.text) for r in scorer.chat([["Tell me a story."]] * 200, temperature=0.7)]
+    temperatures = sorted({scorer.default_temperature, 0.7})
+    free = {t: [stories.parse(r.text) for r in scorer.chat([["Tell me a story."]] * 200, t)] for t in temperatures}
     start = corpus.BOS + "Once upon a time"
     raw = [stories.parse("Once upon a time" + r.text) for r in scorer.complete([start] * 200, temperature=1.0)]
     return [
         Score("stories of held-out heroes, greedy: accepted by the parser", fraction([t is not None for t in told])),
         Score("stories of held-out heroes, greedy: accepted, and about the hero asked for", fraction(fits)),
-        Score("\"Tell me a story.\" at temperature 0.7: accepted", fraction([t is not None for t in free])),
+        *(
+            Score(
+                f"\"Tell me a story.\" at temperature {t}{', the default' if t == scorer.default_temperature else ''}: accepted",
+                fraction([story is not None for story in told_at]),
+            )
+            for t, told_at in free.items()
+        ),
         Score("completions of \"Once upon a time\" at temperature 1: accepted", fraction([t is not None for t in raw])),
     ]
 
