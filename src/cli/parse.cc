@@ -151,7 +151,8 @@ void AddDevice(CLI::App& app, LoadOptions& load) {
   app.add_option("--threads", load.threads, "Compute threads (default: one per core)")
       ->check(CLI::Range(1, 1024))
       ->group("Device");
-  app.add_option("--cpu-isa", load.cpu_isa, "Instruction set of the kernels: auto, ref, avx2, avx512, avx512bf16, amx")
+  app.add_option("--cpu-isa", load.cpu_isa,
+                 "Instruction set of the kernels: auto, ref, ref-amx, avx2, avx512, avx512bf16, amx")
       ->capture_default_str()
       ->group("Device");
 }

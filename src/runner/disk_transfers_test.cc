@@ -71,7 +71,7 @@ class DiskTransfersTest : public testing::TestWithParam<int> {
   }
   // Waits for all; whether `id` was completed.
   bool Await(uint64_t id) {
-    while (num_outstanding_ > 0) {
+    for (int round = 0; round < 4000 && num_outstanding_ > 0; ++round) {  // each waits for some ms
       Ids completed, failed;
       transfers_->Collect(true, completed, failed);  // nothing, if the disk takes longer than its patience
       for (const uint64_t each : completed) outcome_[each] = true;

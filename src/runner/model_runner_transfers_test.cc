@@ -224,13 +224,15 @@ TEST_F(ModelRunnerTransfers, RefusesSwapSpaceForOtherBlocks) {
 StepResult AwaitAll(ModelRunner& runner, StepPlan plan) {
   const size_t num_transfers = plan.transfers.size();
   StepResult all, result;
-  while (all.transfers_completed.size() + all.transfers_failed.size() < num_transfers) {
+  const auto num_ended = [&all] { return all.transfers_completed.size() + all.transfers_failed.size(); };
+  for (int round = 0; round < 4000 && num_ended() < num_transfers; ++round) {  // each waits for some ms
     plan.await_transfers = true;
     EXPECT_TRUE(runner.Submit(plan).ok() && runner.Collect(result).ok());
     for (const uint64_t id : result.transfers_completed) all.transfers_completed.push_back(id);
     for (const uint64_t id : result.transfers_failed) all.transfers_failed.push_back(id);
     plan.Clear();
   }
+  EXPECT_EQ(num_ended(), num_transfers);
   std::sort(all.transfers_completed.begin(), all.transfers_completed.end());
   std::sort(all.transfers_failed.begin(), all.transfers_failed.end());
   return all;

@@ -39,6 +39,12 @@ inline Request TestRequest(uint64_t id, uint32_t num_prompt_tokens, int32_t max_
   return request;
 }
 
+// What a stream of it says when it is served alone.
+inline std::vector<int32_t> Alone(const Request& request, uint64_t stream = 0) {
+  return FakeRunner::Continue(request.prompt, *request.params.seed + stream,
+                              static_cast<uint32_t>(*request.params.max_tokens), 1000);
+}
+
 class SchedulerHarness {
  public:
   struct Record {

@@ -10,11 +10,6 @@ namespace {
 using testing::ElementsAre;
 using Rows = std::vector<uint32_t>;
 
-std::vector<int32_t> Alone(const Request& request) {
-  return FakeRunner::Continue(request.prompt, *request.params.seed, static_cast<uint32_t>(*request.params.max_tokens),
-                              1000);
-}
-
 TEST(SchedulerMemoryTest, APromptIsAdmittedOnlyWhenAllOfItFitsAndTheHeadBlocksThoseBehind) {
   SchedulerConfig config = TestConfig(10);
   config.max_num_batched_tokens = 32;
