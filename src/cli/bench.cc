@@ -1,5 +1,6 @@
 // quire bench throughput|latency: the engine without a server, on random prompts. Prints what `vllm bench` prints.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -31,7 +32,7 @@ std::vector<BenchRequest> MakeRequests(const BenchCommand& command, int32_t coun
   std::mt19937_64 random(command.seed);
   const auto length = [&](int32_t mean) {
     const double low = mean * (1 - command.range_ratio), high = mean * (1 + command.range_ratio);
-    return std::max(1, static_cast<int32_t>(std::uniform_real_distribution<>(low, high)(random) + 0.5));
+    return std::max(1, static_cast<int32_t>(std::lround(std::uniform_real_distribution<>(low, high)(random))));
   };
   std::vector<BenchRequest> requests(static_cast<size_t>(count));
   for (BenchRequest& request : requests) {

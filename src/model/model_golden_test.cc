@@ -16,7 +16,6 @@
 namespace quire {
 namespace {
 
-using testing::CacheLayout;
 using testing::GoldenModelDirectory;
 using testing::GreedyResult;
 using testing::RunGreedy;

@@ -1,10 +1,9 @@
 #include "backend/cpu/cpu_isa.h"
 
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <bit>
+#include <vector>
 
-#include <cstring>
-
+#include "backend/cpu/cpu_features.h"
 #include "backend/flush_denormals.h"
 #include "backend/ref/ref_ops.h"
 #include "base/log.h"
@@ -51,7 +50,7 @@ bool DotProductMatchesReference(const KernelTable& kernels) {
                          .scratch = scratch.data()});
   for (int n = 0; n < kPanel; ++n) {
     const float expected = dot(x, weights[n], kDepthTested);
-    if (std::memcmp(&expected, &y[n], sizeof(float)) == 0) continue;
+    if (std::bit_cast<uint32_t>(expected) == std::bit_cast<uint32_t>(y[n])) continue;
     LogWarning("instructions_unused set={} reason={}", kernels.name,
                LogValue("this CPU rounds their dot products in a way of its own"));
     return false;
@@ -59,22 +58,12 @@ bool DotProductMatchesReference(const KernelTable& kernels) {
   return true;
 }
 
-#if defined(__x86_64__)
-// Whether the CPU multiplies tiles of bf16 values and the operating system lets this process have the registers, which
-// are too large to be anybody's unasked.
-bool HasTileUnit() {
-  constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-  return __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
-         syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-}
-#endif
-
 std::vector<const KernelTable*> FindKernels() {
   std::vector<const KernelTable*> kernels;
 #if defined(__x86_64__)
   // Asks the operating system's support of the registers, too.
   __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c")) {
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !HasHalfConversions()) {
     return kernels;
   }
   kernels.push_back(&avx2::kKernels);
@@ -83,7 +72,7 @@ std::vector<const KernelTable*> FindKernels() {
     return kernels;
   }
   kernels.push_back(&avx512::kKernels);
-  if (!__builtin_cpu_supports("avx512bf16")) return kernels;
+  if (!HasBf16DotProducts()) return kernels;
   if (DotProductMatchesReference(avx512bf16::kKernels)) {
     // Intel's cores do a quarter as many dot products of pairs as fused multiply-adds in a cycle, AMD's as many.
     kernels.insert(kernels.end() - (__builtin_cpu_is("intel") ? 1 : 0), &avx512bf16::kKernels);

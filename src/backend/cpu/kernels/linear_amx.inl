@@ -36,15 +36,19 @@ inline void ConfigureTiles(int64_t rows) {
 // The compiler takes a tile load for something that reads no memory, and may move stores past it.
 inline void FinishStores() { asm volatile("" ::: "memory"); }
 
+enum class Cache { kFirst, kSecond };
+
 // Lines that are needed later, some of them asked for in every step.
 struct Ahead {
   const void* next;
   int64_t lines;  // each step
 
-  template <_mm_hint kHint>
+  template <Cache kInto>
   void Ask() {
     const char* line = static_cast<const char*>(next);
-    for (int64_t i = 0; i < lines; ++i, line += kLine) _mm_prefetch(line, kHint);
+    for (int64_t i = 0; i < lines; ++i, line += kLine) {
+      _mm_prefetch(line, kInto == Cache::kFirst ? _MM_HINT_T0 : _MM_HINT_T1);
+    }
     next = line;
   }
 };
@@ -61,7 +65,7 @@ struct TileTask {
 
 // Sums of one tile of rows by a panel's 64 columns. Weights are asked for into the first cache if nothing else is kept
 // there.
-template <_mm_hint kWeightsHint>
+template <Cache kWeightsInto>
 inline void MultiplyTile(TileTask task) {
   constexpr int64_t kSumsStride = kPanel * sizeof(float);
   if (task.first) {
@@ -81,9 +85,9 @@ inline void MultiplyTile(TileTask task) {
     _tile_dpbf16ps(0, 4, 6);
     _tile_loadd(7, task.w + 64, kPairRowBytes);
     _tile_dpbf16ps(1, 4, 7);
-    task.weights.Ask<kWeightsHint>();
-    task.activations.Ask<_MM_HINT_T1>();
-    task.next_sums.Ask<_MM_HINT_T0>();
+    task.weights.Ask<kWeightsInto>();
+    task.activations.Ask<Cache::kSecond>();
+    task.next_sums.Ask<Cache::kFirst>();
     _tile_loadd(6, task.w + 128, kPairRowBytes);
     _tile_dpbf16ps(2, 4, 6);
     _tile_loadd(7, task.w + 192, kPairRowBytes);
@@ -137,15 +141,15 @@ class AmxTask {
   // One tile of rows: the weights stream from memory once.
   void StreamPanel() const {
     if (whole_steps_ == 0) return;
-    MultiplyTile<_MM_HINT_T0>({.x = activations(0, 0),
-                               .x_step = rows_ * kTileRowBytes,
-                               .w = weights(0, 0),
-                               .steps = whole_steps_,
-                               .first = true,
-                               .sums = sums(0, 0),
-                               .weights = {weights(0, kStepsAhead), kPanelStepBytes / kLine},
-                               .activations = {nullptr, 0},
-                               .next_sums = {nullptr, 0}});
+    MultiplyTile<Cache::kFirst>({.x = activations(0, 0),
+                                 .x_step = rows_ * kTileRowBytes,
+                                 .w = weights(0, 0),
+                                 .steps = whole_steps_,
+                                 .first = true,
+                                 .sums = sums(0, 0),
+                                 .weights = {weights(0, kStepsAhead), kPanelStepBytes / kLine},
+                                 .activations = {nullptr, 0},
+                                 .next_sums = {nullptr, 0}});
     if (Last(whole_steps_)) FinishRows(task_, 0, 0, rows_, sums(0, 0));
   }
 
@@ -163,15 +167,15 @@ class AmxTask {
     const int64_t x_lines = DivideUp(kAmxRows, task_.num_panels);
     const char* ahead = NextPart(task_, panel, from * kStepDepth, to * kStepDepth, kPanel * 2);
     for (int64_t t = 0; t < task_.num_tiles; ++t, ahead += lines * steps * kLine) {
-      MultiplyTile<_MM_HINT_T1>({.x = activations(t, from),
-                                 .x_step = kAmxRows * kTileRowBytes,
-                                 .w = weights(panel, from),
-                                 .steps = steps,
-                                 .first = from == 0,
-                                 .sums = sums(panel, t),
-                                 .weights = {ahead, lines},
-                                 .activations = {activations(t, to) + panel * x_lines * steps * kLine, x_lines},
-                                 .next_sums = {sums(panel, t + 1), DivideUp(kTileSums / 16, steps)}});
+      MultiplyTile<Cache::kSecond>({.x = activations(t, from),
+                                    .x_step = kAmxRows * kTileRowBytes,
+                                    .w = weights(panel, from),
+                                    .steps = steps,
+                                    .first = from == 0,
+                                    .sums = sums(panel, t),
+                                    .weights = {ahead, lines},
+                                    .activations = {activations(t, to) + panel * x_lines * steps * kLine, x_lines},
+                                    .next_sums = {sums(panel, t + 1), DivideUp(kTileSums / 16, steps)}});
       if (Last(to)) FinishTile(panel, t);
     }
   }
@@ -185,15 +189,15 @@ class AmxTask {
         Store(padded + i, i < num_left ? Load(left + i) : Zero());
       FinishStores();
       for (int64_t t = 0; t < task_.num_tiles; ++t) {
-        MultiplyTile<_MM_HINT_T1>({.x = activations(t, whole_steps_),
-                                   .x_step = 0,
-                                   .w = reinterpret_cast<const char*>(padded),
-                                   .steps = 1,
-                                   .first = whole_steps_ == 0,
-                                   .sums = sums(panel, t),
-                                   .weights = {nullptr, 0},
-                                   .activations = {nullptr, 0},
-                                   .next_sums = {nullptr, 0}});
+        MultiplyTile<Cache::kSecond>({.x = activations(t, whole_steps_),
+                                      .x_step = 0,
+                                      .w = reinterpret_cast<const char*>(padded),
+                                      .steps = 1,
+                                      .first = whole_steps_ == 0,
+                                      .sums = sums(panel, t),
+                                      .weights = {nullptr, 0},
+                                      .activations = {nullptr, 0},
+                                      .next_sums = {nullptr, 0}});
         FinishTile(panel, t);
       }
     }
