@@ -92,11 +92,14 @@ def main() -> None:
     parser.add_argument("--output-len", type=int, default=200)
     parser.add_argument("--prompt-len", type=int, default=1000)
     parser.add_argument("--arrivals", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=0, help="of the engine; 0: all cores, some of which the clients need")
     parser.add_argument("--interval", type=float, default=1.5, help="seconds between two long prompts")
     args = parser.parse_args()
     port = free_port()
     command = [args.quire, "serve", args.model, "--port", str(port), "--max-model-len", "2048", "--served-model-name", "m",
                "--kv-cache-memory", "1GiB", "--no-enable-prefix-caching"]  # fmt: skip
+    if args.threads:
+        command += ["--threads", str(args.threads)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         wait_until_ready(port, process)
