@@ -171,28 +171,17 @@ class CpuBackend : public Backend {
 
   void CopyBlocks(KvCache& cache, std::span<const std::pair<uint32_t, uint32_t>> copies) override {
     CheckCopyBlocks(cache, copies);
-    auto& kv = static_cast<PagedKv&>(cache);
-    for (int32_t layer = 0; layer < kv.shape().num_layers; ++layer) {
-      for (const auto& [from, to] : copies) {
-        if (from != to) std::memcpy(kv.block(layer, to), kv.block(layer, from), kv.block_bytes());
-      }
-    }
+    static_cast<PagedKv&>(cache).CopyBlocks(copies);
   }
 
   void ReadBlock(const KvCache& cache, uint32_t block, std::byte* out) const override {
     CheckBlock(cache, block);
-    const auto& kv = static_cast<const PagedKv&>(cache);
-    for (int32_t layer = 0; layer < kv.shape().num_layers; ++layer, out += kv.block_bytes()) {
-      std::memcpy(out, kv.block(layer, block), kv.block_bytes());
-    }
+    static_cast<const PagedKv&>(cache).ReadBlock(block, out);
   }
 
   void WriteBlock(KvCache& cache, uint32_t block, const std::byte* in) const override {
     CheckBlock(cache, block);
-    const auto& kv = static_cast<const PagedKv&>(cache);
-    for (int32_t layer = 0; layer < kv.shape().num_layers; ++layer, in += kv.block_bytes()) {
-      std::memcpy(kv.block(layer, block), in, kv.block_bytes());
-    }
+    static_cast<const PagedKv&>(cache).WriteBlock(block, in);
   }
 
   std::string kv_layout() const override {

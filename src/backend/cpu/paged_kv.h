@@ -5,27 +5,19 @@
 #include <memory>
 #include <utility>
 
-#include "backend/backend.h"
+#include "backend/host_kv_cache.h"
 
 namespace quire::cpu {
 
-class PagedKv : public KvCache {
+class PagedKv : public HostKvCache {
  public:
   static Result<std::unique_ptr<PagedKv>> Allocate(const KvShape& shape);
 
-  // Of one layer.
-  size_t block_bytes() const { return shape().BytesPerBlock() / static_cast<size_t>(shape().num_layers); }
-  char* block(int32_t layer, uint32_t id) const {
-    const size_t index = static_cast<size_t>(layer) * static_cast<size_t>(shape().num_blocks) + id;
-    return static_cast<char*>(buffer_.data()) + index * block_bytes();
-  }
   // Keys of one head in a block start here; its values follow after head_bytes() / 2.
   size_t head_bytes() const { return block_bytes() / static_cast<size_t>(shape().num_kv_heads); }
 
  private:
-  PagedKv(const KvShape& shape, Buffer buffer) : KvCache(shape), buffer_(std::move(buffer)) {}
-
-  Buffer buffer_;
+  PagedKv(const KvShape& shape, Buffer buffer) : HostKvCache(shape, std::move(buffer)) {}
 };
 
 }  // namespace quire::cpu

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "backend/flush_denormals.h"
+#include "backend/host_kv_cache.h"
 #include "backend/ops.h"
 #include "backend/ref/ref_ops.h"
 #include "backend/weight_rows.h"
@@ -26,15 +27,9 @@ class RefLinear : public PackedLinear {
 };
 
 // [layer][block][slot][key or value][kv_head][head_dim] in the cache's format.
-class RefKvCache : public KvCache {
+class RefKvCache : public HostKvCache {
  public:
-  RefKvCache(const KvShape& shape, Buffer buffer) : KvCache(shape), buffer_(std::move(buffer)) {}
-
-  size_t BlockBytes() const { return shape().BytesPerBlock() / static_cast<size_t>(shape().num_layers); }
-  char* Block(int32_t layer, uint32_t block) const {
-    const size_t index = static_cast<size_t>(layer) * static_cast<size_t>(shape().num_blocks) + block;
-    return static_cast<char*>(buffer_.data()) + index * BlockBytes();
-  }
+  RefKvCache(const KvShape& shape, Buffer buffer) : HostKvCache(shape, std::move(buffer)) {}
 
   void Store(int32_t layer, const uint32_t* block_table, int32_t position, int32_t which, const float* heads) const {
     char* vector = Vector(layer, block_table, position, which, 0);
@@ -61,11 +56,9 @@ class RefKvCache : public KvCache {
   char* Vector(int32_t layer, const uint32_t* block_table, int32_t position, int32_t which, int32_t kv_head) const {
     const int64_t slot = position % shape().block_size;
     const int64_t index = ((slot * 2 + which) * shape().num_kv_heads + kv_head) * shape().head_dim;
-    return Block(layer, block_table[position / shape().block_size]) +
+    return block(layer, block_table[position / shape().block_size]) +
            static_cast<size_t>(index) * DTypeSize(shape().dtype);
   }
-
-  Buffer buffer_;
 };
 
 class RefBackend : public Backend {
@@ -168,28 +161,17 @@ class RefBackend : public Backend {
 
   void CopyBlocks(KvCache& cache, std::span<const std::pair<uint32_t, uint32_t>> copies) override {
     CheckCopyBlocks(cache, copies);
-    auto& kv = static_cast<RefKvCache&>(cache);
-    for (int32_t layer = 0; layer < kv.shape().num_layers; ++layer) {
-      for (const auto& [from, to] : copies) {
-        if (from != to) std::memcpy(kv.Block(layer, to), kv.Block(layer, from), kv.BlockBytes());
-      }
-    }
+    static_cast<RefKvCache&>(cache).CopyBlocks(copies);
   }
 
   void ReadBlock(const KvCache& cache, uint32_t block, std::byte* out) const override {
     CheckBlock(cache, block);
-    const auto& kv = static_cast<const RefKvCache&>(cache);
-    for (int32_t layer = 0; layer < kv.shape().num_layers; ++layer, out += kv.BlockBytes()) {
-      std::memcpy(out, kv.Block(layer, block), kv.BlockBytes());
-    }
+    static_cast<const RefKvCache&>(cache).ReadBlock(block, out);
   }
 
   void WriteBlock(KvCache& cache, uint32_t block, const std::byte* in) const override {
     CheckBlock(cache, block);
-    const auto& kv = static_cast<const RefKvCache&>(cache);
-    for (int32_t layer = 0; layer < kv.shape().num_layers; ++layer, in += kv.BlockBytes()) {
-      std::memcpy(kv.Block(layer, block), in, kv.BlockBytes());
-    }
+    static_cast<const RefKvCache&>(cache).WriteBlock(block, in);
   }
 
   std::string kv_layout() const override {

@@ -26,22 +26,11 @@ constexpr int64_t kStreamBytes = 8192;
 #include "backend/cpu/kernels/linear.inl"
 #include "backend/cpu/kernels/linear_bf16.inl"
 #include "backend/cpu/kernels/attention.inl"
+#include "backend/cpu/kernels/table.inl"
 // clang-format on
 
 }  // namespace
 
-extern const KernelTable kKernels = {
-    .name = "avx2",
-    .bf16_order = Bf16Order::kPairs,
-    .f32 = kLinearF32,
-    .bf16 = kLinearBf16,
-    .rms_norm = RmsNorm,
-    .prepare_head = PrepareHead,
-    .store_f32 = StoreAsF32,
-    .store_bf16 = StoreAsBf16,
-    .attend = Attend,
-    .gated_silu = Gate<Silu>,
-    .gated_gelu_tanh = Gate<GeluTanh>,
-};
+extern constinit const KernelTable kKernels = TableOf("avx2", Bf16Order::kPairs);
 
 }  // namespace quire::cpu::avx2
