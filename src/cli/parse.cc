@@ -216,21 +216,28 @@ void AddServe(CLI::App& sub, ServeCommand& serve) {
       ->group(group);
 }
 
+// `when`: for which workload, if not for all.
+template <typename Command>
+void AddLengths(CLI::App& sub, Command& command, const std::string& when) {
+  const char* group = "Benchmark";
+  sub.add_option("--input-len,--random-input-len", command.input_len, "Tokens of each prompt" + when)
+      ->check(CountFrom(1))
+      ->capture_default_str()
+      ->group(group);
+  sub.add_option("--output-len,--random-output-len", command.output_len, "Tokens of each answer" + when)
+      ->check(CountFrom(1))
+      ->capture_default_str()
+      ->group(group);
+  sub.add_option("--range-ratio,--random-range-ratio", command.range_ratio,
+                 "Spread lengths evenly within this share of their mean" + when)
+      ->check(CLI::Range(0.0, 1.0))
+      ->group(group);
+}
+
 void AddBenchOptions(CLI::App& sub, BenchCommand& bench) {
   AddLoad(sub, bench.load, false);
   const char* group = "Benchmark";
-  sub.add_option("--input-len,--random-input-len", bench.input_len, "Tokens of each prompt")
-      ->check(CountFrom(1))
-      ->capture_default_str()
-      ->group(group);
-  sub.add_option("--output-len,--random-output-len", bench.output_len, "Tokens to generate for each")
-      ->check(CountFrom(1))
-      ->capture_default_str()
-      ->group(group);
-  sub.add_option("--range-ratio,--random-range-ratio", bench.range_ratio,
-                 "Spread lengths evenly within this share of their mean")
-      ->check(CLI::Range(0.0, 1.0))
-      ->group(group);
+  AddLengths(sub, bench, "");
   sub.add_option("--seed", bench.seed, "Seed of prompts and lengths")->capture_default_str()->group(group);
   sub.add_flag("--json", bench.json, "Print one JSON object instead of a table")->group(group);
 }
@@ -252,18 +259,7 @@ void AddBenchKv(CLI::App& sub, BenchKvCommand& kv) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str()
       ->group(group);
-  sub.add_option("--input-len,--random-input-len", kv.input_len, "uniform: tokens of each prompt")
-      ->check(CountFrom(1))
-      ->capture_default_str()
-      ->group(group);
-  sub.add_option("--output-len,--random-output-len", kv.output_len, "uniform: tokens of each answer")
-      ->check(CountFrom(1))
-      ->capture_default_str()
-      ->group(group);
-  sub.add_option("--range-ratio,--random-range-ratio", kv.range_ratio,
-                 "uniform: spread lengths within this share of their mean")
-      ->check(CLI::Range(0.0, 1.0))
-      ->group(group);
+  AddLengths(sub, kv, " (uniform)");
   sub.add_option("--num-prompts", kv.num_prompts, "How many requests")
       ->check(CountFrom(1))
       ->capture_default_str()

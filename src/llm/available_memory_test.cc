@@ -2,10 +2,10 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 
 #include "base/env.h"
+#include "base/env_testing.h"
 
 namespace quire {
 namespace {
@@ -14,14 +14,10 @@ namespace {
 class AvailableMemoryTest : public testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = (std::filesystem::temp_directory_path() / "quire_memory_XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
     Write("proc/meminfo", "MemTotal:       16000 kB\nMemFree:         2000 kB\nMemAvailable:    8000 kB\n");
   }
-  void TearDown() override { std::filesystem::remove_all(directory_); }
   void Write(const std::string& name, const std::string& contents) const {
-    const std::filesystem::path path = std::filesystem::path(directory_) / name;
+    const std::filesystem::path path = std::filesystem::path(directory_.path()) / name;
     std::filesystem::create_directories(path.parent_path());
     ASSERT_TRUE(Env::Posix().WriteFile(path.string(), contents).ok());
   }
@@ -34,10 +30,10 @@ class AvailableMemoryTest : public testing::Test {
           "anon 5\nfile 7\ninactive_anon 3\ninactive_file " + std::to_string(inactive_file) + "\nactive_file 1\n");
   }
   size_t Available() const {
-    return AvailableMemoryBytes({.proc = directory_ + "/proc", .cgroup = directory_ + "/cgroup"});
+    return AvailableMemoryBytes({.proc = directory_.path() + "/proc", .cgroup = directory_.path() + "/cgroup"});
   }
 
-  std::string directory_;
+  const TemporaryDirectory directory_;
 };
 
 TEST_F(AvailableMemoryTest, WithoutGroupsTheKernelsNumberCounts) {

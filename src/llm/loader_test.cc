@@ -4,11 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/env.h"
+#include "base/env_testing.h"
 #include "base/log.h"
 #include "engine/engine.h"
 
@@ -71,13 +71,7 @@ class CheckpointWriter {
 
 class LoaderTest : public testing::Test {
  protected:
-  void SetUp() override {
-    SetLogLevel(LogLevel::kWarning);
-    std::string pattern = (fs::temp_directory_path() / "quire_loader_XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(directory_); }
+  LoaderTest() { SetLogLevel(LogLevel::kWarning); }
 
   // Of the embedded model, or of the one in directory_ with its tokenizer.
   static LoadOptions Embedded() {
@@ -89,13 +83,13 @@ class LoaderTest : public testing::Test {
   }
   LoadOptions Own() const {
     LoadOptions options;
-    options.model = directory_;
+    options.model = directory_.path();
     options.tokenizer = kSource + "/models/tiny";
     options.threads = 1;
     return options;
   }
 
-  std::string directory_;
+  const TemporaryDirectory directory_;
 };
 
 // Describing and loading fail alike.
@@ -110,7 +104,7 @@ Error Refusal(const LoadOptions& options) {
 }
 
 TEST_F(LoaderTest, WeightsBeyondMemoryAreRefusedBeforeTheyAreRead) {
-  CheckpointWriter(1 << 19).Write(directory_);  // embedding and head take 1 TiB each
+  CheckpointWriter(1 << 19).Write(directory_.path());  // embedding and head take 1 TiB each
   const Error error = Refusal(Own());
   EXPECT_EQ(error.code, ErrorCode::kResourceExhausted);
   EXPECT_THAT(error.message, HasSubstr("do not fit"));
@@ -120,7 +114,7 @@ TEST_F(LoaderTest, WeightsBeyondMemoryAreRefusedBeforeTheyAreRead) {
 }
 
 TEST_F(LoaderTest, BadMemoryOptionsAreRefusedBeforeWeightsAreRead) {
-  CheckpointWriter(1 << 19).Write(directory_);
+  CheckpointWriter(1 << 19).Write(directory_.path());
   LoadOptions options = Own();
   options.kv_cache_dtype = "int3";
   EXPECT_THAT(Refusal(options).message, HasSubstr("--kv-cache-dtype"));
@@ -153,8 +147,8 @@ TEST_F(LoaderTest, ASilentConfigPlansTheKvCacheOfTheWeightsType) {
     const fs::path golden = fs::path(kSource) / "tests/goldens/models" / name;
     nlohmann::json config = nlohmann::json::parse(*Env::Posix().ReadFile((golden / "config.json").string()));
     config.erase("torch_dtype");
-    ASSERT_TRUE(Env::Posix().WriteFile(JoinPath(directory_, "config.json"), config.dump()).ok());
-    fs::copy_file(golden / "model.safetensors", fs::path(directory_) / "model.safetensors",
+    ASSERT_TRUE(Env::Posix().WriteFile(JoinPath(directory_.path(), "config.json"), config.dump()).ok());
+    fs::copy_file(golden / "model.safetensors", fs::path(directory_.path()) / "model.safetensors",
                   fs::copy_options::overwrite_existing);
     const Result<ModelDescription> described = DescribeModel(Own());
     ASSERT_TRUE(described.ok()) << described.error().message;

@@ -15,17 +15,6 @@
 
 namespace quire::testing {
 
-ScratchDirectory::ScratchDirectory() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "quire_model_XXXXXX").string();
-  QUIRE_CHECK(mkdtemp(pattern.data()) != nullptr, "{}", pattern);
-  path_ = pattern;
-}
-
-ScratchDirectory::~ScratchDirectory() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
 void ScratchDirectory::Write(const std::string& name, const std::string& contents) const {
   std::filesystem::create_directories(std::filesystem::path(File(name)).parent_path());
   std::ofstream file(File(name), std::ios::binary);

@@ -10,25 +10,17 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "base/env_testing.h"
 #include "model/model.h"
 #include "tensor/buffer.h"
 
 namespace quire::testing {
 
 // A directory of its own under the system's temporary one, removed at the end.
-class ScratchDirectory {
+class ScratchDirectory : public TemporaryDirectory {
  public:
-  ScratchDirectory();
-  ~ScratchDirectory();
-  ScratchDirectory(const ScratchDirectory&) = delete;
-  ScratchDirectory& operator=(const ScratchDirectory&) = delete;
-
-  const std::string& path() const { return path_; }
-  std::string File(const std::string& name) const { return path_ + "/" + name; }
+  std::string File(const std::string& name) const { return path() + "/" + name; }
   void Write(const std::string& name, const std::string& contents) const;
-
- private:
-  std::string path_;
 };
 
 std::string ReadWholeFile(const std::string& path);

@@ -75,6 +75,14 @@ std::vector<PrefixDigest> Contents(const FakeDisk& disk) {
   return digests;
 }
 
+// More than a pool of ten blocks holds, one after the other.
+void EvictToDisk(SchedulerHarness& h) {
+  for (uint64_t id = 1; id <= 4; ++id) {
+    h.Add(TestRequest(id, 100, 40));
+    h.RunAll();
+  }
+}
+
 TEST(SchedulerDiskTest, EvictedBlocksGoToDiskAndComeBackOnAHit) {
   FakeRunnerOptions options;
   options.disk = std::make_shared<FakeDisk>();
@@ -179,10 +187,7 @@ TEST(SchedulerDiskTest, AFileThatIsGoneMeansComputingAndIsNotAskedForAgain) {
   FakeRunnerOptions options;
   options.disk = std::make_shared<FakeDisk>();
   SchedulerHarness h(DiskConfig(10), options);
-  for (uint64_t id = 1; id <= 4; ++id) {
-    h.Add(TestRequest(id, 100, 40));
-    h.RunAll();
-  }
+  EvictToDisk(h);
   options.disk->entries.clear();
   for (uint64_t id : {11, 12}) {
     Request again = TestRequest(1, 100, 5);
@@ -198,10 +203,7 @@ TEST(SchedulerDiskTest, AResetForgetsTheDiskToo) {
   FakeRunnerOptions options;
   options.disk = std::make_shared<FakeDisk>();
   SchedulerHarness h(DiskConfig(10), options);
-  for (uint64_t id = 1; id <= 4; ++id) {
-    h.Add(TestRequest(id, 100, 40));
-    h.RunAll();
-  }
+  EvictToDisk(h);
   ASSERT_TRUE(h.scheduler.ResetPrefixCache());
   for (int i = 0; i < 5; ++i) h.Step();
   EXPECT_TRUE(options.disk->entries.empty());

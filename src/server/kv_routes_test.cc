@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <functional>
 #include <future>
 #include <thread>
 
@@ -13,15 +12,6 @@
 
 namespace quire::server {
 namespace {
-
-// Polls until `condition` holds; false after ten seconds.
-bool Eventually(const std::function<bool()>& condition) {
-  for (int i = 0; i < 2000; ++i) {
-    if (condition()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  return false;
-}
 
 TEST(KvRoutes, ReportsAreWrittenByWorkersAndNotByTheEngine) {
   TestModel model;

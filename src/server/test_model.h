@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <span>
@@ -135,5 +136,14 @@ class TestModel {
   std::unique_ptr<EngineThread> thread_;
   ServedModel served_;
 };
+
+// Polls until `condition` holds; false after ten seconds.
+inline bool Eventually(const std::function<bool()>& condition) {
+  for (int i = 0; i < 2000; ++i) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return false;
+}
 
 }  // namespace quire::server
