@@ -71,7 +71,7 @@ struct Engine::Impl {
   std::atomic<size_t> num_open{0};             // submitted and not yet ended
   std::atomic<size_t> num_queued{0};           // of these, not started
   std::atomic<uint64_t> num_queued_tokens{0};  // of their prompts
-  std::atomic<bool> some_wait{false};          // the last step left requests waiting
+  std::atomic<bool> lacks_room{false};         // for those who wait
   std::atomic<uint32_t> num_pinned_blocks{0};
   std::atomic<bool> draining{false};
   mutable std::mutex stats_mutex;
@@ -104,15 +104,15 @@ void Engine::Impl::LeaveQueue(size_t num_prompt_tokens) {
   num_queued_tokens.fetch_sub(num_prompt_tokens);
 }
 
-// Counts a request in, if the queue has room for it. Those that came since the last step may all find a seat, unless
-// that step left somebody waiting.
+// Counts a request in, if the queue has room for it. Those that have not started may all find a seat, unless somebody
+// waits for one, or for memory.
 Status Engine::Impl::TakePlace(size_t num_prompt_tokens) {
   const size_t most_queued = options.max_queued_requests;
   const size_t most_open = most_queued + options.scheduler.max_num_seqs;
   const size_t num_before = num_open.fetch_add(1);
   const size_t num_queued_before = num_queued.fetch_add(1);
   const uint64_t before = num_queued_tokens.fetch_add(num_prompt_tokens);
-  if (num_before >= most_open || (some_wait && num_queued_before >= most_queued)) {
+  if (num_before >= most_open || (lacks_room && num_queued_before >= most_queued)) {
     LeaveQueue(num_prompt_tokens);
     num_open.fetch_sub(1);
     return ResourceExhausted("{} requests wait already, and at most {} may: try again later", num_queued_before,
@@ -398,7 +398,7 @@ void Engine::Impl::UpdateGauges(TimeUs time) {
   stats.AdvanceTo(time);
   const SchedulerStats now = scheduler.Stats();
   num_pinned_blocks = scheduler.num_pinned_blocks();
-  some_wait = now.num_waiting > 0;
+  lacks_room = scheduler.lacks_room();
   const auto share = [](double part, double whole) { return whole > 0 ? part / whole : 0; };
   stats.num_running = now.num_running;
   stats.num_waiting = now.num_waiting;

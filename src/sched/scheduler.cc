@@ -106,7 +106,11 @@ const StepPlan& Scheduler::Plan(TimeUs /*now*/) {
   rows_.prompt_left = std::min(rows_.left, chunk_budget_.Limit(rows_.num_decode));
   PlanPrompts();
   if (!preempted_in_plan_) PlanSwapped();
-  if (!preempted_in_plan_ && swapped_.empty()) PlanWaiting();
+  if (!preempted_in_plan_ && swapped_.empty()) {
+    PlanWaiting();
+  } else {
+    lacks_room_ = true;
+  }
   if (uses_disk()) PlanDisk();
   plan_.await_transfers = plan_.tokens.empty() && plan_.admissions.empty() && num_disk_transfers_ > 0 &&
                           !preempted_in_plan_ && !MovesSwapped(plan_);
@@ -208,12 +212,20 @@ void Scheduler::PlanWaiting() {
   // A request whose prefix another one is computing right now stays behind for it; so many are looked at per step.
   constexpr int kMaxPassedOver = 16;
   const bool is_static = config_.batching == Batching::kStatic;
-  if (is_static && !batch_is_open_) return;
+  lacks_room_ = false;
+  if (is_static && !batch_is_open_) {
+    lacks_room_ = waiting_.First() != nullptr;
+    return;
+  }
   int num_passed_over = 0;
   for (SequenceGroup* group = waiting_.First(); group != nullptr;) {
-    if (rows_.prompt_left == 0 && !is_static) return;
+    if (rows_.prompt_left == 0 && !is_static) {
+      lacks_room_ = !HasRoomFor(*group);
+      return;
+    }
     const Admit admit = TryAdmit(*group);
-    if (admit == Admit::kNoRoom) return;
+    lacks_room_ = admit == Admit::kNoRoom;
+    if (lacks_room_) return;
     if (admit == Admit::kPrefixUnderWay) {
       if (++num_passed_over == kMaxPassedOver) return;
       group = waiting_.After(*group);
@@ -229,6 +241,11 @@ void Scheduler::PlanWaiting() {
     num_passed_over = 0;
     group = waiting_.First();
   }
+}
+
+// If no prefix of it is cached.
+bool Scheduler::HasRoomFor(const SequenceGroup& group) const {
+  return num_seats_ + group.num_seats() <= config_.max_num_seqs && FitsNow(group, kv_.NoMatch(group.scope()));
 }
 
 Scheduler::Admit Scheduler::TryAdmit(SequenceGroup& group) {

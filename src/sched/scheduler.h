@@ -155,6 +155,8 @@ class Scheduler {
 
   // Whether a request runs or waits, or a transfer is under way.
   bool HasWork() const { return !groups_.empty() || !transfers_.empty(); }
+  // Whether somebody waited for seats or memory in the last plan, and not for its budget of tokens alone.
+  bool lacks_room() const { return lacks_room_; }
   SchedulerStats Stats() const;
   KvReport ReportKv() const;
   // Forgets every cached prefix that is not pinned, in memory and on disk; false, and nothing has changed, while any
@@ -208,6 +210,7 @@ class Scheduler {
   void PlanPromptOf(SequenceGroup& group);
   void PlanSwapped();
   void PlanWaiting();
+  bool HasRoomFor(const SequenceGroup& group) const;
   Admit TryAdmit(SequenceGroup& group);
   bool PrefixIsUnderWay(const SequenceGroup& group, uint32_t num_matched_tokens) const;
   uint32_t ChunkOf(const Sequence& sequence, uint32_t num_wanted) const;
@@ -343,6 +346,7 @@ class Scheduler {
   bool in_flight_ = false;
   bool preempted_in_plan_ = false;
   bool batch_is_open_ = false;  // a static batch is being filled
+  bool lacks_room_ = false;
   bool events_delivered_ = false;
   std::vector<SchedulerEvent> events_;
   std::vector<std::unique_ptr<SequenceGroup>> answered_;  // events point into these
