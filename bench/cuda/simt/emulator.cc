@@ -110,6 +110,13 @@ class Device {
     SwitchTo(self, scheduler_, false);
   }
 
+  void YieldForAWhile() {
+    for (auto turns = random_() % 4; turns > 0; --turns) {
+      Progress();
+      Yield();
+    }
+  }
+
   // Ends the block with an error; never returns to the kernel.
   [[noreturn]] void Fail(const std::string& what) {
     if (error_.empty()) error_ = fmt::format("thread {}: {}", thread(), what);
@@ -536,6 +543,8 @@ void BarrierArrive(SharedAddress barrier) {
   if (counting.missing == 0) device->Fail(fmt::format("one arrival too many at barrier {}", barrier));
   --counting.missing;
   device->EndPhaseIfComplete(counting);
+  // Who waited for this may go on first: what was handed over too soon is gone when this thread goes on.
+  device->YieldForAWhile();
 }
 void BarrierWait(SharedAddress barrier, uint32_t parity) {
   CountingBarrier& counting = device->Counting(barrier);

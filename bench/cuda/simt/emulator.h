@@ -82,6 +82,9 @@ inline Vec4 Load16(const void* pointer) {
   return v;
 }
 inline Vec4 LoadStreaming(const void* global) { return Load16(global); }
+// What another block stored before a MemoryFence.
+inline Vec4 LoadCoherent16(const void* global) { return Load16(global); }
+inline Float2 LoadCoherent8(const float* global) { return {global[0], global[1]}; }
 inline void Store16(void* pointer, const Vec4& v) { std::memcpy(pointer, &v, sizeof v); }
 
 // d [16, 8] += a [16, 16] b [16, 8]: bf16 pairs, float sums. Lane l holds, with g = l / 4 and t = l % 4:
@@ -116,6 +119,8 @@ void BarrierArrive(SharedAddress barrier);
 void BarrierWait(SharedAddress barrier, uint32_t parity);
 // The map's box at these coordinates to shared memory, zeros outside of the map; counts its bytes at the barrier.
 void LoadTile(SharedAddress to, const TensorMap* map, SharedAddress barrier, int c0, int c1, int c2, int c3);
+// What this thread stored to shared memory is seen by copies and products that begin after the next barrier.
+inline void SharedWriteFence() {}
 inline void PrefetchTensorMap(const TensorMap*) {}
 
 // Products of a warpgroup, of which every warp computes its 16 rows: d [64, 128] (+)= a [64, 16] b [16, 128]; b as its

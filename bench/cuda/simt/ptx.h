@@ -79,6 +79,19 @@ QUIRE_DEVICE Vec4 LoadStreaming(const void* global) {
                : "l"(global));
   return v;
 }
+// Past the caches of this multiprocessor: what another one stored before a MemoryFence.
+QUIRE_DEVICE Vec4 LoadCoherent16(const void* global) {
+  Vec4 v;
+  asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(global));
+  return v;
+}
+QUIRE_DEVICE Float2 LoadCoherent8(const float* global) {
+  Float2 v;
+  asm volatile("ld.global.cg.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "l"(global));
+  return v;
+}
 QUIRE_DEVICE Vec4 Load16(const void* pointer) { return *static_cast<const Vec4*>(pointer); }
 QUIRE_DEVICE void Store16(void* pointer, const Vec4& v) { *static_cast<Vec4*>(pointer) = v; }
 
@@ -154,6 +167,9 @@ QUIRE_DEVICE void BarrierWait(SharedAddress barrier, uint32_t parity) {
       "r"(parity)
       : "memory");
 }
+
+// What this thread stored to shared memory is seen by copies and products that begin after the next barrier.
+QUIRE_DEVICE void SharedWriteFence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 QUIRE_DEVICE void LoadTile(SharedAddress to, const TensorMap* map, SharedAddress barrier, int c0, int c1, int c2,
                            int c3) {

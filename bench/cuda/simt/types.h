@@ -7,10 +7,12 @@
 #define QUIRE_HOST_DEVICE __host__ __device__ __forceinline__
 #define QUIRE_DEVICE __device__ __forceinline__
 #define QUIRE_UNROLL _Pragma("unroll")
+#define QUIRE_UNROLL_BY_8 _Pragma("unroll 8")
 #else
 #define QUIRE_HOST_DEVICE inline
 #define QUIRE_DEVICE inline
 #define QUIRE_UNROLL
+#define QUIRE_UNROLL_BY_8
 #endif
 
 namespace quire::simt {
@@ -20,6 +22,10 @@ using SharedAddress = uint32_t;
 // 16 bytes that one load moves.
 struct alignas(16) Vec4 {
   uint32_t x, y, z, w;
+};
+
+struct alignas(8) Float2 {
+  float x, y;
 };
 
 constexpr int kWarpSize = 32;

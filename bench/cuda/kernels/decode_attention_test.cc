@@ -1,0 +1,158 @@
+// Decode attention on the emulator against attention by plain loops, and its index arithmetic against counting.
+#include "kernels/decode_attention.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "kernels/attention_oracle_testing.h"
+#include "kernels/decode_plan.h"
+
+namespace quire::cuda {
+namespace {
+
+constexpr uint16_t kPoison = 0xFFFF;
+
+struct Outcome {
+  std::vector<uint16_t> out;
+  std::vector<int> arrived;
+};
+
+struct DecodeOptions {
+  int window = 0;
+  int partition = 0;
+  uint64_t seed = 1;
+};
+
+// Every span of the case has one row: a decoding sequence.
+template <int kHeadDim, int kHeadTiles>
+Outcome Decode(const PagedCase& paged, const std::vector<uint16_t>& q, const DecodeOptions& options) {
+  std::vector<int32_t> contexts, begins;
+  for (size_t i = 0; i < paged.spans.size(); ++i) {
+    contexts.push_back(paged.ContextLength(static_cast<int>(i)));
+    begins.push_back(paged.spans[i].table_begin);
+  }
+  DecodePlan plan = PlanDecode(contexts, begins, options.window, options.partition);
+  plan.units.push_back({.sequence = -1});  // a padded grid
+  const size_t heads = static_cast<size_t>(paged.shape.num_heads), states = plan.units.size() * heads;
+  std::vector<float> partial(states * kHeadDim, std::nanf("")), maxima(states * 2, std::nanf(""));
+  Outcome outcome = {std::vector<uint16_t>(paged.spans.size() * heads * kHeadDim, kPoison),
+                     std::vector<int>(paged.spans.size() * static_cast<size_t>(paged.shape.kv_heads))};
+  const DecodeArgs args = {.q = q.data(),
+                           .kv = paged.Kv(),
+                           .tables = paged.tables.data(),
+                           .sequences = plan.sequences.data(),
+                           .units = plan.units.data(),
+                           .num_heads = paged.shape.num_heads,
+                           .scale = 1 / std::sqrt(static_cast<float>(kHeadDim)),
+                           .window = options.window,
+                           .partial = partial.data(),
+                           .maxima = maxima.data(),
+                           .arrived = outcome.arrived.data(),
+                           .out = outcome.out.data()};
+  EXPECT_EQ(simt::Launch({.grid_x = static_cast<int>(plan.units.size()),
+                          .grid_y = paged.shape.kv_heads,
+                          .threads = kDecodeThreads,
+                          .shared_bytes = static_cast<size_t>(DecodeSharedBytes<kHeadDim>(kHeadTiles)),
+                          .seed = options.seed},
+                         [&] { DecodeAttention<kHeadDim, kHeadTiles>(args); }),
+            "");
+  return outcome;
+}
+
+// Queries without the rows between: [sequences, heads, head_dim].
+std::vector<uint16_t> Queries(const PagedCase& paged) {
+  std::vector<uint16_t> q;
+  const size_t row = static_cast<size_t>(paged.shape.num_heads * paged.shape.head_dim);
+  for (const PrefillSpan& span : paged.spans) {
+    const auto begin = paged.q.begin() + span.first_row * paged.QRowStride();
+    q.insert(q.end(), begin, begin + static_cast<std::ptrdiff_t>(row));
+  }
+  return q;
+}
+
+template <int kHeadDim, int kHeadTiles>
+void CheckCase(const PagedCase& paged, const DecodeOptions& options) {
+  const Outcome outcome = Decode<kHeadDim, kHeadTiles>(paged, Queries(paged), options);
+  const LogitRules rules = {.scale = 1 / std::sqrt(static_cast<float>(kHeadDim)), .window = options.window};
+  for (int i = 0; i < static_cast<int>(paged.spans.size()); ++i)
+    for (int head = 0; head < paged.shape.num_heads; ++head) {
+      const auto* const actual = outcome.out.data() + static_cast<size_t>(i * paged.shape.num_heads + head) * kHeadDim;
+      ASSERT_LT(RelativeError({actual, kHeadDim}, NaiveAttention(paged, rules, i, 0, head)), 1e-2)
+          << "sequence " << i << " of " << paged.ContextLength(i) << ", head " << head << ", block size "
+          << paged.shape.block_size << ", window " << options.window << ", partition " << options.partition;
+    }
+  EXPECT_EQ(outcome.arrived, std::vector<int>(outcome.arrived.size(), 0)) << "counters are left as they were found";
+}
+
+class Shapes {
+ public:
+  explicit Shapes(uint32_t seed) : random_(seed) {}
+  int Among(std::initializer_list<int> values) { return values.begin()[random_() % values.size()]; }
+  int UpTo(int most) { return static_cast<int>(random_() % static_cast<uint32_t>(most)) + 1; }
+
+ private:
+  std::mt19937 random_;
+};
+
+template <int kHeadDim, int kHeadTiles>
+void CheckRandomShapes(std::initializer_list<int> groups, int count, uint32_t seed) {
+  Shapes shapes(seed);
+  for (int i = 0; i < count; ++i) {
+    PagedShape shape = {.kv_heads = shapes.UpTo(2), .head_dim = kHeadDim, .seed = seed + static_cast<uint32_t>(i)};
+    shape.num_heads = shape.kv_heads * shapes.Among(groups);
+    shape.block_size = shapes.Among({8, 16, 32, 64, 128, 256});
+    const int longest = shapes.Among({5, 70, 300});
+    for (int s = shapes.UpTo(3); s > 0; --s) shape.spans.push_back({shapes.UpTo(longest) - 1, 1});
+    const DecodeOptions options = {.window = shapes.Among({0, 0, 1, 7, 33, 100}),
+                                   .partition = shapes.Among({0, 64, 128, 192}),
+                                   .seed = seed + static_cast<uint32_t>(i)};
+    SCOPED_TRACE(::testing::Message() << "seed " << seed + static_cast<uint32_t>(i));
+    CheckCase<kHeadDim, kHeadTiles>(MakePagedCase(shape), options);
+    if (::testing::Test::HasFatalFailure()) return;
+  }
+}
+
+TEST(DecodeAttention, EqualsPlainLoopsOnRandomShapes) { CheckRandomShapes<128, 1>({1, 2, 3, 4, 7, 8}, 25, 100); }
+TEST(DecodeAttention, TakesGroupsOfMoreThanEightHeads) { CheckRandomShapes<128, 2>({9, 12, 16}, 8, 200); }
+TEST(DecodeAttention, TakesHeadsOf64) { CheckRandomShapes<64, 1>({1, 4, 8}, 10, 300); }
+
+TEST(DecodeAttention, ASequencesBitsDoNotDependOnTheBatch) {
+  PagedShape shape = {.num_heads = 8, .kv_heads = 2, .seed = 5};
+  shape.spans = {{299, 1}, {17, 1}, {130, 1}};
+  const PagedCase together = MakePagedCase(shape);
+  const std::vector<uint16_t> q = Queries(together);
+  const Outcome all = Decode<128, 1>(together, q, {});
+  const size_t row = 8 * 128;
+  for (size_t i = 0; i < 3; ++i) {
+    PagedCase alone = together;
+    alone.spans = {together.spans[i]};
+    const auto from = static_cast<std::ptrdiff_t>(i * row), to = from + static_cast<std::ptrdiff_t>(row);
+    const Outcome one = Decode<128, 1>(alone, std::vector<uint16_t>(q.begin() + from, q.begin() + to), {.seed = 9});
+    EXPECT_EQ(one.out, std::vector<uint16_t>(all.out.begin() + from, all.out.begin() + to)) << "sequence " << i;
+  }
+}
+
+TEST(DecodePlan, PartitionsCoverWhatTheWindowShowsOnce) {
+  Shapes shapes(3);
+  for (int i = 0; i < 2000; ++i) {
+    const int context = shapes.UpTo(5000), window = shapes.Among({0, 1, 15, 16, 64, 1000, 4096});
+    const int partition = shapes.Among({64, 128, 256, 1024});
+    int next = WindowBegin(context, window);
+    for (int p = 0; p < NumPartitions(context, window, partition); ++p) {
+      const PartitionRange range = RangeOf(context, window, partition, p);
+      ASSERT_EQ(range.begin, next);
+      ASSERT_LT(range.begin, range.end);
+      ASSERT_LE(range.end - range.tiles_begin, partition);
+      ASSERT_EQ(range.tiles_begin % kDecodeTile, 0);
+      next = range.end;
+    }
+    ASSERT_EQ(next, context);
+    ASSERT_EQ(next - WindowBegin(context, window), window > 0 ? std::min(window, context) : context);
+  }
+}
+
+}  // namespace
+}  // namespace quire::cuda
