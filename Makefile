@@ -17,7 +17,7 @@ build:
 	cmake --build $(BUILD) --target quire
 
 format:
-	git ls-files '*.h' '*.cc' '*.inl' | xargs clang-format -i
+	git ls-files '*.h' '*.cc' '*.cu' '*.inl' | xargs clang-format -i
 
 clean:
 	rm -rf build

@@ -173,17 +173,16 @@ class DecodeWarp {
   }
   QUIRE_DEVICE bool Holds(int position) const { return position >= range_.begin && position < range_.end; }
 
-  // Lane (row, quad): dimensions 32 c + 8 quad to + 7 of keys `row` and `row + 8`.
+  // Lane (row, quad): dimensions 32 c + 8 quad to + 7 of keys `row` and `row + 8`. What is no position of the sequence
+  // lies in some block all the same, and spoils no score but its own, which is not used.
   QUIRE_DEVICE void LoadKeys(int i) {
     QUIRE_UNROLL
     for (int half = 0; half < 2; ++half) {
       const uint32_t block = simt::Shuffle(block_, 2 * i + half);
       const int position = TileBegin(i) + half * 8 + row_;
       const uint16_t* const key = Row(0, block, position) + quad_ * 8;
-      const bool valid = Holds(position);
       QUIRE_UNROLL
-      for (int c = 0; c < kChunks; ++c)
-        keys_[half][c] = valid ? simt::LoadStreaming(key + c * 32) : simt::Vec4{0, 0, 0, 0};
+      for (int c = 0; c < kChunks; ++c) keys_[half][c] = simt::LoadStreaming(key + c * 32);
     }
   }
 

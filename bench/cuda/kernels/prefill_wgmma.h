@@ -140,7 +140,7 @@ class PrefillProducer {
 };
 
 // One warpgroup: 64 query rows of each tile.
-template <bool kTakeTurns>
+template <bool kTakeTurns, bool kWeighFirst>
 class PrefillConsumer {
  public:
   using Layout = PrefillWgmma;
@@ -199,8 +199,10 @@ class PrefillConsumer {
       simt::PinRegisters(scores_);
       ReleaseKeys();
       Softmax(begin);
+      if (kWeighFirst) simt::ComputeBefore(sum_[0] + sum_[1]);
       simt::ProductWait<0>();
       simt::PinRegisters(values_);
+      simt::PinRegisters(scores_);
       Arrive(Layout::ValuesEmpty(values.stage));
       values.Next();
       Rescale();
@@ -357,7 +359,7 @@ class PrefillConsumer {
 // REQUIRES: PrefillWgmma::kThreads threads, kSharedBytes of shared memory, head_dim 128, args.pack = PackFor(…, 128).
 // `queries` maps q as [rows, num_heads, 128] with boxes [128 / pack, pack, 64]; `cache` maps the pool as
 // [num_blocks, 2 kv_heads, block_size, 128] with boxes [1, 1, BoxSlots, 64].
-template <bool kTakeTurns>
+template <bool kTakeTurns, bool kWeighFirst>
 QUIRE_DEVICE void PrefillWgmmaKernel(const PrefillArgs& args, const simt::TensorMap* queries,
                                      const simt::TensorMap* cache) {
   using Layout = PrefillWgmma;
@@ -382,7 +384,7 @@ QUIRE_DEVICE void PrefillWgmmaKernel(const PrefillArgs& args, const simt::Tensor
     if (simt::ThreadId() < simt::kWarpSize) PrefillProducer(args, queries, cache, shared).Run();
   } else {
     simt::GrowRegisters<240>();
-    PrefillConsumer<kTakeTurns>(args, memory).Run();
+    PrefillConsumer<kTakeTurns, kWeighFirst>(args, memory).Run();
   }
 }
 

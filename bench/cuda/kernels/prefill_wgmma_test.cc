@@ -53,7 +53,7 @@ std::vector<uint16_t> Prefill(const PagedCase& paged, int window, int blocks, ui
   const simt::TensorMap queries = MapQueries(paged, args.pack), cache = MapCache(paged);
   EXPECT_EQ(
       simt::Launch({.grid_x = blocks, .threads = Layout::kThreads, .shared_bytes = Layout::kSharedBytes, .seed = seed},
-                   [&] { PrefillWgmmaKernel<kTakeTurns>(args, &queries, &cache); }),
+                   [&] { PrefillWgmmaKernel<kTakeTurns, true>(args, &queries, &cache); }),
       "");
   return out;
 }

@@ -67,10 +67,14 @@ inline int AtomicAdd(int* address, int value) {
 }
 inline void MemoryFence() {}
 
+// A point that no instruction which `value` depends on is moved below. REQUIRES: value >= 0.
+inline void ComputeBefore(float) {}
+
 inline float AsFloat(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline uint32_t AsBits(float value) { return std::bit_cast<uint32_t>(value); }
 inline float FusedMultiplyAdd(float a, float b, float c) { return std::fma(a, b, c); }
 inline float Exp2(float x) { return std::exp2(x); }
+inline float Reciprocal(float x) { return 1 / x; }  // to about one unit in the last place
 uint32_t PackBf16(float low, float high);
 uint32_t PermuteBytes(uint32_t a, uint32_t b, uint32_t selector);
 inline uint32_t MaskOr(uint32_t a, uint32_t mask, uint32_t base) { return (a & mask) | base; }

@@ -40,12 +40,23 @@ QUIRE_DEVICE float ShuffleXor(float value, int mask) { return __shfl_xor_sync(0x
 QUIRE_DEVICE int AtomicAdd(int* address, int value) { return atomicAdd(address, value); }
 QUIRE_DEVICE void MemoryFence() { __threadfence(); }
 
+// A point that no instruction which `value` depends on is moved below. REQUIRES: value >= 0.
+QUIRE_DEVICE void ComputeBefore(float value) {
+  asm volatile("{ .reg .pred never; setp.lt.f32 never, %0, 0f00000000; @never nanosleep.u32 0; }" ::"f"(value)
+               : "memory");
+}
+
 QUIRE_DEVICE float AsFloat(uint32_t bits) { return __uint_as_float(bits); }
 QUIRE_DEVICE uint32_t AsBits(float value) { return __float_as_uint(value); }
 QUIRE_DEVICE float FusedMultiplyAdd(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 QUIRE_DEVICE float Exp2(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+QUIRE_DEVICE float Reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
 // Two floats to bf16, nearest even: `low` in the lower half.

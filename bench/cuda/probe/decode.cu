@@ -1,0 +1,296 @@
+// Decode attention: against the host's oracle on small random shapes, then its share of the copy bandwidth.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <numeric>
+#include <random>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "kernels/attention_oracle_testing.h"
+#include "kernels/decode_attention.h"
+#include "kernels/decode_plan.h"
+#include "probe/device.h"
+
+namespace quire::probe {
+namespace {
+
+using cuda::DecodeArgs;
+using cuda::DecodePlan;
+using cuda::DecodeSequence;
+using cuda::DecodeUnit;
+
+template <int kHeadDim, int kHeadTiles, int kBlocksPerMultiprocessor>
+__global__ void __launch_bounds__(cuda::kDecodeThreads, kBlocksPerMultiprocessor) DecodeKernel(DecodeArgs args) {
+  cuda::DecodeAttention<kHeadDim, kHeadTiles>(args);
+}
+
+struct Launchable {
+  DecodeArgs args;
+  int num_units = 0;
+  bool overlap = false;  // programmatic dependent launch
+};
+
+template <int kHeadDim, int kHeadTiles, int kBlocks>
+void LaunchAs(const Launchable& work, cudaStream_t stream) {
+  constexpr int kSharedBytes = cuda::DecodeSharedBytes<kHeadDim>(kHeadTiles);
+  auto* const kernel = DecodeKernel<kHeadDim, kHeadTiles, kBlocks>;
+  Check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes),
+        "decode: shared memory");
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>(work.num_units), static_cast<unsigned>(work.args.kv.kv_heads));
+  config.blockDim = dim3(cuda::kDecodeThreads);
+  config.dynamicSmemBytes = kSharedBytes;
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = work.overlap ? 1 : 0;
+  Check(cudaLaunchKernelEx(&config, kernel, work.args), "decode attention");
+}
+
+void LaunchDecode(const Launchable& work, cudaStream_t stream, int blocks_per_multiprocessor = 3) {
+  const int group = work.args.num_heads / work.args.kv.kv_heads;
+  const int head_dim = work.args.kv.head_dim;
+  if (head_dim == 128 && group <= 8 && blocks_per_multiprocessor == 2) return LaunchAs<128, 1, 2>(work, stream);
+  if (head_dim == 128 && group <= 8 && blocks_per_multiprocessor == 4) return LaunchAs<128, 1, 4>(work, stream);
+  if (head_dim == 128 && group <= 8) return LaunchAs<128, 1, 3>(work, stream);
+  if (head_dim == 128 && group <= 16) return LaunchAs<128, 2, 2>(work, stream);
+  if (head_dim == 64 && group <= 8) return LaunchAs<64, 1, 4>(work, stream);
+  if (head_dim == 64 && group <= 16) return LaunchAs<64, 2, 3>(work, stream);
+  throw DeviceError("decode attention: no kernel for this head size and group");
+}
+
+// The plan of a batch and the workspace it needs, on the card.
+struct Batch {
+  Batch(const DecodePlan& plan, int kv_heads, int num_heads, int head_dim)
+      : sequences(std::span<const DecodeSequence>(plan.sequences)),
+        units(std::span<const DecodeUnit>(plan.units)),
+        partial(plan.units.size() * static_cast<size_t>(num_heads * head_dim)),
+        maxima(plan.units.size() * static_cast<size_t>(num_heads) * 2),
+        arrived(plan.sequences.size() * static_cast<size_t>(kv_heads)) {
+    partial.Poison();
+    maxima.Poison();
+    Check(cudaMemset(arrived.data(), 0, arrived.bytes()), "cudaMemset");
+  }
+  void Fill(DecodeArgs& args) const {
+    args.sequences = sequences.data();
+    args.units = units.data();
+    args.partial = partial.data();
+    args.maxima = maxima.data();
+    args.arrived = arrived.data();
+  }
+  DeviceArray<DecodeSequence> sequences;
+  DeviceArray<DecodeUnit> units;
+  DeviceArray<float> partial, maxima;
+  DeviceArray<int> arrived;
+};
+
+// --- Right values ---
+
+// Queries without the rows between: [sequences, heads, head_dim].
+std::vector<uint16_t> Queries(const cuda::PagedCase& paged) {
+  std::vector<uint16_t> q;
+  const auto row = static_cast<std::ptrdiff_t>(paged.shape.num_heads * paged.shape.head_dim);
+  for (const cuda::PrefillSpan& span : paged.spans) {
+    const auto begin = paged.q.begin() + span.first_row * paged.QRowStride();
+    q.insert(q.end(), begin, begin + row);
+  }
+  return q;
+}
+
+// One decode step of the case's sequences `from` to `to` on the card.
+std::vector<uint16_t> Decode(const cuda::PagedCase& paged, int32_t window, int32_t partition, int from, int to) {
+  std::vector<int32_t> contexts, begins;
+  for (int i = from; i < to; ++i) {
+    contexts.push_back(paged.ContextLength(i));
+    begins.push_back(paged.spans[static_cast<size_t>(i)].table_begin);
+  }
+  DecodePlan plan = cuda::PlanDecode(contexts, begins, window, partition);
+  plan.units.push_back({.sequence = -1});
+  const cuda::PagedShape& shape = paged.shape;
+  const Batch batch(plan, shape.kv_heads, shape.num_heads, shape.head_dim);
+  const std::vector<uint16_t> host_q = Queries(paged);
+  const size_t row = static_cast<size_t>(shape.num_heads * shape.head_dim);
+  const DeviceArray<uint16_t> pool{std::span<const uint16_t>(paged.pool)}, q{std::span<const uint16_t>(host_q)};
+  const DeviceArray<uint32_t> tables{std::span<const uint32_t>(paged.tables)};
+  DeviceArray<uint16_t> out(static_cast<size_t>(to - from) * row);
+  out.Poison();
+  Launchable work;
+  work.args = {.q = q.data() + static_cast<size_t>(from) * row,
+               .kv = paged.Kv(),
+               .tables = tables.data(),
+               .num_heads = shape.num_heads,
+               .scale = 1.0F / std::sqrt(static_cast<float>(shape.head_dim)),
+               .window = window,
+               .out = out.data()};
+  work.args.kv.data = pool.data();
+  batch.Fill(work.args);
+  work.num_units = static_cast<int>(plan.units.size());
+  // Twice: the counters must be as they were.
+  for (int i = 0; i < 2; ++i) LaunchDecode(work, nullptr);
+  Check(cudaDeviceSynchronize(), "decode attention");
+  return out.Download();
+}
+
+bool CheckCase(const cuda::PagedCase& paged, int32_t window, int32_t partition) {
+  const cuda::PagedShape& shape = paged.shape;
+  const int count = static_cast<int>(paged.spans.size());
+  const size_t head_dim = static_cast<size_t>(shape.head_dim), row = static_cast<size_t>(shape.num_heads) * head_dim;
+  const std::vector<uint16_t> out = Decode(paged, window, partition, 0, count);
+  const cuda::LogitRules rules = {.scale = 1.0F / std::sqrt(static_cast<float>(shape.head_dim)), .window = window};
+  double worst = 0;
+  bool same = true;
+  for (int i = 0; i < count; ++i) {
+    for (int head = 0; head < shape.num_heads; ++head) {
+      const std::span<const uint16_t> actual(
+          out.data() + static_cast<size_t>(i) * row + static_cast<size_t>(head) * head_dim, head_dim);
+      const double error = cuda::RelativeError(actual, cuda::NaiveAttention(paged, rules, i, 0, head));
+      worst = error <= worst ? worst : error;  // a NaN stays
+    }
+    const std::vector<uint16_t> alone = Decode(paged, window, partition, i, i + 1);
+    same = same && std::equal(alone.begin(), alone.end(), out.begin() + static_cast<std::ptrdiff_t>(i * row));
+  }
+  const bool right = worst < 1e-2 && same;
+  std::printf("  %-4s heads %2d/%-2d x %3d, block %3d, window %4d, partition %4d, %d sequences: error %.2e, alone %s\n",
+              right ? "ok" : "FAIL", shape.num_heads, shape.kv_heads, shape.head_dim, shape.block_size, window,
+              partition, count, worst, same ? "the same bits" : "OTHER BITS");
+  std::fflush(stdout);
+  return right;
+}
+
+bool CheckDecode(uint64_t seed) {
+  std::mt19937 random(static_cast<uint32_t>(seed));
+  const auto among = [&](std::initializer_list<int> values) { return values.begin()[random() % values.size()]; };
+  bool right = true;
+  for (int i = 0; i < 12; ++i) {
+    cuda::PagedShape shape = {
+        .kv_heads = among({1, 2, 3}), .head_dim = among({128, 128, 64}), .seed = static_cast<uint32_t>(random())};
+    shape.num_heads = shape.kv_heads * among({1, 4, 7, 8, 12});
+    shape.block_size = among({8, 16, 32, 64, 256});
+    for (int s = 0; s < 5; ++s) shape.spans.push_back({static_cast<int>(random() % (s == 0 ? 4000 : 300)), 1});
+    right = CheckCase(MakePagedCase(shape), among({0, 0, 50, 600}), among({0, 64, 256, 1024})) && right;
+  }
+  return right;
+}
+
+// --- Speed ---
+
+struct Shape {
+  int num_heads, kv_heads, head_dim, batch, context, block_size;
+};
+
+struct Pool {
+  explicit Pool(size_t elements) : data(elements) { FillNormalBf16(data.data(), elements, 1.0F, 1); }
+  DeviceArray<uint16_t> data;
+};
+
+struct SpeedOptions {
+  int32_t partition = 0;
+  int blocks_per_multiprocessor = 3;
+  bool overlap = false;
+  int32_t window = 0;
+};
+
+// Seconds per call; each call of a round reads other blocks, scattered over the pool, so that none is still in a cache.
+double TimeDecode(const Shape& shape, const Pool& pool, const SpeedOptions& options) {
+  const size_t block_elements = size_t{2} * static_cast<size_t>(shape.kv_heads * shape.block_size * shape.head_dim);
+  const size_t num_blocks = pool.data.count() / block_elements;
+  const size_t per_sequence = static_cast<size_t>(simt::CeilDiv(shape.context, shape.block_size));
+  const size_t per_call = per_sequence * static_cast<size_t>(shape.batch);
+  const int rounds = static_cast<int>(std::min<size_t>(16, num_blocks / per_call));
+  if (rounds == 0) throw DeviceError("decode attention: the pool is too small for this shape");
+  std::vector<uint32_t> blocks(num_blocks);
+  std::iota(blocks.begin(), blocks.end(), 0U);
+  std::shuffle(blocks.begin(), blocks.end(), std::mt19937(7));
+  const DeviceArray<uint32_t> tables{std::span<const uint32_t>(blocks)};
+  std::vector<int32_t> contexts(static_cast<size_t>(shape.batch), shape.context), begins(contexts.size());
+  for (size_t i = 0; i < begins.size(); ++i) begins[i] = static_cast<int32_t>(i * per_sequence);
+  const DecodePlan plan = cuda::PlanDecode(contexts, begins, options.window, options.partition);
+  const Batch batch(plan, shape.kv_heads, shape.num_heads, shape.head_dim);
+  const size_t q_elements = static_cast<size_t>(shape.batch * shape.num_heads * shape.head_dim);
+  DeviceArray<uint16_t> q(q_elements), out(q_elements);
+  FillNormalBf16(q.data(), q_elements, 1.0F, 2);
+  Launchable work;
+  work.args = {
+      .q = q.data(),
+      .kv = {pool.data.data(), static_cast<int32_t>(num_blocks), shape.kv_heads, shape.block_size, shape.head_dim},
+      .num_heads = shape.num_heads,
+      .scale = 1.0F / std::sqrt(static_cast<float>(shape.head_dim)),
+      .window = options.window,
+      .out = out.data()};
+  batch.Fill(work.args);
+  work.num_units = static_cast<int>(plan.units.size());
+  work.overlap = options.overlap;
+  int call = 0;
+  const Timing timing = MeasureGraph(
+      [&](cudaStream_t stream) {
+        work.args.tables = tables.data() + static_cast<size_t>(call++ % rounds) * per_call;
+        LaunchDecode(work, stream, options.blocks_per_multiprocessor);
+      },
+      7, rounds);
+  return timing.median;
+}
+
+double CacheBytes(const Shape& shape) {
+  return 4.0 * shape.kv_heads * shape.head_dim * static_cast<double>(shape.batch) * shape.context;
+}
+
+void PrintSpeed(const char* what, const Shape& shape, double seconds, double bandwidth) {
+  const double rate = CacheBytes(shape) / seconds;
+  std::printf("  %-28s %2d/%-2d hd %3d  batch %3d  context %5d  block %3d: %9.1f us  %6.0f GB/s  %5.1f %% of copy\n",
+              what, shape.num_heads, shape.kv_heads, shape.head_dim, shape.batch, shape.context, shape.block_size,
+              seconds * 1e6, rate / 1e9, 100 * rate / bandwidth);
+  std::fflush(stdout);
+}
+
+void MeasureSpeed(double bandwidth) {
+  const Pool pool(size_t{128} * 32768 * 2 * 8 * 128);
+  for (const int context : {1024, 8192, 32768})
+    for (const int batch : {1, 16, 128})
+      for (const int block_size : {16, 64}) {
+        const Shape shape = {32, 8, 128, batch, context, block_size};
+        PrintSpeed("", shape, TimeDecode(shape, pool, {}), bandwidth);
+      }
+  for (const int block_size : {8, 32, 128, 256}) {
+    const Shape shape = {32, 8, 128, 16, 8192, block_size};
+    PrintSpeed("block size", shape, TimeDecode(shape, pool, {}), bandwidth);
+  }
+  for (const Shape& shape :
+       {Shape{40, 40, 128, 16, 8192, 16}, Shape{64, 8, 128, 16, 8192, 16}, Shape{28, 4, 128, 16, 8192, 16},
+        Shape{32, 2, 128, 16, 8192, 16}, Shape{32, 8, 64, 16, 8192, 16}})
+    PrintSpeed("heads", shape, TimeDecode(shape, pool, {}), bandwidth);
+  for (const auto& [batch, context] :
+       {std::pair{1, 1024}, {1, 8192}, {1, 32768}, {16, 1024}, {16, 8192}, {128, 1024}, {128, 8192}})
+    for (const int partition : {64, 128, 256, 512, 1024}) {
+      if (partition > context) continue;
+      const Shape shape = {32, 8, 128, batch, context, 16};
+      char what[32];
+      std::snprintf(what, sizeof what, "partition %d", partition);
+      PrintSpeed(what, shape, TimeDecode(shape, pool, {.partition = partition}), bandwidth);
+    }
+  for (const int blocks : {2, 3, 4}) {
+    const Shape shape = {32, 8, 128, 16, 8192, 16};
+    char what[32];
+    std::snprintf(what, sizeof what, "%d blocks resident", blocks);
+    PrintSpeed(what, shape, TimeDecode(shape, pool, {.blocks_per_multiprocessor = blocks}), bandwidth);
+  }
+  for (const int context : {1024, 8192}) {
+    const Shape shape = {32, 8, 128, 1, context, 16};
+    PrintSpeed("overlapped launches", shape, TimeDecode(shape, pool, {.overlap = true}), bandwidth);
+  }
+}
+
+}  // namespace
+
+bool RunDecodeAttention(const Options& options) {
+  const bool right = CheckDecode(options.seed);
+  if (!right || options.check_only) return right;
+  const double bandwidth = options.copy_bandwidth > 0 ? options.copy_bandwidth : MeasureCopyBandwidth();
+  MeasureSpeed(bandwidth);
+  return true;
+}
+
+}  // namespace quire::probe
