@@ -160,6 +160,42 @@ TEST_F(LoaderTest, ASilentConfigPlansTheKvCacheOfTheWeightsType) {
   }
 }
 
+// The embedded model in directory_, `fields` put into each of its three JSON files that Python writes.
+void CopyEmbeddedWith(const std::string& directory, const std::string& fields) {
+  for (const char* name : {"model.safetensors", "tokenizer.json"})
+    fs::copy_file(fs::path(kSource) / "models/tiny" / name, fs::path(directory) / name,
+                  fs::copy_options::overwrite_existing);
+  for (const char* name : {"config.json", "generation_config.json", "tokenizer_config.json"}) {
+    std::string text = *Env::Posix().ReadFile(JoinPath(kSource + "/models/tiny", name));
+    text.insert(text.find('{') + 1, fields + ",");
+    ASSERT_TRUE(Env::Posix().WriteFile(JoinPath(directory, name), text).ok());
+  }
+}
+
+TEST_F(LoaderTest, WhatPythonWritesBeyondStandardJsonKeepsNoModelFromLoading) {
+  CopyEmbeddedWith(directory_.path(),
+                   R"("model_max_length": 1000000000000000019884624838656, "time_step_limit": [0.0, Infinity],
+                      "lowest": -Infinity, "none": NaN, "large": 1e400, "half": "\ud83d")");
+  LoadOptions options = Embedded();
+  options.model = directory_.path();
+  const Result<LoadedModel> loaded = LoadModel(options);
+  ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+}
+
+TEST_F(LoaderTest, AFieldThatIsUsedAndNotFiniteIsNamed) {
+  CopyEmbeddedWith(directory_.path(), R"("unused": 0)");
+  std::string config = *Env::Posix().ReadFile(JoinPath(directory_.path(), "config.json"));
+  const size_t layers = config.find("\"num_hidden_layers\":");
+  ASSERT_NE(layers, std::string::npos);
+  config.replace(layers, config.find_first_of(",}", layers) - layers, "\"num_hidden_layers\": Infinity");
+  ASSERT_TRUE(Env::Posix().WriteFile(JoinPath(directory_.path(), "config.json"), config).ok());
+  LoadOptions options = Embedded();
+  options.model = directory_.path();
+  const Error error = Refusal(options);
+  EXPECT_EQ(error.code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(error.message, HasSubstr("num_hidden_layers is \"Infinity\""));
+}
+
 TEST_F(LoaderTest, PrefixDigestsAreSeededAtRandom) {
   const Result<LoadedModel> one = LoadModel(Embedded()), other = LoadModel(Embedded());
   ASSERT_TRUE(one.ok() && other.ok());

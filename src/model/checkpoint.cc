@@ -8,6 +8,7 @@
 
 #include "base/env.h"
 #include "base/error.h"
+#include "base/strict_json.h"
 
 namespace quire {
 namespace {
@@ -49,7 +50,8 @@ Result<WeightMap> ReadIndex(const std::string& path) {
   QUIRE_ASSIGN_OR_RETURN(const std::string text, Env::Posix().ReadFile(path));
   simdjson::dom::parser parser;
   simdjson::dom::element root;
-  const simdjson::error_code parsed = parser.parse(text).get(root);
+  simdjson::error_code parsed = parser.parse(text).get(root);
+  if (parsed != simdjson::SUCCESS) parsed = parser.parse(StrictJson(text)).get(root);
   if (parsed != simdjson::SUCCESS) return DataLoss("{}: not valid JSON: {}", path, simdjson::error_message(parsed));
   simdjson::dom::object entries;
   if (root["weight_map"].get_object().get(entries) != simdjson::SUCCESS) {

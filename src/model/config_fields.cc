@@ -5,6 +5,7 @@
 
 #include "base/env.h"
 #include "base/error.h"
+#include "base/strict_json.h"
 
 namespace quire {
 
@@ -36,7 +37,8 @@ Result<ConfigFields> ConfigFields::Read(const std::string& path) {
   auto shared = std::make_shared<Shared>();
   shared->path = path;
   try {
-    shared->root = json::parse(text);
+    shared->root = json::parse(text, nullptr, false);
+    if (shared->root.is_discarded()) shared->root = json::parse(StrictJson(text));
   } catch (const json::exception& e) {
     return InvalidArgument("{}: not valid JSON: {}", path, e.what());
   }

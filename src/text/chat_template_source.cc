@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/strict_json.h"
 
 namespace quire {
 namespace {
@@ -33,6 +34,7 @@ Result<Json> ReadJson(const std::filesystem::path& path) {
   QUIRE_ASSIGN_OR_RETURN(const auto text, ReadFile(path));
   if (!text.has_value()) return Json::object();
   Json json = Json::parse(*text, nullptr, false);
+  if (json.is_discarded()) json = Json::parse(StrictJson(*text), nullptr, false);
   if (!json.is_object()) return DataLoss("{} is not a JSON object", path.string());
   return json;
 }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/strict_json.h"
 
 namespace quire::text {
 namespace {
@@ -134,7 +135,10 @@ JsonDocument::~JsonDocument() = default;
 Result<JsonDocument> JsonDocument::Parse(std::string_view text) {
   auto impl = std::make_unique<Impl>();
   const simdjson::padded_string padded(text);
-  const simdjson::error_code error = impl->parser.parse(padded).get(impl->root);
+  simdjson::error_code error = impl->parser.parse(padded).get(impl->root);
+  if (error != simdjson::SUCCESS) {
+    error = impl->parser.parse(simdjson::padded_string(StrictJson(text))).get(impl->root);
+  }
   if (error != simdjson::SUCCESS) return InvalidArgument("is not valid JSON: {}", simdjson::error_message(error));
   return JsonDocument(std::move(impl));
 }
