@@ -2,11 +2,12 @@
 """What ptxas says of the kernels, kept at compile time and held against bounds in a test.
 
     ptxas_report.py log FILE COMMAND...    runs a compile command, keeps what ptxas said in FILE, passes the rest on
-    ptxas_report.py check FOLDER [--registers STEM=N ...]
+    ptxas_report.py check FOLDER --registers STEM[/PATTERN]=N ...
 
 `check` reads every log below FOLDER. It fails on spills, on a stack frame (a local array that did not stay in
-registers), on a warning of ptxas (such as products that were serialised), on a kernel with more registers a thread than
-its source file's bound, and where there is no log, or none of a file that has a bound.
+registers), on a warning of ptxas (such as products that were serialised), and on a kernel with more registers a thread
+than its bound: the first whose STEM is its source file's and whose PATTERN, a regular expression, is in its mangled
+name. A kernel without a bound and a bound without a kernel are failures, too.
 """
 
 import argparse
@@ -34,6 +35,17 @@ class Kernel:
     spills: int = 0
 
 
+@dataclass
+class Bound:
+    stem: str
+    pattern: str
+    registers: int
+    kernels: int = 0  # that it was found to hold for
+
+    def fits(self, stem: str, kernel: Kernel) -> bool:
+        return stem == self.stem and re.search(self.pattern, kernel.name) is not None
+
+
 def log(path: Path, command: list[str]) -> int:
     compiler = subprocess.run(command, stderr=subprocess.PIPE, text=True, errors="replace")
     lines = compiler.stderr.splitlines(keepends=True)
@@ -58,39 +70,43 @@ def parse(text: str) -> tuple[list[Kernel], list[str]]:
     return kernels, warnings
 
 
-def problems_of(stem: str, kernels: list[Kernel], bound: int) -> list[str]:
+def problems_of(stem: str, kernel: Kernel, bounds: list[Bound]) -> list[str]:
     problems = []
-    for kernel in kernels:
-        where = f"{stem}: {kernel.name} ({kernel.target})"
-        if kernel.spills:
-            problems.append(f"{where} spills {kernel.spills} bytes")
-        elif kernel.frame:
-            problems.append(f"{where} has a stack frame of {kernel.frame} bytes")
-        if kernel.registers > bound:
-            problems.append(f"{where} uses {kernel.registers} registers, more than {bound}")
+    where = f"{stem}: {kernel.name} ({kernel.target})"
+    if kernel.spills:
+        problems.append(f"{where} spills {kernel.spills} bytes")
+    elif kernel.frame:
+        problems.append(f"{where} has a stack frame of {kernel.frame} bytes")
+    bound = next((bound for bound in bounds if bound.fits(stem, kernel)), None)
+    if bound is None:
+        problems.append(f"{where} has no bound on its registers: add one to the test")
+        return problems
+    bound.kernels += 1
+    if kernel.registers > bound.registers:
+        problems.append(f"{where} uses {kernel.registers} registers, more than {bound.registers}")
     return problems
 
 
-def check(folder: Path, bounds: dict[str, int]) -> int:
-    problems, seen = [], set()
+def check(folder: Path, bounds: list[Bound]) -> int:
+    problems = []
     for path in sorted(folder.rglob("*" + SUFFIX)):
         stem = path.name.split(".")[0]
-        seen.add(stem)
         kernels, warnings = parse(path.read_text(encoding="utf-8"))
         problems += [f"{stem}: {warning}" for warning in warnings]
-        problems += problems_of(stem, kernels, bounds.get(stem, 255))
+        problems += [problem for kernel in kernels for problem in problems_of(stem, kernel, bounds)]
         most = max((kernel.registers for kernel in kernels), default=0)
         print(f"{stem}: {len(kernels)} kernels, at most {most} registers a thread")
-    if not seen:
-        problems.append(f"no log of ptxas below {folder}: build the target cuda_probe first")
-    problems += [f"{stem}: no log of ptxas, though it has a bound" for stem in sorted(set(bounds) - seen)]
+    for bound in bounds:
+        if not bound.kernels:
+            problems.append(f"{bound.stem}/{bound.pattern}={bound.registers}: no log below {folder} has such a kernel")
     print("\n".join(problems) or "cuda resources: no spill, no stack frame, registers within their bounds")
     return 1 if problems else 0
 
 
-def bound(text: str) -> tuple[str, int]:
-    stem, _, number = text.partition("=")
-    return stem, int(number)
+def parse_bound(text: str) -> Bound:
+    which, _, registers = text.rpartition("=")
+    stem, _, pattern = which.partition("/")
+    return Bound(stem, pattern, int(registers))
 
 
 def main() -> int:
@@ -99,9 +115,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=["check"])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--registers", type=bound, nargs="*", default=[], metavar="STEM=N")
+    parser.add_argument("--registers", type=parse_bound, nargs="+", required=True, metavar="STEM[/PATTERN]=N")
     arguments = parser.parse_args()
-    return check(arguments.folder, dict(arguments.registers))
+    return check(arguments.folder, arguments.registers)
 
 
 if __name__ == "__main__":

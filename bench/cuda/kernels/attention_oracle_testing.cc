@@ -59,7 +59,7 @@ void FillSequence(PagedCase& paged, int span, std::mt19937& random) {
 }
 
 void FillQueries(PagedCase& paged, std::mt19937& random) {
-  const auto width = static_cast<size_t>(paged.shape.num_heads * paged.shape.head_dim);
+  const auto width = static_cast<size_t>(paged.shape.num_heads) * static_cast<size_t>(paged.shape.head_dim);
   for (const PrefillSpan& span : paged.spans)
     for (int row = span.first_row; row < span.first_row + span.num_rows; ++row)
       FillNormal({paged.q.data() + row * paged.QRowStride(), width}, random);

@@ -1,18 +1,23 @@
 // Decode attention over the paged KV cache: one query token per sequence, split over the context.
 //
-// A unit of work is one partition of one sequence's context, for one KV head and all query heads that share it, so that
-// every key and value is read once. The partition's length is a function of the context's length alone
-// (PartitionLength): what a sequence's answer is does not depend on who else is in the batch. Partitions leave their
-// maximum, sum and weighted values in a workspace; the last of a sequence to end merges them in order of position.
+// A unit of work is one partition of one sequence's context; an item is a unit for one KV head and all query heads that
+// share it, so that every key and value is read once. The partition's length is a function of the context's length
+// alone (PartitionLength): what a sequence's answer is does not depend on who else is in the batch. Partitions leave
+// their maximum, sum and weighted values in a workspace, which a second kernel merges in order of position.
 //
-// Tensor instructions with positions as rows: scores are Kᵀ-major products [16 positions, 8 heads] = K Qᵀ, results
+// Blocks of threads are persistent: each takes every so many-th item. What an item needs before its first key can be
+// asked for (its record, its block numbers, its queries) is read while the one before is computed, and its first keys
+// and values are on their way before the results of that one are stored.
+//
+// Tensor instructions with positions as rows: scores are products [16 positions, 8 heads] = K Qᵀ, results
 // [16 dims, 8 heads] = Vᵀ Pᵀ. Keys and values go from global memory to registers by 16-byte loads and are operands as
 // they are: the dimensions of K (and Q alike) and the rows of Vᵀ are taken in the order in which a lane's bytes come,
-// which no sum can tell. No shared memory, no barrier in the loop; while keys are multiplied values are in flight, and
-// the other way round. Bound by memory from one query head to eight per KV head: 16 products for 8 KiB of cache.
+// which no sum can tell. While keys are multiplied values are in flight, and the other way round. Bound by memory from
+// one query head to eight per KV head: 16 products for 8 KiB of cache.
 //
 // Numerics: bf16 products with float sums; probabilities rounded to bf16 for the second product; tiles of 16 positions
-// in order, interleaved over the warps of a block, whose states are merged in order of warp.
+// in order, interleaved over the warps of a block, whose states are merged in order of warp; partitions interleaved
+// over the warps of the merging block in order, these in order of warp.
 #pragma once
 
 #include <cstdint>
@@ -27,43 +32,55 @@ constexpr int kDecodeWarps = 4;  // per block
 constexpr int kDecodeThreads = kDecodeWarps * simt::kWarpSize;
 constexpr int kMaxPartition = 1024;  // 16 tiles a warp: a lane holds each half tile's block
 
-// Positions per partition: short enough that one sequence fills a card, long enough that partial results are 2 % of
-// what is read.
+// Positions per partition: short enough that one sequence fills a card, long enough that partial results are little
+// beside what is read.
 QUIRE_HOST_DEVICE constexpr int PartitionLength(int context) {
   return context <= 1024 ? 64 : context <= 4096 ? 128 : 256;
 }
 
-struct DecodeSequence {
-  int32_t context = 0;         // positions, the query's own included; at least 1
-  int32_t table_begin = 0;     // entries of `tables` from here hold the sequence's blocks
-  int32_t partition = 0;       // positions per partition, a multiple of 64
-  int32_t num_partitions = 0;  // of those from the window's start
-  int32_t first_unit = 0;      // where its partial results begin
+// Positions [begin, end) of a sequence, whose position p lies in block tables[table_begin + p / block_size].
+struct alignas(16) DecodeUnit {
+  int32_t begin = 0, end = 0;
+  int32_t table_begin = 0;
+  int32_t sequence = 0;
+  int32_t num_partitions = 0;  // of the sequence; 1: the result is final
+  int32_t unused[3] = {};
 };
 
-struct DecodeUnit {
-  int32_t sequence = 0;  // -1: nothing to do (a graph's grid is padded)
-  int32_t partition = 0;
+struct DecodeSequence {
+  int32_t first_unit = 0;
+  int32_t num_partitions = 0;  // 0: no sequence (a graph's grid is padded)
 };
 
 struct DecodeArgs {
   const uint16_t* q = nullptr;  // [sequences, num_heads, head_dim] bf16
   PagedKv kv;
   const uint32_t* tables = nullptr;
+  const DecodeUnit* units = nullptr;
   const DecodeSequence* sequences = nullptr;
-  const DecodeUnit* units = nullptr;  // block x is unit x; block y is the KV head
+  int32_t num_units = 0;
   int32_t num_heads = 0;
-  float scale = 0;
-  int32_t window = 0;        // 0: all; else positions p with context - 1 - p < window
-  float* partial = nullptr;  // [units, kv_heads, group, head_dim]
-  float* maxima = nullptr;   // [units, kv_heads, group, 2]: maximum (base 2), sum
-  int* arrived = nullptr;    // [sequences, kv_heads], zero before and after
+  float scale = 0;  // of scores, to base 2: log2(e) / sqrt(head_dim) as a rule
+  // Of the cache, in elements: a KV head's slots, a block, from a block's keys to its values.
+  uint32_t head_elements = 0, block_elements = 0, value_offset = 0;
+  float* partial = nullptr;  // [units, num_heads, head_dim]
+  float* maxima = nullptr;   // [units, num_heads, 2]: maximum (base 2), sum
   uint16_t* out = nullptr;   // [sequences, num_heads, head_dim] bf16
+
+  // The strides are the card's to read, not to compute.
+  void SetCache(const PagedKv& cache) {
+    kv = cache;
+    head_elements = static_cast<uint32_t>(cache.HeadElements());
+    block_elements = static_cast<uint32_t>(cache.BlockElements());
+    value_offset = head_elements * static_cast<uint32_t>(cache.kv_heads);
+  }
+  QUIRE_HOST_DEVICE int Group() const { return num_heads / kv.kv_heads; }
+  QUIRE_HOST_DEVICE int NumItems() const { return num_units * kv.kv_heads; }
 };
 
-// Where a partition stands: positions [begin, end), of tiles aligned to 16 in the table's positions.
+// Where a partition stands: positions [begin, end).
 struct PartitionRange {
-  int begin, end, tiles_begin;
+  int begin, end;
 };
 QUIRE_HOST_DEVICE constexpr int WindowBegin(int context, int window) {
   return window > 0 && context > window ? context - window : 0;
@@ -76,39 +93,106 @@ QUIRE_HOST_DEVICE constexpr int NumPartitions(int context, int window, int parti
 QUIRE_HOST_DEVICE constexpr PartitionRange RangeOf(int context, int window, int partition, int index) {
   const int from = WindowBegin(context, window);
   const int start = (from / partition + index) * partition;
-  const int begin = simt::Max(start, from);
-  return {begin, simt::Min(start + partition, context), begin / kDecodeTile * kDecodeTile};
+  return {simt::Max(start, from), simt::Min(start + partition, context)};
 }
 
-template <int kHeadDim>
-constexpr int DecodeSharedBytes(int head_tiles) {
-  return kDecodeWarps * head_tiles * 8 * (kHeadDim + 2) * static_cast<int>(sizeof(float));
-}
+// Shared memory of the attention kernel: the states of all warps for three items in turn, four records a warp (of the
+// item that is stored, the one computed, the next, the one after), and the barrier at which states are complete.
+template <int kHeadDim, int kHeadTiles>
+struct DecodeLayout {
+  static constexpr int kHeads = kHeadTiles * 8;
+  static constexpr int kStateFloats = kHeadDim + 4;  // weighted values, maximum, sum; whole 16 bytes
+  static constexpr int kWarpFloats = kHeads * kStateFloats;
+  static constexpr int kItemFloats = kDecodeWarps * kWarpFloats;
+  static constexpr int kBuffers = 3;
+  static constexpr int kRecords = kBuffers * kItemFloats * static_cast<int>(sizeof(float));
+  static constexpr int kRecordsPerWarp = 4;
+  static constexpr int kBarrier = kRecords + kDecodeWarps * kRecordsPerWarp * static_cast<int>(sizeof(DecodeUnit));
+  static constexpr int kSharedBytes = kBarrier + 8;
+};
 
-// One warp's share of a unit: what it has read ahead, and the state of its softmax.
+// One warp's share of the items: what it has read ahead, and the state of its softmax.
 template <int kHeadDim, int kHeadTiles>
 class DecodeWarp {
  public:
+  using Layout = DecodeLayout<kHeadDim, kHeadTiles>;
   static constexpr int kChunks = kHeadDim / 32;  // of 32 dimensions: two steps of the product with Q
   static constexpr int kHalves = kHeadDim / 64;  // of 64 dimensions: four tiles of the product with P
   static_assert(kHeadDim % 64 == 0);
 
-  QUIRE_DEVICE DecodeWarp(const DecodeArgs& args, const PartitionRange& range, const uint32_t* table, int kv_head)
-      : range_(range),
-        head_(args.kv.data + args.kv.Offset(0, 0, kv_head, 0)),
-        block_elements_(static_cast<uint32_t>(args.kv.BlockElements())),
-        value_offset_(static_cast<uint32_t>(args.kv.kv_heads * args.kv.HeadElements())),
-        block_size_(args.kv.block_size),
-        scale_(args.scale * kLog2E) {
+  QUIRE_DEVICE explicit DecodeWarp(const DecodeArgs& args) : args_(args) {
     const int lane = simt::ThreadId() % simt::kWarpSize;
     row_ = lane / 4;
     quad_ = lane % 4;
     warp_ = simt::ThreadId() / simt::kWarpSize;
-    const int all = simt::CeilDiv(range.end - range.tiles_begin, kDecodeTile);
-    num_tiles_ = all > warp_ ? simt::CeilDiv(all - warp_, kDecodeWarps) : 0;
-    // Lane 2 i + h keeps the block of half h of tile i. A window may have given back what lies before it.
-    const int position = TileBegin(lane / 2) + lane % 2 * 8;
-    block_ = position < range.end && position + 8 > range.begin ? table[position / args.kv.block_size] : 0;
+  }
+
+  // Reads ahead for the block's first two items.
+  QUIRE_DEVICE void Begin() {
+    const int item = simt::BlockX();
+    RequestRecord(item, 0);
+    RequestBlocks(item, 0);
+    RequestRecord(item + simt::GridX(), 1);
+    Open(item, 0);
+    if (num_tiles_ > 0) LoadValues();
+  }
+
+  // One item, opened before, the block's `turn`-th. Ends with the next one opened, if there is one.
+  QUIRE_DEVICE void Attend(int item, int turn) {
+    const int next = item + simt::GridX();
+    Reset();
+    RequestBlocks(next, turn + 1);
+    RequestRecord(next + simt::GridX(), turn + 2);
+    if (num_tiles_ == 0) {
+      Open(next, turn + 1);
+      if (num_tiles_ > 0) LoadValues();
+      return;
+    }
+    for (bool more = true; more;) {
+      float scores[kHeadTiles][4];
+      uint32_t weights[kHeadTiles][2];
+      Score(scores);
+      const bool low_valid = Holds(tile_ + row_), high_valid = Holds(tile_ + row_ + 8);
+      more = --num_tiles_ > 0;
+      if (more)
+        NextTile();
+      else
+        Open(next, turn + 1);
+      Weigh(low_valid, high_valid, scores, weights);
+      Accumulate(weights);
+      if (num_tiles_ > 0) LoadValues();
+    }
+    SumOverRows();
+  }
+
+  // Maximum, sum and weighted values of each head, to this warp's part of an item's shared memory.
+  QUIRE_DEVICE void Store(float* item) const {
+    QUIRE_UNROLL
+    for (int h = 0; h < kHeadTiles; ++h) QUIRE_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      float* const to = item + warp_ * Layout::kWarpFloats + (h * 8 + quad_ * 2 + i) * Layout::kStateFloats;
+      if (row_ == 0) {
+        to[kHeadDim] = maximum_[h][i];
+        to[kHeadDim + 1] = sum_[h][i];
+      }
+      QUIRE_UNROLL
+      for (int m = 0; m < kHalves * 4; m += 2) {
+        const float(&even)[4] = values_[h][m];
+        const float(&odd)[4] = values_[h][m + 1];
+        simt::Store16(to + m / 4 * 64 + row_ * 8 + m % 4 * 2, {simt::AsBits(even[i]), simt::AsBits(even[2 + i]),
+                                                               simt::AsBits(odd[i]), simt::AsBits(odd[2 + i])});
+      }
+    }
+  }
+
+  // The record of the block's `turn`-th item, until the one four turns later is asked for.
+  QUIRE_DEVICE const DecodeUnit& Record(int turn) const {
+    const auto* const records = reinterpret_cast<const DecodeUnit*>(simt::SharedMemory() + Layout::kRecords);
+    return records[warp_ * Layout::kRecordsPerWarp + turn % Layout::kRecordsPerWarp];
+  }
+
+ private:
+  QUIRE_DEVICE void Reset() {
     QUIRE_UNROLL
     for (int h = 0; h < kHeadTiles; ++h) {
       maximum_[h][0] = maximum_[h][1] = kMinusInfinity;
@@ -119,68 +203,81 @@ class DecodeWarp {
     }
   }
 
-  QUIRE_DEVICE void LoadQueries(const uint16_t* q, int group) {
+  QUIRE_DEVICE void RequestRecord(int item, int turn) {
+    const int lane = simt::ThreadId() % simt::kWarpSize;
+    if (item < args_.NumItems() && lane < 2) {
+      const auto* const unit = reinterpret_cast<const char*>(args_.units + item / args_.kv.kv_heads);
+      simt::CopyAsync(simt::AddressOf(reinterpret_cast<const char*>(&Record(turn)) + lane * 16), unit + lane * 16,
+                      true);
+    }
+    simt::CopyAsyncCommit();
+  }
+
+  // Asks for the block numbers of an item whose record was requested: lane 2 i + h keeps the block of half h of tile i.
+  // A window may have given back what lies before it.
+  QUIRE_DEVICE void RequestBlocks(int item, int turn) {
+    simt::CopyAsyncWait<0>();
+    simt::SyncWarp();
+    if (item >= args_.NumItems()) return;
+    const DecodeUnit& unit = Record(turn);
+    const int lane = simt::ThreadId() % simt::kWarpSize;
+    const int position = FirstTile(unit) + lane / 2 * kStride + lane % 2 * 8;
+    next_block_ = position < unit.end && position + 8 > unit.begin
+                      ? args_.tables[unit.table_begin + position / args_.kv.block_size]
+                      : 0;
+  }
+
+  // Makes an item the present one and asks for its queries and its first keys.
+  QUIRE_DEVICE void Open(int item, int turn) {
+    num_tiles_ = 0;
+    if (item >= args_.NumItems()) return;
+    const DecodeUnit& unit = Record(turn);
+    begin_ = unit.begin;
+    end_ = unit.end;
+    block_ = next_block_;
+    tile_ = FirstTile(unit);
+    tile_index_ = 0;
+    num_tiles_ = tile_ < end_ ? simt::CeilDiv(end_ - tile_, kStride) : 0;
+    const int kv_head = item % args_.kv.kv_heads;
+    head_offset_ = static_cast<uint32_t>(kv_head) * args_.head_elements;
+    if (num_tiles_ == 0) return;
+    LoadQueries(args_.q + (int64_t{unit.sequence} * args_.num_heads + kv_head * args_.Group()) * kHeadDim);
+    LoadKeys();
+  }
+  QUIRE_DEVICE void NextTile() {
+    tile_ += kStride;
+    ++tile_index_;
+    LoadKeys();
+  }
+  QUIRE_DEVICE int FirstTile(const DecodeUnit& unit) const {
+    return unit.begin / kDecodeTile * kDecodeTile + warp_ * kDecodeTile;
+  }
+
+  QUIRE_DEVICE void LoadQueries(const uint16_t* q) {
     QUIRE_UNROLL
     for (int h = 0; h < kHeadTiles; ++h) QUIRE_UNROLL
     for (int c = 0; c < kChunks; ++c) {
       const int head = h * 8 + row_;
-      query_[h][c] = head < group ? simt::Load16(q + head * kHeadDim + c * 32 + quad_ * 8) : simt::Vec4{0, 0, 0, 0};
+      query_[h][c] =
+          head < args_.Group() ? simt::Load16(q + head * kHeadDim + c * 32 + quad_ * 8) : simt::Vec4{0, 0, 0, 0};
     }
   }
-
-  QUIRE_DEVICE void Run() {
-    if (num_tiles_ == 0) return;
-    LoadKeys(0);
-    LoadValues(0);
-    for (int i = 0; i < num_tiles_; ++i) {
-      float scores[kHeadTiles][4];
-      Score(scores);
-      if (i + 1 < num_tiles_) LoadKeys(i + 1);
-      uint32_t weights[kHeadTiles][2];
-      Weigh(i, scores, weights);
-      Accumulate(weights);
-      if (i + 1 < num_tiles_) LoadValues(i + 1);
-    }
-    SumOverRows();
-  }
-
-  // Maximum, sum and weighted values of each head, to shared memory: [heads, kHeadDim + 2].
-  QUIRE_DEVICE void Store(float* shared) const {
-    QUIRE_UNROLL
-    for (int h = 0; h < kHeadTiles; ++h) QUIRE_UNROLL
-    for (int i = 0; i < 2; ++i) {
-      float* const to = shared + (h * 8 + quad_ * 2 + i) * (kHeadDim + 2);
-      if (row_ == 0) {
-        to[kHeadDim] = maximum_[h][i];
-        to[kHeadDim + 1] = sum_[h][i];
-      }
-      QUIRE_UNROLL
-      for (int m = 0; m < kHalves * 4; ++m) {
-        const int dim = m / 4 * 64 + row_ * 8 + m % 4 * 2;
-        to[dim] = values_[h][m][i];
-        to[dim + 1] = values_[h][m][2 + i];
-      }
-    }
-  }
-
- private:
-  QUIRE_DEVICE int TileBegin(int i) const { return range_.tiles_begin + (i * kDecodeWarps + warp_) * kDecodeTile; }
 
   // Where the key or value of a position begins, given its block.
   QUIRE_DEVICE const uint16_t* Row(int value, uint32_t block, int position) const {
-    const auto slot = static_cast<uint32_t>(position & (block_size_ - 1));
-    return head_ + uint64_t{block} * block_elements_ + (static_cast<uint32_t>(value) * value_offset_ + slot * kHeadDim);
+    const auto slot = static_cast<uint32_t>(position & (args_.kv.block_size - 1));
+    return args_.kv.data + uint64_t{block} * args_.block_elements +
+           (static_cast<uint32_t>(value) * args_.value_offset + head_offset_ + slot * kHeadDim);
   }
-  QUIRE_DEVICE bool Holds(int position) const { return position >= range_.begin && position < range_.end; }
+  QUIRE_DEVICE bool Holds(int position) const { return position >= begin_ && position < end_; }
 
   // Lane (row, quad): dimensions 32 c + 8 quad to + 7 of keys `row` and `row + 8`. What is no position of the sequence
   // lies in some block all the same, and spoils no score but its own, which is not used.
-  QUIRE_DEVICE void LoadKeys(int i) {
+  QUIRE_DEVICE void LoadKeys() {
     QUIRE_UNROLL
     for (int half = 0; half < 2; ++half) {
-      const uint32_t block = simt::Shuffle(block_, 2 * i + half);
-      const int position = TileBegin(i) + half * 8 + row_;
-      const uint16_t* const key = Row(0, block, position) + quad_ * 8;
+      const uint32_t block = simt::Shuffle(block_, 2 * tile_index_ + half);
+      const uint16_t* const key = Row(0, block, tile_ + half * 8 + row_) + quad_ * 8;
       QUIRE_UNROLL
       for (int c = 0; c < kChunks; ++c) keys_[half][c] = simt::LoadStreaming(key + c * 32);
     }
@@ -188,11 +285,11 @@ class DecodeWarp {
 
   // Lane (row, quad): dimensions 64 h + 8 row to + 7 of values 2 quad, 2 quad + 1, and of both plus 8. A weight of zero
   // does not take away a NaN: what is no position of the sequence is never multiplied.
-  QUIRE_DEVICE void LoadValues(int i) {
+  QUIRE_DEVICE void LoadValues() {
     QUIRE_UNROLL
     for (int half = 0; half < 2; ++half) {
-      const uint32_t block = simt::Shuffle(block_, 2 * i + half);
-      const int position = TileBegin(i) + half * 8 + quad_ * 2;
+      const uint32_t block = simt::Shuffle(block_, 2 * tile_index_ + half);
+      const int position = tile_ + half * 8 + quad_ * 2;
       const uint16_t* const value = Row(1, block, position) + row_ * 8;
       QUIRE_UNROLL
       for (int odd = 0; odd < 2; ++odd) {
@@ -223,17 +320,15 @@ class DecodeWarp {
 
   // Softmax over the tile for heads 2 quad, 2 quad + 1 of each head tile; weights [16 positions, 8 heads] become the
   // right operand of the next product.
-  QUIRE_DEVICE void Weigh(int i, const float (&scores)[kHeadTiles][4], uint32_t (&weights)[kHeadTiles][2]) {
-    const int first = TileBegin(i) + row_;
-    const bool low_valid = first >= range_.begin && first < range_.end;
-    const bool high_valid = first + 8 >= range_.begin && first + 8 < range_.end;
+  QUIRE_DEVICE void Weigh(bool low_valid, bool high_valid, const float (&scores)[kHeadTiles][4],
+                          uint32_t (&weights)[kHeadTiles][2]) {
     QUIRE_UNROLL
     for (int h = 0; h < kHeadTiles; ++h) {
       float p[4];
       QUIRE_UNROLL
       for (int head = 0; head < 2; ++head) {
-        const float low = low_valid ? scores[h][head] * scale_ : kMinusInfinity;
-        const float high = high_valid ? scores[h][2 + head] * scale_ : kMinusInfinity;
+        const float low = low_valid ? scores[h][head] * args_.scale : kMinusInfinity;
+        const float high = high_valid ? scores[h][2 + head] * args_.scale : kMinusInfinity;
         const float maximum = Rescale(h, head, MaxOverRows(simt::Max(low, high)));
         p[head] = simt::Exp2(low - maximum);
         p[2 + head] = simt::Exp2(high - maximum);
@@ -297,17 +392,16 @@ class DecodeWarp {
     }
   }
 
-  static constexpr float kLog2E = 1.4426950408889634F;
   static constexpr float kMinusInfinity = -__builtin_huge_valf();
+  static constexpr int kStride = kDecodeWarps * kDecodeTile;  // from one tile of a warp to its next
 
-  PartitionRange range_;
-  const uint16_t* head_;     // this KV head's keys in block 0
-  uint32_t block_elements_;  // from one block to the next
-  uint32_t value_offset_;    // from a block's keys to its values
-  int block_size_;
-  float scale_;  // of scores, to base 2
-  int row_ = 0, quad_ = 0, warp_ = 0, num_tiles_ = 0;
-  uint32_t block_ = 0;
+  const DecodeArgs& args_;
+  int row_ = 0, quad_ = 0, warp_ = 0;
+  uint32_t head_offset_ = 0;       // of the present KV head's keys in a block
+  int begin_ = 0, end_ = 0;        // positions of the present item
+  int tile_ = 0, tile_index_ = 0;  // the tile whose keys, then values, were asked for last
+  int num_tiles_ = 0;              // from it on
+  uint32_t block_ = 0, next_block_ = 0;
   simt::Vec4 query_[kHeadTiles][kChunks];
   simt::Vec4 keys_[2][kChunks];
   simt::Vec4 loaded_values_[2][2][kHalves];
@@ -316,142 +410,134 @@ class DecodeWarp {
   float values_[kHeadTiles][kHalves * 4][4];
 };
 
-// The states of a block's warps, merged in order of warp: what one unit found for one head.
-template <int kHeadDim>
-class MergedWarps {
- public:
-  QUIRE_DEVICE MergedWarps(const float* shared, int heads, int head) : state_(shared + head * (kHeadDim + 2)) {
-    stride_ = heads * (kHeadDim + 2);
-    maximum_ = state_[kHeadDim];
-    for (int w = 1; w < kDecodeWarps; ++w) maximum_ = simt::Max(maximum_, state_[w * stride_ + kHeadDim]);
-    sum_ = 0;
+// Merges the warps' states of an item in order of warp, and stores what is a result or a part of one. A warp takes
+// every fourth head of the group, a lane four dimensions.
+template <int kHeadDim, int kHeadTiles>
+QUIRE_DEVICE void StoreItem(const DecodeArgs& args, const DecodeUnit& unit, int item, const float* states) {
+  using Layout = DecodeLayout<kHeadDim, kHeadTiles>;
+  const int lane = simt::ThreadId() % simt::kWarpSize, group = args.Group();
+  if (lane * 4 >= kHeadDim) return;
+  for (int head = simt::ThreadId() / simt::kWarpSize; head < group; head += kDecodeWarps) {
+    const float* const state = states + head * Layout::kStateFloats;
+    float maximum = state[kHeadDim], sum = 0, value[4] = {};
+    QUIRE_UNROLL
+    for (int w = 1; w < kDecodeWarps; ++w) maximum = simt::Max(maximum, state[w * Layout::kWarpFloats + kHeadDim]);
     QUIRE_UNROLL
     for (int w = 0; w < kDecodeWarps; ++w) {
-      factor_[w] = simt::Exp2(state_[w * stride_ + kHeadDim] - maximum_);
-      sum_ += factor_[w] * state_[w * stride_ + kHeadDim + 1];
-    }
-  }
-  QUIRE_DEVICE float maximum() const { return maximum_; }
-  QUIRE_DEVICE float sum() const { return sum_; }
-  QUIRE_DEVICE float Value(int dim) const {
-    float value = 0;
-    QUIRE_UNROLL
-    for (int w = 0; w < kDecodeWarps; ++w) value += factor_[w] * state_[w * stride_ + dim];
-    return value;
-  }
-
- private:
-  const float* state_;
-  int stride_;
-  float maximum_, sum_;
-  float factor_[kDecodeWarps];
-};
-
-// Merges a sequence's partitions for one KV head, in order of position. Four dimensions of a head per thread.
-template <int kHeadDim>
-QUIRE_DEVICE void MergePartitions(const DecodeArgs& args, const DecodeSequence& sequence, int index, int kv_head) {
-  const int group = args.num_heads / args.kv.kv_heads;
-  const int64_t first = int64_t{sequence.first_unit} * args.kv.kv_heads + kv_head;
-  const int64_t stride = int64_t{args.kv.kv_heads} * group;  // heads from one partition to the next
-  for (int item = simt::ThreadId(); item < group * (kHeadDim / 4); item += kDecodeThreads) {
-    const int head = item / (kHeadDim / 4), dim = item % (kHeadDim / 4) * 4;
-    const float* const maxima = args.maxima + (first * group + head) * 2;
-    const float* const partial = args.partial + (first * group + head) * kHeadDim + dim;
-    float maximum = -__builtin_huge_valf();
-    for (int p = 0; p < sequence.num_partitions; ++p)
-      maximum = simt::Max(maximum, simt::LoadCoherent8(maxima + p * stride * 2).x);
-    float sum = 0, value[4] = {};
-    QUIRE_UNROLL_BY_8
-    for (int p = 0; p < sequence.num_partitions; ++p) {
-      const simt::Float2 state = simt::LoadCoherent8(maxima + p * stride * 2);
-      const simt::Vec4 v = simt::LoadCoherent16(partial + p * stride * kHeadDim);
-      const float factor = simt::Exp2(state.x - maximum);
-      sum += factor * state.y;
+      const float* const part = state + w * Layout::kWarpFloats;
+      const float factor = simt::Exp2(part[kHeadDim] - maximum);
+      const simt::Vec4 v = simt::Load16(part + lane * 4);
+      sum += factor * part[kHeadDim + 1];
       value[0] += factor * simt::AsFloat(v.x);
       value[1] += factor * simt::AsFloat(v.y);
       value[2] += factor * simt::AsFloat(v.z);
       value[3] += factor * simt::AsFloat(v.w);
     }
-    const float scale = 1 / sum;
-    auto* const out = reinterpret_cast<uint32_t*>(
-        args.out + (int64_t{index} * args.num_heads + kv_head * group + head) * kHeadDim + dim);
-    out[0] = simt::PackBf16(value[0] * scale, value[1] * scale);
-    out[1] = simt::PackBf16(value[2] * scale, value[3] * scale);
-  }
-}
-
-// What a unit found goes to the output if it was the only one, else to the workspace.
-template <int kHeadDim, int kHeadTiles>
-QUIRE_DEVICE void StoreUnit(const DecodeArgs& args, const DecodeSequence& sequence, const DecodeUnit& unit, int kv_head,
-                            const float* shared) {
-  const int group = args.num_heads / args.kv.kv_heads;
-  const int64_t slot = (int64_t{sequence.first_unit + unit.partition} * args.kv.kv_heads + kv_head) * group;
-  for (int item = simt::ThreadId(); item < group * (kHeadDim / 2); item += kDecodeThreads) {
-    const int head = item / (kHeadDim / 2), dim = item % (kHeadDim / 2) * 2;
-    const MergedWarps<kHeadDim> merged(shared, kHeadTiles * 8, head);
-    const float low = merged.Value(dim), high = merged.Value(dim + 1);
-    if (sequence.num_partitions == 1) {
+    const int query_head = item % args.kv.kv_heads * group + head;
+    if (unit.num_partitions == 1) {
+      const float scale = 1 / sum;
       auto* const out = reinterpret_cast<uint32_t*>(
-          args.out + (int64_t{unit.sequence} * args.num_heads + kv_head * group + head) * kHeadDim + dim);
-      *out = simt::PackBf16(low / merged.sum(), high / merged.sum());
-    } else {
-      float* const partial = args.partial + (slot + head) * kHeadDim + dim;
-      partial[0] = low;
-      partial[1] = high;
-      if (dim == 0) {
-        args.maxima[(slot + head) * 2] = merged.maximum();
-        args.maxima[(slot + head) * 2 + 1] = merged.sum();
-      }
+          args.out + (int64_t{unit.sequence} * args.num_heads + query_head) * kHeadDim + lane * 4);
+      out[0] = simt::PackBf16(value[0] * scale, value[1] * scale);
+      out[1] = simt::PackBf16(value[2] * scale, value[3] * scale);
+      continue;
     }
+    const int64_t at = int64_t{item / args.kv.kv_heads} * args.num_heads + query_head;
+    simt::Store16(args.partial + at * kHeadDim + lane * 4,
+                  {simt::AsBits(value[0]), simt::AsBits(value[1]), simt::AsBits(value[2]), simt::AsBits(value[3])});
+    if (lane < 2) args.maxima[at * 2 + lane] = lane == 0 ? maximum : sum;
   }
 }
 
-// The first half of a unit's work: every warp's state to shared memory.
-template <int kHeadDim, int kHeadTiles>
-QUIRE_DEVICE void AttendUnit(const DecodeArgs& args, const DecodeUnit& unit, int kv_head, float* shared) {
-  const DecodeSequence sequence = args.sequences[unit.sequence];
-  const int group = args.num_heads / args.kv.kv_heads;
-  DecodeWarp<kHeadDim, kHeadTiles> warp(args,
-                                        RangeOf(sequence.context, args.window, sequence.partition, unit.partition),
-                                        args.tables + sequence.table_begin, kv_head);
-  warp.LoadQueries(args.q + (int64_t{unit.sequence} * args.num_heads + kv_head * group) * kHeadDim, group);
-  warp.Run();
-  warp.Store(shared + simt::ThreadId() / simt::kWarpSize * kHeadTiles * 8 * (kHeadDim + 2));
-}
-
-// Whether this block is the last of its sequence's and KV head's to have stored: it sees what all others stored.
-QUIRE_DEVICE bool IsLast(int* arrived, int num_partitions, int* shared) {
-  simt::MemoryFence();
-  simt::SyncThreads();
-  if (simt::ThreadId() == 0) {
-    *shared = simt::AtomicAdd(arrived, 1);
-    if (*shared + 1 == num_partitions) *arrived = 0;
-  }
-  simt::SyncThreads();
-  if (*shared + 1 != num_partitions) return false;
-  simt::MemoryFence();
-  return true;
-}
-
-// REQUIRES: kDecodeThreads threads, DecodeSharedBytes of shared memory, at most 8 kHeadTiles query heads per KV head.
+// REQUIRES: kDecodeThreads threads, DecodeLayout::kSharedBytes of shared memory, at most 8 kHeadTiles query heads per
+// KV head, no more blocks than items.
+//
+// Results of an item are stored after the next one was computed, when all warps' states have long been there: nobody
+// waits for the slowest warp. With three buffers of states, whoever writes one again has waited for arrivals that came
+// after all its readers were done: a warp arrives with an item's states once it has stored the item before.
 template <int kHeadDim, int kHeadTiles>
 QUIRE_DEVICE void DecodeAttention(const DecodeArgs& args) {
-  simt::DependencyWait();
-  const DecodeUnit unit = args.units[simt::BlockX()];
-  if (unit.sequence < 0) return;
-  const int kv_head = simt::BlockY();
-  auto* const shared = reinterpret_cast<float*>(simt::SharedMemory());
-  AttendUnit<kHeadDim, kHeadTiles>(args, unit, kv_head, shared);
-  simt::DependencyLaunch();
+  using Layout = DecodeLayout<kHeadDim, kHeadTiles>;
+  char* const memory = simt::SharedMemory();
+  auto* const states = reinterpret_cast<float*>(memory);
+  const simt::SharedAddress barrier = simt::AddressOf(memory + Layout::kBarrier);
+  if (simt::ThreadId() == 0) simt::BarrierInit(barrier, kDecodeWarps);
   simt::SyncThreads();
-  // Read again, and not kept in registers through the loop.
-  const DecodeUnit again = args.units[simt::BlockX()];
-  const DecodeSequence sequence = args.sequences[again.sequence];
-  StoreUnit<kHeadDim, kHeadTiles>(args, sequence, again, kv_head, shared);
-  if (sequence.num_partitions == 1) return;
-  int* const arrived = args.arrived + again.sequence * args.kv.kv_heads + kv_head;
-  if (IsLast(arrived, sequence.num_partitions, reinterpret_cast<int*>(shared)))
-    MergePartitions<kHeadDim>(args, sequence, again.sequence, kv_head);
+  simt::DependencyWait();
+  simt::DependencyLaunch();
+  DecodeWarp<kHeadDim, kHeadTiles> warp(args);
+  warp.Begin();
+  const auto store = [&](int item, int turn) {
+    simt::BarrierWait(barrier, static_cast<uint32_t>(turn & 1));
+    StoreItem<kHeadDim, kHeadTiles>(args, warp.Record(turn), item,
+                                    states + turn % Layout::kBuffers * Layout::kItemFloats);
+  };
+  int item = simt::BlockX(), turn = 0;
+  for (; item < args.NumItems(); item += simt::GridX(), ++turn) {
+    warp.Attend(item, turn);
+    warp.Store(states + turn % Layout::kBuffers * Layout::kItemFloats);
+    if (turn > 0) store(item - simt::GridX(), turn - 1);
+    simt::SyncWarp();
+    if (simt::ThreadId() % simt::kWarpSize == 0) simt::BarrierArrive(barrier);
+  }
+  store(item - simt::GridX(), turn - 1);
+}
+
+// The second kernel: one block merges one head of one sequence. Warp w takes partitions w, w + 4, ... in order.
+// REQUIRES: kDecodeThreads threads, MergeSharedBytes of shared memory, a block for each head of each sequence.
+template <int kHeadDim>
+constexpr int kMergeSharedBytes = kDecodeWarps*(kHeadDim + 4) * static_cast<int>(sizeof(float));
+
+template <int kHeadDim>
+QUIRE_DEVICE void MergePartitions(const DecodeArgs& args) {
+  simt::DependencyWait();
+  simt::DependencyLaunch();
+  const int index = simt::BlockX() / args.num_heads, head = simt::BlockX() % args.num_heads;
+  const DecodeSequence sequence = args.sequences[index];
+  if (sequence.num_partitions <= 1) return;
+  const int lane = simt::ThreadId() % simt::kWarpSize, warp = simt::ThreadId() / simt::kWarpSize;
+  const int64_t first = int64_t{sequence.first_unit} * args.num_heads + head;
+  const float* const maxima = args.maxima + first * 2;
+  const int64_t stride = args.num_heads;
+
+  float maximum = -__builtin_huge_valf();
+  for (int p = lane; p < sequence.num_partitions; p += simt::kWarpSize)
+    maximum = simt::Max(maximum, maxima[p * stride * 2]);
+  QUIRE_UNROLL
+  for (int mask = 1; mask < simt::kWarpSize; mask *= 2) maximum = simt::Max(maximum, simt::ShuffleXor(maximum, mask));
+
+  auto* const shared = reinterpret_cast<float*>(simt::SharedMemory());
+  if (lane * 4 < kHeadDim) {
+    const float* const partial = args.partial + first * kHeadDim + lane * 4;
+    float sum = 0, value[4] = {};
+    QUIRE_UNROLL_BY_8
+    for (int p = warp; p < sequence.num_partitions; p += kDecodeWarps) {
+      const simt::Vec4 v = simt::Load16(partial + p * stride * kHeadDim);
+      const float factor = simt::Exp2(maxima[p * stride * 2] - maximum);
+      sum += factor * maxima[p * stride * 2 + 1];
+      value[0] += factor * simt::AsFloat(v.x);
+      value[1] += factor * simt::AsFloat(v.y);
+      value[2] += factor * simt::AsFloat(v.z);
+      value[3] += factor * simt::AsFloat(v.w);
+    }
+    float* const mine = shared + warp * (kHeadDim + 4);
+    simt::Store16(mine + lane * 4,
+                  {simt::AsBits(value[0]), simt::AsBits(value[1]), simt::AsBits(value[2]), simt::AsBits(value[3])});
+    if (lane == 0) mine[kHeadDim] = sum;
+  }
+  simt::SyncThreads();
+  for (int dim = simt::ThreadId() * 2; dim < kHeadDim; dim += kDecodeThreads * 2) {
+    float sum = 0, low = 0, high = 0;
+    QUIRE_UNROLL
+    for (int w = 0; w < kDecodeWarps; ++w) {
+      const float* const part = shared + w * (kHeadDim + 4);
+      sum += part[kHeadDim];
+      low += part[dim];
+      high += part[dim + 1];
+    }
+    *reinterpret_cast<uint32_t*>(args.out + (int64_t{index} * args.num_heads + head) * kHeadDim + dim) =
+        simt::PackBf16(low / sum, high / sum);
+  }
 }
 
 }  // namespace quire::cuda

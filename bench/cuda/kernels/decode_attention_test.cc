@@ -14,58 +14,59 @@ namespace quire::cuda {
 namespace {
 
 constexpr uint16_t kPoison = 0xFFFF;
-
-struct Outcome {
-  std::vector<uint16_t> out;
-  std::vector<int> arrived;
-};
+constexpr float kLog2E = 1.4426950408889634F;
 
 struct DecodeOptions {
   int window = 0;
   int partition = 0;
+  int most_blocks = 1000;
   uint64_t seed = 1;
 };
 
 // Every span of the case has one row: a decoding sequence.
 template <int kHeadDim, int kHeadTiles>
-Outcome Decode(const PagedCase& paged, const std::vector<uint16_t>& q, const DecodeOptions& options) {
+std::vector<uint16_t> Decode(const PagedCase& paged, const std::vector<uint16_t>& q, const DecodeOptions& options) {
   std::vector<int32_t> contexts, begins;
   for (size_t i = 0; i < paged.spans.size(); ++i) {
     contexts.push_back(paged.ContextLength(static_cast<int>(i)));
     begins.push_back(paged.spans[i].table_begin);
   }
   DecodePlan plan = PlanDecode(contexts, begins, options.window, options.partition);
-  plan.units.push_back({.sequence = -1});  // a padded grid
+  plan.sequences.emplace_back();  // a padded grid
   const size_t heads = static_cast<size_t>(paged.shape.num_heads), states = plan.units.size() * heads;
   std::vector<float> partial(states * kHeadDim, std::nanf("")), maxima(states * 2, std::nanf(""));
-  Outcome outcome = {std::vector<uint16_t>(paged.spans.size() * heads * kHeadDim, kPoison),
-                     std::vector<int>(paged.spans.size() * static_cast<size_t>(paged.shape.kv_heads))};
-  const DecodeArgs args = {.q = q.data(),
-                           .kv = paged.Kv(),
-                           .tables = paged.tables.data(),
-                           .sequences = plan.sequences.data(),
-                           .units = plan.units.data(),
-                           .num_heads = paged.shape.num_heads,
-                           .scale = 1 / std::sqrt(static_cast<float>(kHeadDim)),
-                           .window = options.window,
-                           .partial = partial.data(),
-                           .maxima = maxima.data(),
-                           .arrived = outcome.arrived.data(),
-                           .out = outcome.out.data()};
-  EXPECT_EQ(simt::Launch({.grid_x = static_cast<int>(plan.units.size()),
-                          .grid_y = paged.shape.kv_heads,
+  std::vector<uint16_t> out(paged.spans.size() * heads * kHeadDim, kPoison);
+  DecodeArgs args = {.q = q.data(),
+                     .tables = paged.tables.data(),
+                     .units = plan.units.data(),
+                     .sequences = plan.sequences.data(),
+                     .num_units = static_cast<int32_t>(plan.units.size()),
+                     .num_heads = paged.shape.num_heads,
+                     .scale = kLog2E / std::sqrt(static_cast<float>(kHeadDim)),
+                     .partial = partial.data(),
+                     .maxima = maxima.data(),
+                     .out = out.data()};
+  args.SetCache(paged.Kv());
+  using Layout = DecodeLayout<kHeadDim, kHeadTiles>;
+  EXPECT_EQ(simt::Launch({.grid_x = std::min(options.most_blocks, args.NumItems()),
                           .threads = kDecodeThreads,
-                          .shared_bytes = static_cast<size_t>(DecodeSharedBytes<kHeadDim>(kHeadTiles)),
+                          .shared_bytes = Layout::kSharedBytes,
                           .seed = options.seed},
                          [&] { DecodeAttention<kHeadDim, kHeadTiles>(args); }),
             "");
-  return outcome;
+  EXPECT_EQ(simt::Launch({.grid_x = static_cast<int>(plan.sequences.size() * heads),
+                          .threads = kDecodeThreads,
+                          .shared_bytes = kMergeSharedBytes<kHeadDim>,
+                          .seed = options.seed},
+                         [&] { MergePartitions<kHeadDim>(args); }),
+            "");
+  return out;
 }
 
 // Queries without the rows between: [sequences, heads, head_dim].
 std::vector<uint16_t> Queries(const PagedCase& paged) {
   std::vector<uint16_t> q;
-  const size_t row = static_cast<size_t>(paged.shape.num_heads * paged.shape.head_dim);
+  const auto row = static_cast<size_t>(paged.shape.num_heads) * static_cast<size_t>(paged.shape.head_dim);
   for (const PrefillSpan& span : paged.spans) {
     const auto begin = paged.q.begin() + span.first_row * paged.QRowStride();
     q.insert(q.end(), begin, begin + static_cast<std::ptrdiff_t>(row));
@@ -75,16 +76,15 @@ std::vector<uint16_t> Queries(const PagedCase& paged) {
 
 template <int kHeadDim, int kHeadTiles>
 void CheckCase(const PagedCase& paged, const DecodeOptions& options) {
-  const Outcome outcome = Decode<kHeadDim, kHeadTiles>(paged, Queries(paged), options);
+  const std::vector<uint16_t> out = Decode<kHeadDim, kHeadTiles>(paged, Queries(paged), options);
   const LogitRules rules = {.scale = 1 / std::sqrt(static_cast<float>(kHeadDim)), .window = options.window};
   for (int i = 0; i < static_cast<int>(paged.spans.size()); ++i)
     for (int head = 0; head < paged.shape.num_heads; ++head) {
-      const auto* const actual = outcome.out.data() + static_cast<size_t>(i * paged.shape.num_heads + head) * kHeadDim;
+      const auto* const actual = out.data() + static_cast<size_t>(i * paged.shape.num_heads + head) * kHeadDim;
       ASSERT_LT(RelativeError({actual, kHeadDim}, NaiveAttention(paged, rules, i, 0, head)), 1e-2)
           << "sequence " << i << " of " << paged.ContextLength(i) << ", head " << head << ", block size "
           << paged.shape.block_size << ", window " << options.window << ", partition " << options.partition;
     }
-  EXPECT_EQ(outcome.arrived, std::vector<int>(outcome.arrived.size(), 0)) << "counters are left as they were found";
 }
 
 class Shapes {
@@ -108,6 +108,7 @@ void CheckRandomShapes(std::initializer_list<int> groups, int count, uint32_t se
     for (int s = shapes.UpTo(3); s > 0; --s) shape.spans.push_back({shapes.UpTo(longest) - 1, 1});
     const DecodeOptions options = {.window = shapes.Among({0, 0, 1, 7, 33, 100}),
                                    .partition = shapes.Among({0, 64, 128, 192}),
+                                   .most_blocks = shapes.Among({1, 2, 3, 5, 1000}),
                                    .seed = seed + static_cast<uint32_t>(i)};
     SCOPED_TRACE(::testing::Message() << "seed " << seed + static_cast<uint32_t>(i));
     CheckCase<kHeadDim, kHeadTiles>(MakePagedCase(shape), options);
@@ -124,14 +125,15 @@ TEST(DecodeAttention, ASequencesBitsDoNotDependOnTheBatch) {
   shape.spans = {{299, 1}, {17, 1}, {130, 1}};
   const PagedCase together = MakePagedCase(shape);
   const std::vector<uint16_t> q = Queries(together);
-  const Outcome all = Decode<128, 1>(together, q, {});
+  const std::vector<uint16_t> all = Decode<128, 1>(together, q, {.most_blocks = 7});
   const size_t row = 8 * 128;
   for (size_t i = 0; i < 3; ++i) {
     PagedCase alone = together;
     alone.spans = {together.spans[i]};
     const auto from = static_cast<std::ptrdiff_t>(i * row), to = from + static_cast<std::ptrdiff_t>(row);
-    const Outcome one = Decode<128, 1>(alone, std::vector<uint16_t>(q.begin() + from, q.begin() + to), {.seed = 9});
-    EXPECT_EQ(one.out, std::vector<uint16_t>(all.out.begin() + from, all.out.begin() + to)) << "sequence " << i;
+    const std::vector<uint16_t> one =
+        Decode<128, 1>(alone, std::vector<uint16_t>(q.begin() + from, q.begin() + to), {.seed = 9});
+    EXPECT_EQ(one, std::vector<uint16_t>(all.begin() + from, all.begin() + to)) << "sequence " << i;
   }
 }
 
@@ -145,8 +147,7 @@ TEST(DecodePlan, PartitionsCoverWhatTheWindowShowsOnce) {
       const PartitionRange range = RangeOf(context, window, partition, p);
       ASSERT_EQ(range.begin, next);
       ASSERT_LT(range.begin, range.end);
-      ASSERT_LE(range.end - range.tiles_begin, partition);
-      ASSERT_EQ(range.tiles_begin % kDecodeTile, 0);
+      ASSERT_EQ(range.begin / partition, (range.end - 1) / partition);
       next = range.end;
     }
     ASSERT_EQ(next, context);

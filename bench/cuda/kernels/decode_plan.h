@@ -22,12 +22,15 @@ inline DecodePlan PlanDecode(std::span<const int32_t> contexts, std::span<const 
   for (size_t i = 0; i < contexts.size(); ++i) {
     const int32_t length = partition > 0 ? partition : PartitionLength(contexts[i]);
     const int32_t count = NumPartitions(contexts[i], window, length);
-    plan.sequences.push_back({.context = contexts[i],
-                              .table_begin = table_begins[i],
-                              .partition = length,
-                              .num_partitions = count,
-                              .first_unit = static_cast<int32_t>(plan.units.size())});
-    for (int32_t p = 0; p < count; ++p) plan.units.push_back({static_cast<int32_t>(i), p});
+    plan.sequences.push_back({static_cast<int32_t>(plan.units.size()), count});
+    for (int32_t p = 0; p < count; ++p) {
+      const PartitionRange range = RangeOf(contexts[i], window, length, p);
+      plan.units.push_back({.begin = range.begin,
+                            .end = range.end,
+                            .table_begin = table_begins[i],
+                            .sequence = static_cast<int32_t>(i),
+                            .num_partitions = count});
+    }
   }
   return plan;
 }

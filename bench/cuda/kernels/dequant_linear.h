@@ -7,10 +7,13 @@
 // packing gives a lane 8 neighbouring values of a chunk of 32, where the instruction has pairs: a permutation of k that
 // the tokens, read likewise, undo.
 //
-// A block owns 128 rows. Four warps take 32 rows each and two such slices of warps take halves of the block's part of
-// k; with few rows, several blocks (splits) share k. A slice streams stages through a ring in shared memory, of which
-// it fills all but one before it waits for the kernel that makes x. Partial sums meet in a fixed order, and splits
-// depend on n and k alone: a token's y has the same bits whatever else is in the batch.
+// k is cut into splits and each of those into two slices, whose sums meet in one order. Four warps with 32 rows each
+// take a slice and two such teams of warps are a block of 128 rows and a split; or eight warps take a slice of 256
+// rows, so that half as many blocks read the same tokens, which is what many tokens cost. A slice streams stages
+// through a ring in shared memory, of which it fills all but one before it waits for the kernel that makes x. Partial
+// sums meet in a fixed order, and splits depend on n and k alone: a token's y has the same bits whatever else is in the
+// batch. They meet in global memory or, where the splits of the same rows are a cluster, in each other's shared memory:
+// the same sums in the same order.
 #pragma once
 
 #include <cstdint>
@@ -65,18 +68,16 @@ QUIRE_HOST_DEVICE constexpr int64_t PackedScale(int64_t row, int64_t group, int6
 
 // --- Shapes ---
 
-constexpr int kBlockTiles = 4;
-constexpr int kBlockRows = kBlockTiles * kTileRows;
-constexpr int kSlices = 2;
-constexpr int kSliceThreads = kBlockTiles * simt::kWarpSize;
-constexpr int kSliceVecBytes = kSliceThreads * kVecBytes;  // a vector of each of a slice's threads, side by side
-constexpr int kLinearThreads = kSlices * kSliceThreads;
+constexpr int kLinearWarps = 8;
+constexpr int kLinearThreads = kLinearWarps * simt::kWarpSize;
+constexpr int kSplitSlices = 2;  // of a split
+constexpr int kRowMultiple = 128;
 constexpr int kMaxTokens = 64;
 
 // Why these sizes cannot be multiplied; null where they can.
 constexpr const char* LinearShapeError(int64_t m, int64_t n, int64_t k) {
   if (m < 1 || m > kMaxTokens) return "a product takes 1 to 64 tokens";
-  if (n < 1 || n % kBlockRows != 0) return "n (rows of the weights) must be a multiple of 128";
+  if (n < 1 || n % kRowMultiple != 0) return "n (rows of the weights) must be a multiple of 128";
   if (k < 1 || k % kUnit != 0) return "k (columns of the weights) must be a multiple of 128";
   return nullptr;
 }
@@ -87,7 +88,7 @@ QUIRE_HOST_DEVICE constexpr int LinearSplits(int64_t n, int64_t k) {
   constexpr int64_t kResidentBlocks = 256, kShortest = 1024;
   int best = 1;
   for (int splits = 2; splits <= 8; ++splits)
-    if (n / kBlockRows * splits <= kResidentBlocks && k % (int64_t{kUnit} * kSlices * splits) == 0 &&
+    if (n / kRowMultiple * splits <= kResidentBlocks && k % (int64_t{kUnit} * kSplitSlices * splits) == 0 &&
         k / splits >= kShortest)
       best = splits;
   return best;
@@ -100,13 +101,28 @@ struct LinearArgs {
   const void* weights = nullptr;           // PackedBit
   const uint16_t* group_scales = nullptr;  // bf16, PackedScale: int4
   const float* row_scales = nullptr;       // [n]: int8
-  const uint16_t* x = nullptr;             // [m, k], aligned to 16 bytes
+  const uint16_t* x = nullptr;             // [m, k] of pitch x_pitch, aligned to 16 bytes
   uint16_t* y = nullptr;                   // [m, n]
-  float* partial = nullptr;                // [splits, m, n], where splits > 1
-  int32_t* arrived = nullptr;              // [n / 128] zeros, left as zeros: likewise
+  float* partial = nullptr;                // [blocks that share k, m, n], where there are several and no cluster
+  int32_t* arrived = nullptr;              // [n / 128 << token_blocks_log2] zeros, left as zeros: likewise
   int32_t m = 0, n = 0, k = 0;
-  int32_t splits = 1;  // grid: [n / 128, splits]
+  int32_t x_pitch = 0;  // from a token of x to the next, a multiple of 8
+  // Grid: [n / kBlockRows << token_blocks_log2, splits * kBlocksOfSplit] of the LinearBlock.
+  int32_t splits = 1;
+  int32_t token_blocks_log2 = 0;  // of blocks with kTokenTiles each, for all tokens, which share weights through L2
+  int32_t ahead_bytes = 0;        // of a warp's weights past its ring that it asks L2 for before x is there: 16s
 };
+
+// Blocks that share k and know of each other through global memory alone: the last to arrive adds up.
+struct GridTeam {
+  static constexpr bool kIsCluster = false;
+  QUIRE_DEVICE static void PrefetchToL2(const void*, int) {}
+};
+// A team that is a cluster has kIsCluster = true and, with ranks as BlockY():
+//   PrefetchToL2(global, bytes): begins to bring them, which are aligned to 16 bytes and a multiple of it;
+//   Sync(): a barrier of all threads of all blocks, which sees to it that what they stored is seen after it;
+//   Load16(shared, rank): what lies at the same place in that block's shared memory.
+constexpr int kMaxTeam = 8;
 
 // --- Operands ---
 
@@ -133,8 +149,9 @@ QUIRE_DEVICE void DequantInt8(uint32_t word, uint32_t& first, uint32_t& second) 
   second = convert(word >> 8);
 }
 
-// A lane's operands of one chunk: [16 rows each][step][register]. `vecs`: its first vector in a stage.
-template <WeightFormat kFormat>
+// A lane's operands of one chunk: [16 rows each][step][register]. `vecs`: its first vector in a stage, of which the
+// next lies kVecPitch bytes on.
+template <WeightFormat kFormat, int kVecPitch>
 QUIRE_DEVICE void LoadOperands(const char* vecs, StepOperands (&a)[2]) {
   if constexpr (GroupSize(kFormat) != 0) {
     const simt::Vec4 v = simt::Load16(vecs);
@@ -149,7 +166,7 @@ QUIRE_DEVICE void LoadOperands(const char* vecs, StepOperands (&a)[2]) {
   } else if constexpr (kFormat == WeightFormat::kInt8) {
     QUIRE_UNROLL
     for (int half = 0; half < 2; ++half) {
-      const simt::Vec4 v = simt::Load16(vecs + half * kSliceVecBytes);
+      const simt::Vec4 v = simt::Load16(vecs + half * kVecPitch);
       const uint32_t words[4] = {v.x, v.y, v.z, v.w};
       QUIRE_UNROLL
       for (int i = 0; i < 4; ++i) DequantInt8(words[i], a[half][i % 2][i / 2], a[half][i % 2][i / 2 + 2]);
@@ -157,7 +174,7 @@ QUIRE_DEVICE void LoadOperands(const char* vecs, StepOperands (&a)[2]) {
   } else {
     QUIRE_UNROLL
     for (int i = 0; i < 4; ++i) {
-      const simt::Vec4 v = simt::Load16(vecs + i * kSliceVecBytes);
+      const simt::Vec4 v = simt::Load16(vecs + i * kVecPitch);
       const uint32_t words[4] = {v.x, v.y, v.z, v.w};
       QUIRE_UNROLL
       for (int j = 0; j < 4; ++j) a[i / 2][i % 2][j] = words[j];
@@ -167,14 +184,18 @@ QUIRE_DEVICE void LoadOperands(const char* vecs, StepOperands (&a)[2]) {
 
 // --- The kernel ---
 
-// Runs as a block of kLinearThreads threads with kSharedBytes of shared memory.
-template <WeightFormat kFormat, int kTokenTiles>
+// Runs as a block of kLinearThreads threads with kSharedBytes of shared memory. kBlockTiles: 4, or 8 where n is a
+// multiple of 256.
+template <WeightFormat kFormat, int kTokenTiles, typename Team = GridTeam, int kBlockTiles = 4>
 class LinearBlock {
+  static constexpr int kSlices = kLinearWarps / kBlockTiles;
+  static constexpr int kSliceThreads = kBlockTiles * simt::kWarpSize;
+  static constexpr int kSliceVecBytes = kSliceThreads * kVecBytes;  // a vector of each of its threads, side by side
   static constexpr int kGroup = GroupSize(kFormat);
   static constexpr int kChunkVecs = WeightBits(kFormat) / 4;
-  // A stage is 2 KiB of weights for each warp, over which the cost of a round of waiting and copying is spread. Half of
-  // that where groups are short and tokens many: otherwise the sums of its groups, computed side by side, spill.
-  static constexpr int kStageVecs = kGroup == 32 && kTokenTiles >= 4 ? 2 : 4;
+  // A stage is 2 KiB of weights for each warp, over which the cost of a round of waiting and copying is spread. Less
+  // where groups are short and tokens many: otherwise the sums of its groups, computed side by side, spill.
+  static constexpr int kStageVecs = kGroup != 32 || kTokenTiles < 4 ? 4 : kTokenTiles == 4 && kSlices == 1 ? 1 : 2;
   static constexpr int kStageChunks = kStageVecs / kChunkVecs;
   static constexpr int kStageK = kStageChunks * kChunk;
   static constexpr int kStageGroups = kGroup == 0 ? 0 : kStageK / kGroup;
@@ -189,14 +210,17 @@ class LinearBlock {
   static constexpr int kScalesAt = kInputAt + kInputVecs * kWarpVecBytes;
   static constexpr int kStageBytes = kScalesAt + kBlockTiles * kScaleBytes;
 
-  // Sums of a slice: [tokens, 128 rows], the pitch such that the lanes of a warp write to different banks.
-  static constexpr int kPitch = kBlockRows + 4;
+  // Sums of a slice: [tokens, rows], the pitch such that the lanes of a warp write to different banks.
+  static constexpr int kPitch = kBlockTiles * kTileRows + 4;
   static constexpr int kTokens = kTokenTiles * 8;
-  static constexpr int kSumBytes = kSlices * kTokens * kPitch * 4;
+  static constexpr int kSliceSumBytes = kTokens * kPitch * 4;
+  static constexpr int kSumBytes = kSlices * kSliceSumBytes;
 
  public:
+  static constexpr int kBlockRows = kBlockTiles * kTileRows;
+  static constexpr int kBlocksOfSplit = kSplitSlices / kSlices;
   // Two blocks share a multiprocessor (227 KiB) unless the sums leave too few registers for that.
-  static constexpr int kBlocksPerMultiprocessor = kTokenTiles <= 4 ? 2 : 1;
+  static constexpr int kBlocksPerMultiprocessor = kTokenTiles <= 4 || kFormat == WeightFormat::kBf16 ? 2 : 1;
   static constexpr int kStages = simt::Min(8, (226 / kBlocksPerMultiprocessor - 1) * 1024 / (kSlices * kStageBytes));
   static constexpr int kSharedBytes = simt::Max(kSlices * kStages * kStageBytes, kSumBytes + kVecBytes);
   static_assert(kStages >= 3);
@@ -208,15 +232,15 @@ class LinearBlock {
         tile_(thread_ / simt::kWarpSize),
         slice_(simt::ThreadId() / kSliceThreads),
         ring_(simt::SharedMemory() + slice_ * kStages * kStageBytes) {
-    const int units = args.k / kUnit, slices = kSlices * args.splits, slice = simt::BlockY() * kSlices + slice_;
+    const int units = args.k / kUnit, slices = kSplitSlices * args.splits, slice = simt::BlockY() * kSlices + slice_;
     const int begin = units * slice / slices, end = units * (slice + 1) / slices;
     num_stages_ = (end - begin) * (kUnit / kStageK);
     const int first_k = begin * kUnit;
-    const int64_t tile = int64_t{simt::BlockX()} * kBlockTiles + tile_;
+    const int64_t tile = int64_t{RowBlock()} * kBlockTiles + tile_;
     weights_ = static_cast<const char*>(args.weights) + lane_ * kVecBytes +
                (tile * (args.k / kChunk) + first_k / kChunk) * (kChunkVecs * kWarpVecBytes);
-    const int token = TokenOf(0) < args.m ? TokenOf(0) : 0;
-    x_ = args.x + (token * args.k + first_k + tile_ / kTokenTiles * kChunk + lane_ % 4 * 8);
+    const int token = TokenOf(0) < NumTokens() ? FirstToken() + TokenOf(0) : 0;
+    x_ = args.x + (token * args.x_pitch + first_k + tile_ / kTokenTiles * kChunk + lane_ % 4 * 8);
     if constexpr (kGroup != 0)
       scales_ = args.group_scales + (tile * (args.k / kGroup) + first_k / kGroup) * kTileRows + lane_ * 8;
   }
@@ -226,22 +250,24 @@ class LinearBlock {
     simt::DependencyLaunch();
     const simt::Vec4 row_scales = RowScales();
     for (int stage = 0; stage < kStages - 1; ++stage) {
-      if (stage < num_stages_) FetchWeights(stage);
+      if (stage < num_stages_) FetchWeights(stage * kStageBytes);
       simt::CopyAsyncCommit();
     }
+    FetchAhead();
     simt::DependencyWait();
     LoadFirstInput();
-    for (int stage = 0, slot = 0; stage < num_stages_; ++stage) {
+    constexpr int kLastSlot = (kStages - 1) * kStageBytes;  // slots by where they are in the ring
+    for (int left = num_stages_, slot = 0; left > 0; --left) {
       simt::CopyAsyncWait<kStages - 2>();
       simt::SyncSome(1 + slice_, kSliceThreads);  // the stage is there, and the slot before it is free
-      const int next = stage + kStages - 1, next_slot = slot == 0 ? kStages - 1 : slot - 1;
-      if (next < num_stages_) {
-        FetchWeights(next_slot);
-        FetchInput(next_slot);
+      if (left >= kStages) {
+        const int free_slot = slot == 0 ? kLastSlot : slot - kStageBytes;
+        FetchWeights(free_slot);
+        FetchInput(free_slot);
       }
       simt::CopyAsyncCommit();
-      Multiply(ring_ + slot * kStageBytes);
-      slot = slot + 1 == kStages ? 0 : slot + 1;
+      Multiply(ring_ + slot);
+      slot = slot == kLastSlot ? 0 : slot + kStageBytes;
     }
     simt::CopyAsyncWait<0>();
     simt::SyncThreads();  // the ring is free for sums
@@ -256,7 +282,7 @@ class LinearBlock {
 
   // Of the next stage, as its order is: weights_ and scales_ go along.
   QUIRE_DEVICE void FetchWeights(int slot) {
-    char* const to = ring_ + slot * kStageBytes;
+    char* const to = ring_ + slot;
     const simt::SharedAddress weights = simt::AddressOf(to + thread_ * kVecBytes);
     QUIRE_UNROLL
     for (int i = 0; i < kStageVecs; ++i)
@@ -268,6 +294,18 @@ class LinearBlock {
       scales_ += kStageGroups * kTileRows;
     }
   }
+
+  // Weights past the ring, while the kernel before this one ends: otherwise memory would rest.
+  QUIRE_DEVICE void FetchAhead() const {
+    const int bytes = simt::Min((num_stages_ - (kStages - 1)) * kWeightBytes, args_.ahead_bytes);
+    if (lane_ == 0 && bytes > 0) Team::PrefetchToL2(weights_, bytes);
+  }
+
+  // Blocks of the same rows lie side by side in the grid.
+  QUIRE_DEVICE int RowBlock() const { return simt::BlockX() >> args_.token_blocks_log2; }
+  // Tokens of a block are counted from its first on; it has as many as there are, up to kTokens.
+  QUIRE_DEVICE int FirstToken() const { return (simt::BlockX() & ((1 << args_.token_blocks_log2) - 1)) * kTokens; }
+  QUIRE_DEVICE int NumTokens() const { return args_.m - FirstToken(); }
 
   // The token of this thread in tile `tile` of a step of kBlockTiles vectors, whatever the step.
   QUIRE_DEVICE int TokenOf(int tile) const { return (tile + tile_ % kTokenTiles) * 8 + lane_ / 4; }
@@ -281,15 +319,15 @@ class LinearBlock {
       if (kInputVecs % kBlockTiles != 0 && first + tile_ >= kInputVecs) break;
       // Vector first + tile_, chunk by chunk a vector for each tile. `first` is a constant here, a multiple of four.
       const int tile = first % kTokenTiles;
-      const bool valid = TokenOf(tile) < args_.m;
+      const bool valid = TokenOf(tile) < NumTokens();
       const uint16_t* const from = x_ + (stage * kStageK + first / kTokenTiles * kChunk);
       visit(first / kBlockTiles, kInputAt + first * kWarpVecBytes + thread_ * kVecBytes,
-            tile != 0 && valid ? from + tile * 8 * args_.k : from, valid);
+            tile != 0 && valid ? from + tile * 8 * args_.x_pitch : from, valid);
     }
   }
 
   QUIRE_DEVICE void FetchInput(int slot) {
-    char* const to = ring_ + slot * kStageBytes;
+    char* const to = ring_ + slot;
     ForInput(0, [&](int, int at, const uint16_t* from, bool valid) {
       simt::CopyAsync(simt::AddressOf(to + at), from, valid);
     });
@@ -317,7 +355,7 @@ class LinearBlock {
     QUIRE_UNROLL
     for (int chunk = 0; chunk < kStageChunks; ++chunk) {
       StepOperands a[2];
-      LoadOperands<kFormat>(stage + thread_ * kVecBytes + chunk * kChunkVecs * kSliceVecBytes, a);
+      LoadOperands<kFormat, kSliceVecBytes>(stage + thread_ * kVecBytes + chunk * kChunkVecs * kSliceVecBytes, a);
       const char* const x = stage + kInputAt + chunk * kTokenTiles * kWarpVecBytes + lane_ * kVecBytes;
       const bool begins_group = chunk % kGroupChunks == 0, ends_group = chunk % kGroupChunks == kGroupChunks - 1;
       float scales[4] = {};
@@ -368,18 +406,22 @@ class LinearBlock {
 
   QUIRE_DEVICE static int Row() { return simt::ThreadId() % (kBlockRows / 4) * 4; }
   // Where four rows of a token lie in an array [.., n].
-  QUIRE_DEVICE int64_t At(int token) const { return int64_t{token} * args_.n + simt::BlockX() * kBlockRows + Row(); }
+  QUIRE_DEVICE int64_t At(int token) const {
+    return int64_t{FirstToken() + token} * args_.n + RowBlock() * kBlockRows + Row();
+  }
 
+  // This thread's tokens, where `blocks` blocks share them and this one is number `block`.
   template <typename Visit>
-  QUIRE_DEVICE void ForTokens(Visit visit) const {
+  QUIRE_DEVICE void ForTokens(int block, int blocks, Visit visit) const {
     constexpr int kAtOnce = kLinearThreads / (kBlockRows / 4);
-    for (int token = simt::ThreadId() / (kBlockRows / 4); token < args_.m; token += kAtOnce) visit(token);
+    const int first = block * kAtOnce + simt::ThreadId() / (kBlockRows / 4);
+    for (int token = first; token < simt::Min(NumTokens(), kTokens); token += blocks * kAtOnce) visit(token);
   }
 
   // Fetched ahead of everything: at the end the memory's latency would be waited for.
   QUIRE_DEVICE simt::Vec4 RowScales() const {
     if constexpr (kFormat == WeightFormat::kInt8)
-      return simt::LoadStreaming(args_.row_scales + simt::BlockX() * kBlockRows + Row());
+      return simt::LoadStreaming(args_.row_scales + RowBlock() * kBlockRows + Row());
     return simt::Vec4{0, 0, 0, 0};
   }
 
@@ -412,38 +454,74 @@ class LinearBlock {
       const int row = tile_ * kTileRows + half * 16 + lane_ / 4 + i / 2 * 8;
       shared[token * kPitch + row] = sums_[n].halves[half][i];
     }
-    simt::SyncThreads();
   }
+  QUIRE_DEVICE static const char* SumsOf(int token) { return simt::SharedMemory() + (token * kPitch + Row()) * 4; }
+
+  QUIRE_DEVICE int NumBlocks() const { return args_.splits * kBlocksOfSplit; }  // that share k
 
   QUIRE_DEVICE void Finish(const simt::Vec4& row_scales) const {
     ShareSums();
-    const bool alone = args_.splits == 1;
-    ForTokens([&](int token) {
-      const char* const shared = simt::SharedMemory() + (token * kPitch + Row()) * 4;
-      const simt::Vec4 sum = Add(simt::Load16(shared), simt::Load16(shared + kTokens * kPitch * 4));
-      if (alone)
+    if (Team::kIsCluster && NumBlocks() > 1) return FinishInCluster(row_scales);
+    simt::SyncThreads();
+    ForTokens(0, 1, [&](int token) {
+      const char* const shared = SumsOf(token);
+      simt::Vec4 sum = simt::Load16(shared);
+      if constexpr (kSlices == 2) sum = Add(sum, simt::Load16(shared + kSliceSumBytes));
+      if (NumBlocks() == 1)
         StoreOutput(token, sum, row_scales);
       else
         simt::Store16(args_.partial + Partial(simt::BlockY()) + At(token), sum);
     });
-    if (alone || !IsLastOfSplits()) return;
-    ForTokens([&](int token) {
-      simt::Vec4 sum = simt::Load16(args_.partial + At(token));
-      for (int split = 1; split < args_.splits; ++split)
-        sum = Add(sum, simt::Load16(args_.partial + Partial(split) + At(token)));
+    if (NumBlocks() == 1 || !IsLastOfBlocks()) return;
+    ForTokens(0, 1, [&](int token) {
+      simt::Vec4 sum = PartialOfSplit(0, token);
+      for (int split = 1; split < args_.splits; ++split) sum = Add(sum, PartialOfSplit(split, token));
       StoreOutput(token, sum, row_scales);
     });
   }
 
-  QUIRE_DEVICE int64_t Partial(int split) const { return int64_t{split} * args_.m * args_.n; }
+  // Every block adds up some of the tokens. None may end while another reads its sums.
+  QUIRE_DEVICE void FinishInCluster(const simt::Vec4& row_scales) const {
+    if constexpr (Team::kIsCluster) {
+      Team::Sync();
+      ForTokens(simt::BlockY(), NumBlocks(),
+                [&](int token) { StoreOutput(token, SumOfCluster(SumsOf(token)), row_scales); });
+      Team::Sync();
+    }
+  }
+
+  // All loads before all sums: each takes as long as a dozen sums.
+  QUIRE_DEVICE simt::Vec4 SumOfCluster(const char* shared) const {
+    constexpr int kMaxSplits = kMaxTeam / kBlocksOfSplit;
+    simt::Vec4 sums[kMaxSplits][kSplitSlices] = {};
+    QUIRE_UNROLL
+    for (int split = 0; split < kMaxSplits; ++split) QUIRE_UNROLL
+    for (int i = 0; i < kSplitSlices; ++i) {
+      const int slice = split * kSplitSlices + i;
+      if (split < args_.splits)
+        sums[split][i] = Team::Load16(shared + slice % kSlices * kSliceSumBytes, slice / kSlices);
+    }
+    simt::Vec4 sum = Add(sums[0][0], sums[0][1]);
+    QUIRE_UNROLL
+    for (int split = 1; split < kMaxSplits; ++split)
+      if (split < args_.splits) sum = Add(sum, Add(sums[split][0], sums[split][1]));
+    return sum;
+  }
+
+  QUIRE_DEVICE int64_t Partial(int block) const { return int64_t{block} * args_.m * args_.n; }
+  QUIRE_DEVICE simt::Vec4 PartialOfSplit(int split, int token) const {
+    const float* const from = args_.partial + Partial(split * kBlocksOfSplit) + At(token);
+    const simt::Vec4 sum = simt::Load16(from);
+    return kBlocksOfSplit == 1 ? sum : Add(sum, simt::Load16(from + Partial(1)));
+  }
 
   // Whether all blocks of these rows have written their sums, which may then be read.
-  QUIRE_DEVICE bool IsLastOfSplits() const {
+  QUIRE_DEVICE bool IsLastOfBlocks() const {
     int* const last = reinterpret_cast<int*>(simt::SharedMemory() + kSumBytes);
     simt::SyncThreads();
     if (simt::ThreadId() == 0) {
       simt::MemoryFence();  // for the whole block, whose writes the barrier put before it
-      *last = simt::AtomicAdd(args_.arrived + simt::BlockX(), 1) == args_.splits - 1;
+      *last = simt::AtomicAdd(args_.arrived + simt::BlockX(), 1) == NumBlocks() - 1;
       simt::MemoryFence();
       if (*last) args_.arrived[simt::BlockX()] = 0;
     }

@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <optional>
+#include <utility>
 
 #include "kernels/dequant_linear_testing.h"
 
@@ -15,63 +17,119 @@ namespace {
 using Format = WeightFormat;
 constexpr Format kFormats[] = {Format::kBf16, Format::kInt8, Format::kInt4Group128, Format::kInt4Group32};
 
+// A cluster on an emulator that runs one block after the other: what blocks leave in shared memory is kept, and a
+// launch repeated reads what the launch before it left.
+struct RepeatedCluster {
+  static constexpr bool kIsCluster = true;
+  static void PrefetchToL2(const void*, int) {}
+  static void Sync() {
+    simt::SyncThreads();
+    if (simt::ThreadId() == 0) {
+      std::vector<char>& copy = memories[{simt::BlockX(), simt::BlockY()}];
+      copy.assign(simt::SharedMemory(), simt::SharedMemory() + shared_bytes);
+    }
+    simt::SyncThreads();
+  }
+  static simt::Vec4 Load16(const char* shared, int rank) {
+    const auto found = memories.find({simt::BlockX(), rank});
+    if (found == memories.end()) return {};
+    return simt::Load16(found->second.data() + (shared - simt::SharedMemory()));
+  }
+
+  static inline std::map<std::pair<int, int>, std::vector<char>> memories;
+  static inline size_t shared_bytes = 0;
+};
+
+enum class How : uint8_t { kGrid, kCluster, kWideGrid, kWideCluster, kTokenBlocks };
+constexpr How kAllHow[] = {How::kGrid, How::kCluster, How::kWideGrid, How::kWideCluster, How::kTokenBlocks};
+
+template <typename Block>
+std::string LaunchBlocks(const LinearArgs& args, int launches) {
+  const simt::LaunchShape shape = {.grid_x = args.n / Block::kBlockRows << args.token_blocks_log2,
+                                   .grid_y = args.splits * Block::kBlocksOfSplit,
+                                   .threads = kLinearThreads,
+                                   .shared_bytes = Block::kSharedBytes,
+                                   .seed = static_cast<uint64_t>(args.m)};
+  RepeatedCluster::memories.clear();
+  RepeatedCluster::shared_bytes = Block::kSharedBytes;
+  std::string error;
+  for (int i = 0; i < launches && error.empty(); ++i) error = simt::Launch(shape, [&] { Block(args).Run(); });
+  return error;
+}
+
+template <Format kFormat, int kTokenTiles>
+std::string LaunchHow(How how, const LinearArgs& args) {
+  switch (how) {
+    case How::kGrid:
+      return LaunchBlocks<LinearBlock<kFormat, kTokenTiles>>(args, 1);
+    case How::kCluster:
+      return LaunchBlocks<LinearBlock<kFormat, kTokenTiles, RepeatedCluster>>(args, 2);
+    case How::kWideGrid:
+      return LaunchBlocks<LinearBlock<kFormat, kTokenTiles, GridTeam, 8>>(args, 1);
+    case How::kWideCluster:
+      return LaunchBlocks<LinearBlock<kFormat, kTokenTiles, RepeatedCluster, 8>>(args, 2);
+    default:
+      break;
+  }
+  LinearArgs several = args;
+  several.token_blocks_log2 = 2;  // the last ones without tokens, where there are few
+  return LaunchBlocks<LinearBlock<kFormat, 2>>(several, 1);
+}
+
 template <Format kFormat>
-std::string LaunchTiles(const simt::LaunchShape& shape, const LinearArgs& args) {
-  const auto launch = [&]<int kTokenTiles>() {
-    using Block = LinearBlock<kFormat, kTokenTiles>;
-    simt::LaunchShape with_memory = shape;
-    with_memory.shared_bytes = Block::kSharedBytes;
-    return simt::Launch(with_memory, [&] { Block(args).Run(); });
-  };
+std::string LaunchTiles(How how, const LinearArgs& args) {
   switch (TokenTiles(args.m)) {
     case 1:
-      return launch.template operator()<1>();
+      return LaunchHow<kFormat, 1>(how, args);
     case 2:
-      return launch.template operator()<2>();
+      return LaunchHow<kFormat, 2>(how, args);
     case 4:
-      return launch.template operator()<4>();
+      return LaunchHow<kFormat, 4>(how, args);
     default:
-      return launch.template operator()<8>();
+      return LaunchHow<kFormat, 8>(how, args);
   }
 }
 
-std::string LaunchLinear(Format format, const LinearArgs& args) {
-  const simt::LaunchShape shape = {.grid_x = args.n / kBlockRows,
-                                   .grid_y = args.splits,
-                                   .threads = kLinearThreads,
-                                   .seed = static_cast<uint64_t>(args.m)};
+std::string LaunchLinear(Format format, How how, const LinearArgs& args) {
   switch (format) {
     case Format::kBf16:
-      return LaunchTiles<Format::kBf16>(shape, args);
+      return LaunchTiles<Format::kBf16>(how, args);
     case Format::kInt8:
-      return LaunchTiles<Format::kInt8>(shape, args);
+      return LaunchTiles<Format::kInt8>(how, args);
     case Format::kInt4Group128:
-      return LaunchTiles<Format::kInt4Group128>(shape, args);
+      return LaunchTiles<Format::kInt4Group128>(how, args);
     default:
-      return LaunchTiles<Format::kInt4Group32>(shape, args);
+      return LaunchTiles<Format::kInt4Group32>(how, args);
   }
 }
 
 // y [m, n] of the kernel, in an array that was NaN.
-std::vector<uint16_t> Multiply(const LinearCase& layer, const std::vector<uint16_t>& x, int m, int splits) {
+std::vector<uint16_t> Multiply(const LinearCase& layer, const std::vector<uint16_t>& x, int m, int splits,
+                               How how = How::kGrid) {
   const auto size_m = static_cast<size_t>(m), size_n = static_cast<size_t>(layer.n);
   const std::vector<uint32_t> packed = PackWeights(layer);
   const std::vector<uint16_t> group_scales = PackScales(layer);
+  const size_t size_k = static_cast<size_t>(layer.k), pitch = size_k + 8;
+  std::vector<uint16_t> padded(size_m * pitch, 0xFFFF);
+  for (size_t token = 0; token < size_m; ++token)
+    std::copy_n(x.data() + token * size_k, size_k, padded.data() + token * pitch);
   std::vector<uint16_t> y(size_m * size_n, 0xFFFF);
-  std::vector<float> partial(static_cast<size_t>(splits) * size_m * size_n, NAN);
-  std::vector<int32_t> arrived(size_n / kBlockRows, 0);
+  std::vector<float> partial(static_cast<size_t>(splits * kSplitSlices) * size_m * size_n, NAN);
+  std::vector<int32_t> arrived(size_n / kRowMultiple * 4, 0);
   const LinearArgs args = {.weights = packed.data(),
                            .group_scales = group_scales.data(),
                            .row_scales = layer.row_scales.data(),
-                           .x = x.data(),
+                           .x = padded.data(),
                            .y = y.data(),
                            .partial = partial.data(),
                            .arrived = arrived.data(),
                            .m = m,
                            .n = layer.n,
                            .k = layer.k,
-                           .splits = splits};
-  EXPECT_EQ(LaunchLinear(layer.format, args), "");
+                           .x_pitch = static_cast<int32_t>(pitch),
+                           .splits = splits,
+                           .ahead_bytes = 4096};
+  EXPECT_EQ(LaunchLinear(layer.format, how, args), "");
   EXPECT_THAT(arrived, testing::Each(0));
   return y;
 }
@@ -119,6 +177,20 @@ TEST(DequantLinear, ATokensBitsDoNotDependOnItsBatch) {
     for (const int m : {1, 13, 32}) {
       const std::vector<uint16_t> some = Multiply(layer, x, m, kSplits);
       EXPECT_TRUE(std::equal(some.begin(), some.end(), all.begin())) << FormatName(format) << " m " << m;
+    }
+  }
+}
+
+TEST(DequantLinear, BlocksOfEveryWidthAndClustersGiveTheSameBits) {
+  constexpr int kN = 256, kK = 896, kSplits = 3;
+  for (const Format format : kFormats) {
+    const LinearCase layer = RandomCase(format, kN, kK, 8);
+    const std::vector<uint16_t> x = RandomTokens(kMaxTokens, kK, 9);
+    for (const int m : {2, 11, 30, 64}) {
+      const std::vector<uint16_t> y = Multiply(layer, x, m, kSplits);
+      for (const How how : kAllHow)
+        EXPECT_EQ(Multiply(layer, x, m, kSplits, how), y)
+            << FormatName(format) << " m " << m << " how " << static_cast<int>(how);
     }
   }
 }

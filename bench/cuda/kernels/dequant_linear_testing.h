@@ -37,7 +37,7 @@ struct LinearCase {
     const int16_t code = codes[row * size_k + column];
     if (format == WeightFormat::kBf16) return double{FromBf16(static_cast<uint16_t>(code))};
     if (format == WeightFormat::kInt8) return double{row_scales[row]} * code;
-    const auto group = static_cast<size_t>(GroupSize(format));
+    const auto group = static_cast<size_t>(std::max(1, GroupSize(format)));
     return double{FromBf16(group_scales[row * (size_k / group) + column / group])} * code;
   }
 };

@@ -48,7 +48,7 @@ void ExpectAttention(const PagedCase& paged, const LogitRules& rules, const std:
   for (int span = 0; span < static_cast<int>(paged.spans.size()); ++span) {
     const PrefillSpan& at = paged.spans[static_cast<size_t>(span)];
     for (int token = 0; token < at.num_rows; ++token) {
-      const auto row = static_cast<size_t>(at.first_row + token);
+      const auto row = static_cast<size_t>(at.first_row) + static_cast<size_t>(token);
       in_a_span[row] = true;
       for (int head = 0; head < paged.shape.num_heads; ++head) {
         const uint16_t* actual =

@@ -1,7 +1,7 @@
 // Prefill attention over the paged KV cache for sm_90a: warpgroup products fed by the tensor copy engine.
 //
-// A block is three warpgroups: one warp of the first asks the copy engine for tiles (a tile of keys is one request per
-// cache block and half a head), the other two compute 64 query rows each. Blocks of threads are persistent: each takes
+// A block is three warpgroups: the warps of the first ask the copy engine for tiles (one request per cache block for
+// its keys, one for its values), the other two compute 64 query rows each. Blocks of threads are persistent: each takes
 // its tiles of the plan in turn, the first warpgroup running ahead into the next tile. Within a warpgroup the scores of
 // the next keys are computed while the softmax of the present ones runs, and that while the previous values are
 // multiplied; between the two, one computes products while the other computes exponentials (kTakeTurns).
@@ -28,8 +28,11 @@ struct PrefillWgmma {
   static constexpr int kStages = 2;     // of keys, and of values
   static constexpr int kThreads = 384;
   static constexpr int kConsumers = 256;
-  static constexpr uint32_t kHalfBytes = kKeys * 128;
-  static constexpr uint32_t kTileBytes = 2 * kHalfBytes;
+  static constexpr int kProducers = 4;                     // warps
+  static constexpr uint32_t kAtomBytes = 1024;             // 8 positions of half a head
+  static constexpr uint32_t kGroupBytes = 2 * kAtomBytes;  // 8 positions
+  static constexpr uint32_t kTileBytes = kKeys / 8 * kGroupBytes;
+  static constexpr uint32_t kQueryHalfBytes = kRows * 128;  // queries: [2 halves, 128 rows]
 
   // Shared memory: queries, stages of keys, stages of values, barriers.
   static constexpr uint32_t kQueries = 0;
@@ -45,6 +48,11 @@ struct PrefillWgmma {
   static QUIRE_HOST_DEVICE uint32_t ValuesEmpty(uint32_t stage) { return KeysFull(stage) + 24; }
   static QUIRE_HOST_DEVICE uint32_t Keys(uint32_t stage) { return kKeysBegin + stage * kTileBytes; }
   static QUIRE_HOST_DEVICE uint32_t Values(uint32_t stage) { return kValuesBegin + stage * kTileBytes; }
+
+  // Where a row of a tile of keys or values has 16 bytes of half `half` of its head, before the swizzle.
+  static QUIRE_HOST_DEVICE uint32_t RowOffset(uint32_t row, uint32_t half) {
+    return row / 8 * kGroupBytes + half * kAtomBytes + row % 8 * 128;
+  }
 
   // The box of one request: at most a tile's positions of one cache block.
   static QUIRE_HOST_DEVICE int BoxSlots(int block_size) { return simt::Min(block_size, int{kKeys}); }
@@ -67,75 +75,90 @@ struct StageCursor {
   }
 };
 
-// The copies of one block of threads, by one warp.
+// The copies of one block of threads, shared by the warps of a warpgroup: lane i of warp w asks for the cache blocks
+// w + 4 i of a tile. Requests of one warp are made one after the other, those of different warps are not.
 class PrefillProducer {
  public:
   using Layout = PrefillWgmma;
   QUIRE_DEVICE PrefillProducer(const PrefillArgs& args, const simt::TensorMap* queries, const simt::TensorMap* cache,
                                simt::SharedAddress shared)
-      : args_(args), queries_(queries), cache_(cache), shared_(shared), lane_(simt::ThreadId()) {}
+      : args_(args), queries_(queries), cache_(cache), shared_(shared) {
+    warp_ = simt::ThreadId() / simt::kWarpSize;
+    lane_ = simt::ThreadId() % simt::kWarpSize;
+    slots_ = Layout::BoxSlots(args.kv.block_size);
+    first_ = (warp_ + Layout::kProducers * lane_) * slots_;
+    asks_ = first_ < Layout::kKeys;
+    bytes_ = static_cast<uint32_t>(Blocks()) * static_cast<uint32_t>(slots_ / 8) * Layout::kGroupBytes;
+  }
 
   QUIRE_DEVICE void Run() {
     uint32_t queries_parity = 1;  // a fresh barrier's former phase has ended
-    for (int round = 0;; ++round) {
+    for (int round = 0; round * simt::GridX() < args_.num_tiles; ++round) {
       const int index = Layout::TileOf(round, simt::BlockX(), simt::GridX());
-      if (round * simt::GridX() >= args_.num_tiles) return;
       if (index >= args_.num_tiles) continue;
       const QueryTile tile = TileAt(args_, index);
-      LoadQueries(tile, queries_parity);
+      const int begin = tile.KvBegin(args_.window, Layout::kKeys);
+      end_ = tile.KvEnd(Layout::kRows);
+      first_seen_ = args_.window > 0 ? simt::Max(0, tile.Position(0) - args_.window + 1) : 0;
+      int plane = Plane(tile, begin);
+      if (warp_ == 0) LoadQueries(tile, queries_parity);
       queries_parity ^= 1U;
-      const int end = tile.KvEnd(Layout::kRows);
-      const int first_seen = args_.window > 0 ? simt::Max(0, tile.Position(0) - args_.window + 1) : 0;
-      for (int begin = tile.KvBegin(args_.window, Layout::kKeys); begin < end; begin += Layout::kKeys) {
-        LoadTile(tile, begin, first_seen, end);
+      for (int at = begin; at < end_; at += Layout::kKeys) {
+        Request(Layout::KeysFull(cursor_.stage), Layout::KeysEmpty(cursor_.stage), Layout::Keys(cursor_.stage), at,
+                plane);
+        const int next_plane = Plane(tile, at + Layout::kKeys);
+        Request(Layout::ValuesFull(cursor_.stage), Layout::ValuesEmpty(cursor_.stage), Layout::Values(cursor_.stage),
+                at, plane + args_.kv.kv_heads);
+        plane = next_plane;
+        cursor_.Next();
       }
     }
   }
 
  private:
+  // How many of a tile's cache blocks this warp asks for.
+  QUIRE_DEVICE int Blocks() const { return simt::CeilDiv(Layout::kKeys / slots_ - warp_, int{Layout::kProducers}); }
+
   QUIRE_DEVICE void LoadQueries(const QueryTile& tile, uint32_t parity) {
     simt::BarrierWait(shared_ + Layout::kQueriesEmpty, parity);
     if (lane_ == 0) {
       simt::BarrierExpect(shared_ + Layout::kQueriesFull, Layout::kTileBytes);
       for (int half = 0; half < 2; ++half)
-        simt::LoadTile(shared_ + Layout::kQueries + static_cast<uint32_t>(half) * Layout::kHalfBytes, queries_,
+        simt::LoadTile(shared_ + Layout::kQueries + static_cast<uint32_t>(half) * Layout::kQueryHalfBytes, queries_,
                        shared_ + Layout::kQueriesFull, 64 * half, tile.Head(0), tile.Row(0), 0);
     }
     simt::SyncWarp();
   }
 
-  // Keys and values of positions [begin, begin + 128). Lane i asks for the i-th cache block of them.
-  QUIRE_DEVICE void LoadTile(const QueryTile& tile, int begin, int first_seen, int end) {
-    const int slots = Layout::BoxSlots(args_.kv.block_size);
-    const int position = begin + lane_ * slots;
-    const bool asks = lane_ * slots < Layout::kKeys;
-    const bool needed = asks && position < end && position + slots > first_seen;
-    const int block = needed ? static_cast<int>(args_.tables[tile.span.table_begin + position / args_.kv.block_size])
-                             : args_.kv.num_blocks;
-    const int slot = position & (args_.kv.block_size - 1);
-    const uint32_t to = static_cast<uint32_t>(lane_ * slots) * 128;
-    Request(asks, Layout::KeysFull(cursor_.stage), Layout::KeysEmpty(cursor_.stage), Layout::Keys(cursor_.stage) + to,
-            slot, tile.tile.kv_head, block);
-    Request(asks, Layout::ValuesFull(cursor_.stage), Layout::ValuesEmpty(cursor_.stage),
-            Layout::Values(cursor_.stage) + to, slot, args_.kv.kv_heads + tile.tile.kv_head, block);
-    cursor_.Next();
+  // The map's plane with the keys of this lane's cache block of the tile at `begin`; past all planes where none is
+  // needed, which gives zeros (and so do the values' planes, which come after the keys').
+  QUIRE_DEVICE int Plane(const QueryTile& tile, int begin) const {
+    const int position = begin + first_;
+    const int planes = 2 * args_.kv.kv_heads;
+    if (!asks_ || position >= end_ || position + slots_ <= first_seen_) return args_.kv.num_blocks * planes;
+    const auto block = static_cast<int>(args_.tables[tile.span.table_begin + position / args_.kv.block_size]);
+    return block * planes + tile.tile.kv_head;
   }
 
-  QUIRE_DEVICE void Request(bool asks, uint32_t full, uint32_t empty, uint32_t to, int slot, int plane, int block) {
+  QUIRE_DEVICE void Request(uint32_t full, uint32_t empty, uint32_t to, int begin, int plane) {
     simt::BarrierWait(shared_ + empty, cursor_.parity ^ 1U);
-    if (lane_ == 0) simt::BarrierExpect(shared_ + full, Layout::kTileBytes);
+    if (lane_ == 0) simt::BarrierExpect(shared_ + full, bytes_);
     simt::SyncWarp();
-    if (asks)
-      for (int half = 0; half < 2; ++half)
-        simt::LoadTile(shared_ + to + static_cast<uint32_t>(half) * Layout::kHalfBytes, cache_, shared_ + full,
-                       64 * half, slot, plane, block);
+    const int group = ((begin + first_) & (args_.kv.block_size - 1)) / 8;
+    if (asks_)
+      simt::LoadTile(shared_ + to + static_cast<uint32_t>(first_ / 8) * Layout::kGroupBytes, cache_, shared_ + full, 0,
+                     0, 0, group, plane);
     simt::SyncWarp();
   }
 
   const PrefillArgs& args_;
   const simt::TensorMap *queries_, *cache_;
   simt::SharedAddress shared_;
-  int lane_;
+  int warp_, lane_;
+  int slots_, first_;  // of this lane's cache block within a tile
+  bool asks_;
+  uint32_t bytes_;  // of this warp's requests for a tile
+  int end_ = 0, first_seen_ = 0;
   StageCursor cursor_;
 };
 
@@ -231,9 +254,10 @@ class PrefillConsumer {
     simt::ProductFence();
     QUIRE_UNROLL
     for (uint32_t step = 0; step < 8; ++step) {
-      const uint32_t offset = step / 4 * Layout::kHalfBytes + step % 4 * 32;
-      simt::ProductShared(scores_, simt::SwizzledMatrix(queries + offset, 0, 1024),
-                          simt::SwizzledMatrix(keys + offset, 0, 1024), step > 0);
+      const uint32_t within = step % 4 * 32;
+      simt::ProductShared(scores_, simt::SwizzledMatrix(queries + step / 4 * Layout::kQueryHalfBytes + within, 0, 1024),
+                          simt::SwizzledMatrix(keys + step / 4 * Layout::kAtomBytes + within, 0, Layout::kGroupBytes),
+                          step > 0);
     }
     simt::ProductCommit();
   }
@@ -254,8 +278,9 @@ class PrefillConsumer {
     simt::ProductFence();
     QUIRE_UNROLL
     for (uint32_t step = 0; step < 8; ++step)
-      simt::ProductRegisters(values_, weights_[step],
-                             simt::SwizzledMatrix(values + step * 16 * 128, Layout::kHalfBytes, 1024));
+      simt::ProductRegisters(
+          values_, weights_[step],
+          simt::SwizzledMatrix(values + step * 2 * Layout::kGroupBytes, Layout::kAtomBytes, Layout::kGroupBytes));
     simt::ProductCommit();
   }
 
@@ -265,9 +290,8 @@ class PrefillConsumer {
     const int first = end_ - begin, rows = simt::CeilDiv(first, slots) * slots - first;
     char* const tile = memory_ + Layout::Values(at.stage);
     for (int i = simt::ThreadId() % 128; i < rows * 16; i += 128) {
-      const int half = i & 1, row = first + i / 16, piece = i / 2 % 8;
-      simt::Store16(tile + half * static_cast<int>(Layout::kHalfBytes) + row * 128 + piece * 16,
-                    simt::Vec4{0, 0, 0, 0});
+      const auto row = static_cast<uint32_t>(first + i / 16), half = static_cast<uint32_t>(i & 1);
+      simt::Store16(tile + Layout::RowOffset(row, half) + i / 2 % 8 * 16, simt::Vec4{0, 0, 0, 0});
     }
     simt::SharedWriteFence();
     simt::SyncSome(kGroupOnly + group_, 128);
@@ -331,14 +355,32 @@ class PrefillConsumer {
       sum += simt::ShuffleXor(sum, 1);
       sum += simt::ShuffleXor(sum, 2);
       const int row = row_ + 8 * r;
-      if (!tile.Valid(row)) continue;
       const float scale = sum > 0 ? 1 / sum : 0;
-      auto* const out = reinterpret_cast<uint32_t*>(
-          args_.out + (int64_t{tile.Row(row)} * args_.num_heads + tile.Head(row)) * Layout::kHeadDim + lane_ % 4 * 2);
+      uint32_t packed[16];
       QUIRE_UNROLL
       for (int j = 0; j < 16; ++j)
-        out[4 * j] = simt::PackBf16(values_[4 * j + 2 * r] * scale, values_[4 * j + 2 * r + 1] * scale);
+        packed[j] = simt::PackBf16(values_[4 * j + 2 * r] * scale, values_[4 * j + 2 * r + 1] * scale);
+      QUIRE_UNROLL
+      for (int j = 0; j < 16; j += 4) TransposeQuad(packed + j);
+      if (!tile.Valid(row)) continue;
+      uint16_t* const out = args_.out + (int64_t{tile.Row(row)} * args_.num_heads + tile.Head(row)) * Layout::kHeadDim;
+      QUIRE_UNROLL
+      for (int j = 0; j < 16; j += 4)
+        simt::Store16(out + (j + lane_ % 4) * 8, {packed[j], packed[j + 1], packed[j + 2], packed[j + 3]});
     }
+  }
+
+  // The quad's lanes hold two columns of each of four groups of eight; after it, lane t all eight of group t.
+  QUIRE_DEVICE void TransposeQuad(uint32_t* packed) const {
+    const bool odd = lane_ & 1, upper = lane_ & 2;
+    QUIRE_UNROLL
+    for (int i = 0; i < 4; i += 2) Exchange(packed[i], packed[i + 1], odd, 1);
+    QUIRE_UNROLL
+    for (int i = 0; i < 2; ++i) Exchange(packed[i], packed[i + 2], upper, 2);
+  }
+  static QUIRE_DEVICE void Exchange(uint32_t& low, uint32_t& high, bool takes_low, int mask) {
+    const uint32_t received = simt::AsBits(simt::ShuffleXor(simt::AsFloat(takes_low ? low : high), mask));
+    (takes_low ? low : high) = received;
   }
 
   static constexpr float kLog2E = 1.4426950408889634F;
@@ -358,7 +400,7 @@ class PrefillConsumer {
 
 // REQUIRES: PrefillWgmma::kThreads threads, kSharedBytes of shared memory, head_dim 128, args.pack = PackFor(…, 128).
 // `queries` maps q as [rows, num_heads, 128] with boxes [128 / pack, pack, 64]; `cache` maps the pool as
-// [num_blocks, 2 kv_heads, block_size, 128] with boxes [1, 1, BoxSlots, 64].
+// [2 kv_heads num_blocks, block_size / 8, 2 halves, 8 slots, 64] with boxes [1, BoxSlots / 8, 2, 8, 64].
 template <bool kTakeTurns, bool kWeighFirst>
 QUIRE_DEVICE void PrefillWgmmaKernel(const PrefillArgs& args, const simt::TensorMap* queries,
                                      const simt::TensorMap* cache) {
@@ -370,9 +412,9 @@ QUIRE_DEVICE void PrefillWgmmaKernel(const PrefillArgs& args, const simt::Tensor
     simt::BarrierInit(shared + Layout::kQueriesFull, 1);
     simt::BarrierInit(shared + Layout::kQueriesEmpty, kConsumerWarps);
     for (uint32_t stage = 0; stage < Layout::kStages; ++stage) {
-      simt::BarrierInit(shared + Layout::KeysFull(stage), 1);
+      simt::BarrierInit(shared + Layout::KeysFull(stage), Layout::kProducers);
       simt::BarrierInit(shared + Layout::KeysEmpty(stage), kConsumerWarps);
-      simt::BarrierInit(shared + Layout::ValuesFull(stage), 1);
+      simt::BarrierInit(shared + Layout::ValuesFull(stage), Layout::kProducers);
       simt::BarrierInit(shared + Layout::ValuesEmpty(stage), kConsumerWarps);
     }
     simt::BarrierInitFence();
@@ -380,10 +422,10 @@ QUIRE_DEVICE void PrefillWgmmaKernel(const PrefillArgs& args, const simt::Tensor
   simt::SyncThreads();
   simt::DependencyWait();
   if (simt::ThreadId() < 128) {
-    simt::ShrinkRegisters<24>();
-    if (simt::ThreadId() < simt::kWarpSize) PrefillProducer(args, queries, cache, shared).Run();
+    simt::ShrinkRegisters<40>();
+    PrefillProducer(args, queries, cache, shared).Run();
   } else {
-    simt::GrowRegisters<240>();
+    simt::GrowRegisters<232>();
     PrefillConsumer<kTakeTurns, kWeighFirst>(args, memory).Run();
   }
 }

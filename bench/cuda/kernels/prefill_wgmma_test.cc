@@ -20,17 +20,17 @@ constexpr int kHeadDim = Layout::kHeadDim;
 
 simt::TensorMap MapQueries(const PagedCase& paged, int pack) {
   return {.base = paged.q.data(),
-          .dims = {kHeadDim, paged.shape.num_heads, paged.num_rows, 1},
-          .strides = {1, kHeadDim, paged.QRowStride(), 0},
-          .box = {64, pack, Layout::kRows / pack, 1}};
+          .dims = {kHeadDim, paged.shape.num_heads, paged.num_rows, 1, 1},
+          .strides = {1, kHeadDim, paged.QRowStride(), 0, 0},
+          .box = {64, pack, Layout::kRows / pack, 1, 1}};
 }
 
 simt::TensorMap MapCache(const PagedCase& paged) {
   const PagedKv kv = paged.Kv();
   return {.base = kv.data,
-          .dims = {kHeadDim, kv.block_size, 2 * kv.kv_heads, kv.num_blocks},
-          .strides = {1, kHeadDim, kv.HeadElements(), kv.BlockElements()},
-          .box = {64, Layout::BoxSlots(kv.block_size), 1, 1}};
+          .dims = {64, 8, 2, kv.block_size / 8, int64_t{2} * kv.kv_heads * kv.num_blocks},
+          .strides = {1, kHeadDim, 64, 8 * kHeadDim, kv.HeadElements()},
+          .box = {64, 8, 2, Layout::BoxSlots(kv.block_size) / 8, 1}};
 }
 
 template <bool kTakeTurns>

@@ -59,18 +59,27 @@ Timing Summarise(std::vector<double> seconds) {
   return {.median = seconds[seconds.size() / 2], .min = seconds.front(), .max = seconds.back()};
 }
 
+double TimeOnce(const Stream& stream, const std::function<void()>& run) {
+  Event begin, end;
+  begin.Record(stream);
+  run();
+  end.Record(stream);
+  return end.SecondsSince(begin);
+}
+
+// A card that was idle takes tens of milliseconds to raise its clocks.
+void WarmUp(const Stream& stream, const std::function<void()>& run) {
+  constexpr int kLeastRuns = 2;
+  constexpr double kLeastSeconds = 0.04;
+  double seconds = 0;
+  for (int i = 0; i < kLeastRuns || seconds < kLeastSeconds; ++i) seconds += TimeOnce(stream, run);
+}
+
 // Times `run`, which does `calls` calls of the work measured.
 Timing TimeRuns(const Stream& stream, const std::function<void()>& run, int samples, int calls) {
-  constexpr int kWarmUps = 2;
-  Event begin, end;
+  WarmUp(stream, run);
   std::vector<double> seconds;
-  for (int i = 0; i < kWarmUps + samples; ++i) {
-    begin.Record(stream);
-    run();
-    end.Record(stream);
-    const double elapsed = end.SecondsSince(begin) / calls;
-    if (i >= kWarmUps) seconds.push_back(elapsed);
-  }
+  for (int i = 0; i < samples; ++i) seconds.push_back(TimeOnce(stream, run) / calls);
   Check(cudaGetLastError(), "work that was measured");
   return Summarise(std::move(seconds));
 }
@@ -135,6 +144,18 @@ Timing Measure(const std::function<void(cudaStream_t)>& work, int samples, int c
     for (int i = 0; i < calls; ++i) work(stream.get());
   };
   return TimeRuns(stream, run, samples, calls);
+}
+
+std::vector<Timing> MeasureInTurn(const std::vector<std::function<void(cudaStream_t)>>& works, int samples) {
+  Stream stream;
+  std::vector<std::vector<double>> seconds(works.size());
+  for (const auto& work : works) WarmUp(stream, [&] { work(stream.get()); });
+  for (int i = 0; i < samples; ++i)
+    for (size_t w = 0; w < works.size(); ++w) seconds[w].push_back(TimeOnce(stream, [&] { works[w](stream.get()); }));
+  Check(cudaGetLastError(), "work that was measured");
+  std::vector<Timing> timings;
+  for (auto& all : seconds) timings.push_back(Summarise(std::move(all)));
+  return timings;
 }
 
 Timing MeasureGraph(const std::function<void(cudaStream_t)>& work, int samples, int calls) {

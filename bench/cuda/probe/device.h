@@ -72,12 +72,14 @@ class DeviceArray {
 void FillNormalBf16(uint16_t* data, size_t count, float scale, uint64_t seed);
 void FillRandomBytes(void* data, size_t bytes, uint64_t seed);
 
-// Seconds of one call of `work` on a stream, by events around `calls` of them: median of `samples`, after two warm-ups.
+// Seconds of one call of `work` on a stream, by events around `calls` of them: of `samples`, after warm-ups.
 struct Timing {
   double median = 0, min = 0, max = 0;
 };
 Timing Measure(const std::function<void(cudaStream_t)>& work, int samples = 7, int calls = 1);
-// The same with the calls captured in one graph: what a step replays.
+// One call of each in turn, `samples` times over: what drifts (clocks, heat) touches all alike.
+std::vector<Timing> MeasureInTurn(const std::vector<std::function<void(cudaStream_t)>>& works, int samples = 9);
+// Measure with the calls captured in one graph: what a step replays.
 Timing MeasureGraph(const std::function<void(cudaStream_t)>& work, int samples = 7, int calls = 1);
 
 struct Options {
@@ -99,5 +101,6 @@ bool RunDecodeAttention(const Options& options);
 bool RunPrefillAttention(const Options& options);
 bool RunPrefillMma(const Options& options);
 bool RunLinear(const Options& options);
+bool RunStep(const Options& options);
 
 }  // namespace quire::probe

@@ -10,100 +10,29 @@
 #include <string>
 #include <vector>
 
-#include "kernels/dequant_linear.h"
 #include "kernels/dequant_linear_testing.h"
 #include "probe/ceilings.h"
 #include "probe/cublas_lt.h"
 #include "probe/device.h"
+#include "probe/linear_launch.h"
 #include "probe/stream.h"
 
 namespace quire::probe {
 namespace {
 
-using cuda::LinearArgs;
-using cuda::WeightFormat;
-
 constexpr WeightFormat kFormats[] = {WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4Group128,
                                      WeightFormat::kInt4Group32};
 
-// --- Launching ---
+constexpr Cut kCuts[] = {{false, true}, {false, false}, {true, true}, {true, false}, {true, true, true}};
 
-template <WeightFormat kFormat, int kTokenTiles>
-__global__ void __launch_bounds__(cuda::kLinearThreads,
-                                  (cuda::LinearBlock<kFormat, kTokenTiles>::kBlocksPerMultiprocessor))
-    LinearKernel(const __grid_constant__ LinearArgs args) {
-#if __CUDA_ARCH__ >= 900  // older cards lack the shared memory that the ring is made for
-  cuda::LinearBlock<kFormat, kTokenTiles>(args).Run();
-#endif
-}
-
-struct Kernel {
-  void (*function)(LinearArgs) = nullptr;
-  int shared_bytes = 0;
-};
-
-template <WeightFormat kFormat, int kTokenTiles>
-Kernel PrepareKernel() {
-  const Kernel kernel = {&LinearKernel<kFormat, kTokenTiles>, cuda::LinearBlock<kFormat, kTokenTiles>::kSharedBytes};
-  Check(cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize, kernel.shared_bytes),
-        "shared memory of LinearKernel");
-  Check(cudaFuncSetAttribute(kernel.function, cudaFuncAttributePreferredSharedMemoryCarveout,
-                             cudaSharedmemCarveoutMaxShared),
-        "carveout of LinearKernel");
-  return kernel;
-}
-
-template <WeightFormat kFormat>
-Kernel PrepareKernel(int m) {
-  switch (cuda::TokenTiles(m)) {
-    case 1:
-      return PrepareKernel<kFormat, 1>();
-    case 2:
-      return PrepareKernel<kFormat, 2>();
-    case 4:
-      return PrepareKernel<kFormat, 4>();
-    default:
-      return PrepareKernel<kFormat, 8>();
-  }
-}
-
-Kernel PrepareKernel(WeightFormat format, int m) {
-  switch (format) {
-    case WeightFormat::kBf16:
-      return PrepareKernel<WeightFormat::kBf16>(m);
-    case WeightFormat::kInt8:
-      return PrepareKernel<WeightFormat::kInt8>(m);
-    case WeightFormat::kInt4Group128:
-      return PrepareKernel<WeightFormat::kInt4Group128>(m);
-    default:
-      return PrepareKernel<WeightFormat::kInt4Group32>(m);
-  }
-}
-
-// `programmatic`: may begin before the kernel before it has ended.
-void Launch(const Kernel& kernel, const LinearArgs& args, bool programmatic, cudaStream_t stream) {
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(args.n / cuda::kBlockRows), static_cast<unsigned>(args.splits));
-  config.blockDim = dim3(cuda::kLinearThreads);
-  config.dynamicSmemBytes = static_cast<size_t>(kernel.shared_bytes);
-  config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = programmatic ? 1 : 0;
-  Check(cudaLaunchKernelEx(&config, kernel.function, args), "LinearKernel");
-}
-
-// What blocks that share k leave for each other, for layers of up to `n` rows.
+// What blocks that share k leave for each other, for layers of up to `n` rows whose blocks are no clusters.
 class Scratch {
  public:
-  static constexpr int kMaxSplits = 8;
+  static constexpr int kMaxBlocks = 8 * cuda::kSplitSlices;
 
-  // A layer with several splits has few rows: see LinearSplits.
   explicit Scratch(int n)
-      : partial_(size_t{kMaxSplits} * cuda::kMaxTokens * static_cast<size_t>(n)),
-        arrived_(static_cast<size_t>(n / cuda::kBlockRows)) {
+      : partial_(size_t{kMaxBlocks} * cuda::kMaxTokens * static_cast<size_t>(n)),
+        arrived_(static_cast<size_t>(n / cuda::kRowMultiple) * 2) {
     Check(cudaMemset(arrived_.data(), 0, arrived_.bytes()), "cudaMemset");
   }
   float* partial() const { return partial_.data(); }
@@ -132,7 +61,7 @@ struct PackedLayer {
 
 // y [m, n] of the second of two launches: the first must leave the scratch as it found it.
 std::vector<uint16_t> Multiply(const cuda::LinearCase& layer, const PackedLayer& packed, const DeviceArray<uint16_t>& x,
-                               int m) {
+                               int m, const Cut& cut) {
   DeviceArray<uint16_t> y(static_cast<size_t>(m) * static_cast<size_t>(layer.n));
   const Scratch scratch(layer.n);
   const LinearArgs args = {.weights = packed.weights.data(),
@@ -145,41 +74,47 @@ std::vector<uint16_t> Multiply(const cuda::LinearCase& layer, const PackedLayer&
                            .m = m,
                            .n = layer.n,
                            .k = layer.k,
-                           .splits = cuda::LinearSplits(layer.n, layer.k)};
-  const Kernel kernel = PrepareKernel(layer.format, m);
+                           .x_pitch = layer.k,
+                           .splits = cuda::LinearSplits(layer.n, layer.k),
+                           .ahead_bytes = kLinearAheadBytes};
+  const LinearKernel kernel = PrepareLinear(layer.format, m, layer.n, args.splits, cut);
   const Stream stream;
-  Launch(kernel, args, false, stream.get());
+  LaunchLinear(kernel, args, false, stream.get());
   stream.Wait();
   y.Poison();
-  Launch(kernel, args, false, stream.get());
+  LaunchLinear(kernel, args, false, stream.get());
   stream.Wait();
   return y.Download();
 }
 
-// All tokens of all batches against the host, and every batch against the largest, bit by bit.
+// All tokens of all batches against the host, and every batch and cut against the largest, bit by bit.
 bool CheckLayer(WeightFormat format, int n, int k, uint64_t seed) {
   const cuda::LinearCase layer = cuda::RandomCase(format, n, k, static_cast<uint32_t>(seed));
   const PackedLayer packed(layer);
   const std::vector<uint16_t> tokens = cuda::RandomTokens(cuda::kMaxTokens, k, static_cast<uint32_t>(seed) + 1);
   const DeviceArray<uint16_t> x{std::span<const uint16_t>(tokens)};
-  const std::vector<uint16_t> all = Multiply(layer, packed, x, cuda::kMaxTokens);
+  const std::vector<uint16_t> all = Multiply(layer, packed, x, cuda::kMaxTokens, Cut{false, false});
   bool passed = true;
-  for (const int m : {1, 3, 8, 16, 33, 64}) {
-    const std::vector<uint16_t> y = Multiply(layer, packed, x, m);
-    const std::optional<std::string> mismatch = cuda::FirstMismatch(layer, tokens, y, m);
-    const bool same = std::equal(y.begin(), y.end(), all.begin());
-    if (mismatch.has_value()) PrintLine("  %s m %d: %s", cuda::FormatName(format), m, mismatch->c_str());
-    if (!same) PrintLine("  %s m %d: bits depend on the batch", cuda::FormatName(format), m);
-    passed = passed && !mismatch.has_value() && same;
+  if (const auto mismatch = cuda::FirstMismatch(layer, tokens, all, cuda::kMaxTokens)) {
+    PrintLine("  %s m %d: %s", cuda::FormatName(format), cuda::kMaxTokens, mismatch->c_str());
+    passed = false;
   }
-  PrintLine("linear %-9s n %5d k %5d splits %d: against double precision, m 1 to 64, and bits of every m: %s",
+  for (const int m : {1, 3, 8, 16, 33, 64})
+    for (const Cut cut : kCuts) {
+      const std::vector<uint16_t> y = Multiply(layer, packed, x, m, cut);
+      if (std::equal(y.begin(), y.end(), all.begin())) continue;
+      PrintLine("  %s m %d, %s: bits depend on the batch or the cut", cuda::FormatName(format), m, NameOf(cut));
+      if (const auto mismatch = cuda::FirstMismatch(layer, tokens, y, m)) PrintLine("    %s", mismatch->c_str());
+      passed = false;
+    }
+  PrintLine("linear %-9s n %5d k %5d splits %d: against double precision, m 1 to 64, and bits of every m and cut: %s",
             cuda::FormatName(format), n, k, cuda::LinearSplits(n, k), passed ? "ok" : "FAILED");
   return passed;
 }
 
 // A chain in which every product's y is the next one's x, started early and not: a kernel that reads before its
 // predecessor has written, or overwrites what another still reads, gives other bits.
-bool CheckChain(int m, uint64_t seed) {
+bool CheckChain(int m, const Cut& cut, uint64_t seed) {
   constexpr int kN = 4096, kProducts = 16;
   constexpr auto kFormat = WeightFormat::kInt4Group128;
   const DeviceArray<uint32_t> weights(size_t{kN} * kN / 8 * kProducts);
@@ -188,21 +123,24 @@ bool CheckChain(int m, uint64_t seed) {
   FillNormalBf16(scales.data(), scales.count(), 0.0034F, seed + 1);  // 1 / (sqrt(4096) 4.6): y is as large as x
   const DeviceArray<uint16_t> a(size_t{cuda::kMaxTokens} * kN), b(size_t{cuda::kMaxTokens} * kN);
   const Scratch scratch(kN);
-  const Kernel kernel = PrepareKernel(kFormat, m);
+  const int splits = cuda::LinearSplits(kN, kN);
+  const LinearKernel kernel = PrepareLinear(kFormat, m, kN, splits, cut);
   const auto run = [&](bool programmatic, cudaStream_t stream) {
     for (int i = 0; i < kProducts; ++i)
-      Launch(kernel,
-             {.weights = weights.data() + size_t{kN} * kN / 8 * static_cast<size_t>(i),
-              .group_scales = scales.data() + size_t{kN} * kN / 128 * static_cast<size_t>(i),
-              .x = i % 2 == 0 ? a.data() : b.data(),
-              .y = i % 2 == 0 ? b.data() : a.data(),
-              .partial = scratch.partial(),
-              .arrived = scratch.arrived(),
-              .m = m,
-              .n = kN,
-              .k = kN,
-              .splits = cuda::LinearSplits(kN, kN)},
-             programmatic, stream);
+      LaunchLinear(kernel,
+                   {.weights = weights.data() + size_t{kN} * kN / 8 * static_cast<size_t>(i),
+                    .group_scales = scales.data() + size_t{kN} * kN / 128 * static_cast<size_t>(i),
+                    .x = i % 2 == 0 ? a.data() : b.data(),
+                    .y = i % 2 == 0 ? b.data() : a.data(),
+                    .partial = scratch.partial(),
+                    .arrived = scratch.arrived(),
+                    .m = m,
+                    .n = kN,
+                    .k = kN,
+                    .x_pitch = kN,
+                    .splits = splits,
+                    .ahead_bytes = kLinearAheadBytes},
+                   programmatic, stream);
   };
   const Stream stream;
   std::array<std::vector<uint16_t>, 2> results;
@@ -215,7 +153,8 @@ bool CheckChain(int m, uint64_t seed) {
   const bool finite =
       std::all_of(results[0].begin(), results[0].end(), [](uint16_t bits) { return (bits & 0x7F80U) != 0x7F80U; });
   const bool passed = finite && results[0] == results[1];
-  PrintLine("linear chain of %d, m %d: same bits with early starts: %s", kProducts, m, passed ? "ok" : "FAILED");
+  PrintLine("linear chain of %d, m %d, %s: same bits with early starts: %s", kProducts, m, NameOf(cut),
+            passed ? "ok" : "FAILED");
   return passed;
 }
 
@@ -224,9 +163,11 @@ bool CheckAll(uint64_t seed) {
   for (const WeightFormat format : kFormats) {
     passed = CheckLayer(format, 256, 640, seed) && passed;
     passed = CheckLayer(format, 384, 2048, seed + 10) && passed;
-    passed = CheckLayer(format, 128, 7168, seed + 20) && passed;
+    passed = CheckLayer(format, 512, 4096, seed + 20) && passed;
+    passed = CheckLayer(format, 256, 7168, seed + 30) && passed;
   }
-  for (const int m : {1, 16, 64}) passed = CheckChain(m, seed + 30) && passed;
+  for (const int m : {1, 16, 64})
+    for (const Cut& cut : kCuts) passed = CheckChain(m, cut, seed + 40) && passed;
   return passed;
 }
 
@@ -240,6 +181,7 @@ constexpr int kNumLayers = 32;
 constexpr Layer kLayers[] = {{"qkv", 6144, 4096}, {"o", 4096, 4096}, {"gate_up", 28672, 4096}, {"down", 4096, 14336}};
 constexpr Layer kHead = {"head", 128256, 4096};
 constexpr int kLongestK = 14336;
+constexpr int kPitchPadding = 64;
 
 int64_t Weights(const Layer& layer) { return int64_t{layer.n} * layer.k; }
 int64_t WeightsOfLayers() {
@@ -264,7 +206,7 @@ class Model {
         scales_(weights_.count() / 32),
         head_(static_cast<size_t>(Weights(kHead))),
         row_scales_(static_cast<size_t>(kHead.n)),
-        x_(size_t{cuda::kMaxTokens} * kLongestK),
+        x_(size_t{cuda::kMaxTokens} * (kLongestK + kPitchPadding)),
         y_(size_t{cuda::kMaxTokens} * static_cast<size_t>(kHead.n)),
         scratch_(kHead.n) {
     FillNormalBf16(weights_.data(), weights_.count(), 0.02F, seed);
@@ -290,7 +232,9 @@ class Model {
             .m = m,
             .n = layer.n,
             .k = layer.k,
-            .splits = cuda::LinearSplits(layer.n, layer.k)};
+            .x_pitch = layer.k,
+            .splits = cuda::LinearSplits(layer.n, layer.k),
+            .ahead_bytes = kLinearAheadBytes};
   }
   LinearArgs HeadArgs(int m) const {
     LinearArgs args = Args(WeightFormat::kBf16, kHead, 0, m);
@@ -316,25 +260,33 @@ void ForLayers(const Layer* only, Visit visit) {
     }
 }
 
+constexpr int kOverlap = -1;
+
 struct Ours {
   WeightFormat format;
   int m;
+  Cut cut = DefaultCut(format, m);
   bool programmatic = true;
   int splits = 0;  // 0: LinearSplits
+  int ahead_bytes = kLinearAheadBytes;
+  int x_padding = 0;  // of every token; kOverlap: a token begins 8 values after the one before it
 };
 
 // In one graph, whose own launch costs as much as a small layer or two.
 int CallsOf(const Layer* only) { return only == nullptr ? 2 : 4; }
 
 double TimeLayers(const Model& model, const Ours& how, const Layer* only) {
-  const Kernel kernel = PrepareKernel(how.format, how.m), head = PrepareKernel(WeightFormat::kBf16, how.m);
+  const auto launch = [&](WeightFormat format, LinearArgs args, cudaStream_t stream) {
+    if (how.splits != 0) args.splits = how.splits;
+    args.ahead_bytes = how.ahead_bytes;
+    args.x_pitch = how.x_padding == kOverlap ? 8 : args.k + how.x_padding;
+    LaunchLinear(PrepareLinear(format, how.m, args.n, args.splits, how.cut), args, how.programmatic, stream);
+  };
   const auto work = [&](cudaStream_t stream) {
     ForLayers(only, [&](const Layer& layer, int64_t first) {
-      LinearArgs args = model.Args(how.format, layer, first, how.m);
-      if (how.splits != 0) args.splits = how.splits;
-      Launch(kernel, args, how.programmatic, stream);
+      launch(how.format, model.Args(how.format, layer, first, how.m), stream);
     });
-    if (only == nullptr) Launch(head, model.HeadArgs(how.m), how.programmatic, stream);
+    if (only == nullptr) launch(WeightFormat::kBf16, model.HeadArgs(how.m), stream);
   };
   return MeasureGraph(work, 5, CallsOf(only)).median;
 }
@@ -362,16 +314,15 @@ class Tables {
   void Steps(WeightFormat format) const {
     for (const int m : {1, 4, 8, 16, 32, 64}) {
       Step(format, m, TimeLayers(model_, {format, m}, nullptr), cuda::FormatName(format));
-      if (m == 1)
-        Step(format, m, TimeLayers(model_, {format, m, false}, nullptr),
-             (std::string(cuda::FormatName(format)) + " no early start").c_str());
+      for (const Variant& variant : Variants(format, m))
+        Step(format, m, TimeLayers(model_, variant.how, nullptr), ("  " + variant.name).c_str());
       if (format == WeightFormat::kBf16 && library_ != nullptr)
         Step(format, m, TimeCublas(*library_, model_, m, nullptr), "bf16 cuBLASLt");
     }
   }
 
   void Kinds(WeightFormat format) const {
-    for (const int m : {1, 16}) {
+    for (const int m : {1, 16, 64}) {
       Kinds(cuda::FormatName(format), format, m, [&](const Layer* layer) {
         return TimeLayers(model_, {format, m}, layer);
       });
@@ -380,20 +331,56 @@ class Tables {
     }
   }
 
-  // Other splits than the layer's own, of which these are the reasons.
+  // Other splits than the layer's own, of which these are the reasons, in clusters and not.
   void Splits(WeightFormat format) const {
-    for (const Layer& layer : kLayers) {
-      std::string line;
-      for (const int splits : {1, 2, 4, 7, 8})
-        if (layer.k % (splits * cuda::kSlices * cuda::kUnit) == 0)
-          line += "  " + std::to_string(splits) + ": " +
-                  Microseconds(TimeLayers(model_, {format, 1, true, splits}, &layer) / kNumLayers);
-      PrintLine("  %-10s m 1 %-8s us by splits (own: %d)%s", cuda::FormatName(format), layer.name,
-                cuda::LinearSplits(layer.n, layer.k), line.c_str());
-    }
+    const LinearKernel narrow = PrepareLinear(format, 1, 4096, 4, Cut{});
+    PrintLine("  clusters at once of 2, 4, 7, 8 blocks (m 1): %d, %d, %d, %d", MostClusters(narrow, 2),
+              MostClusters(narrow, 4), MostClusters(narrow, 7), MostClusters(narrow, 8));
+    for (const Layer& layer : kLayers)
+      for (const bool cluster : {true, false}) {
+        if (!cluster && layer.n > 8192) continue;
+        std::string line;
+        for (const int splits : {1, 2, 4, 7, 8})
+          if (layer.k % (splits * cuda::kSplitSlices * cuda::kUnit) == 0)
+            line +=
+                "  " + std::to_string(splits) + ": " +
+                Microseconds(
+                    TimeLayers(model_, {.format = format, .m = 1, .cut = {false, cluster}, .splits = splits}, &layer) /
+                    kNumLayers);
+        PrintLine("  %-10s m 1 %-8s us by splits (own: %d), %s%s", cuda::FormatName(format), layer.name,
+                  cuda::LinearSplits(layer.n, layer.k), cluster ? "cluster" : "grid", line.c_str());
+      }
   }
 
  private:
+  struct Variant {
+    std::string name;
+    Ours how;
+  };
+  // What is to be decided between, beside the default.
+  static std::vector<Variant> Variants(WeightFormat format, int m) {
+    std::vector<Variant> variants;
+    const auto add = [&](const char* name, auto change) {
+      Ours how = {format, m};
+      change(how);
+      variants.push_back({name, how});
+    };
+    if (m == 1 || m == 16) add("meet in global memory", [](Ours& how) { how.cut.cluster = false; });
+    if (m == 1) {
+      add("no early start", [](Ours& how) { how.programmatic = false; });
+      add("nothing ahead", [](Ours& how) { how.ahead_bytes = 0; });
+      add("32 KiB ahead", [](Ours& how) { how.ahead_bytes = 32768; });
+    }
+    if (m > 8) add("narrow", [](Ours& how) { how.cut.wide = false; });
+    if (m > 16) add("tokens padded", [](Ours& how) { how.x_padding = kPitchPadding; });
+    if (m > 32) {
+      add("halves or not", [](Ours& how) { how.cut.halves = !how.cut.halves; });
+      // Out of few cache lines, which gives other numbers: what their way from L2 costs.
+      add("tokens overlapping", [](Ours& how) { how.x_padding = kOverlap; });
+    }
+    return variants;
+  }
+
   static std::string Microseconds(double seconds) {
     char text[32];
     std::snprintf(text, sizeof text, "%.2f", seconds * 1e6);

@@ -2,9 +2,9 @@
 //
 //   cuda_probe PART [PART ...] [--check-only] [--seed N] [--copy-bandwidth BYTES/S] [--matrix-rate FLOP/S]
 //
-// Parts: ceilings, simt, decode, prefill, prefill-mma, linear, all. `ceilings` prints the two rates that the other
-// parts take as options; without the options each part measures them anew. Exit status: 0 when every check held, 1 when
-// one did not or the card failed, 2 on bad usage.
+// Parts: ceilings, simt, decode, prefill, prefill-mma, linear, step, all. `ceilings` prints the two rates that the
+// other parts take as options; without the options each part measures them anew. Exit status: 0 when every check held,
+// 1 when one did not or the card failed, 2 on bad usage.
 #include <charconv>
 #include <cstdio>
 #include <stdexcept>
@@ -19,7 +19,7 @@ namespace {
 
 constexpr const char* kUsage =
     "usage: cuda_probe PART [PART ...] [--check-only] [--seed N] [--copy-bandwidth BYTES/S] [--matrix-rate FLOP/S]\n"
-    "parts: ceilings, simt, decode, prefill, prefill-mma, linear, all";
+    "parts: ceilings, simt, decode, prefill, prefill-mma, linear, step, all";
 
 struct Part {
   const char* name;
@@ -30,6 +30,7 @@ struct Part {
 constexpr Part kParts[] = {
     {"ceilings", RunCeilings, false}, {"simt", RunSimtCheck, true},           {"decode", RunDecodeAttention, false},
     {"linear", RunLinear, false},     {"prefill", RunPrefillAttention, true}, {"prefill-mma", RunPrefillMma, false},
+    {"step", RunStep, false},
 };
 
 struct UsageError : std::runtime_error {

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <functional>
+#include <memory>
 #include <numeric>
 #include <random>
 #include <span>
@@ -9,6 +11,7 @@
 
 #include "kernels/attention_oracle_testing.h"
 #include "kernels/prefill_wgmma.h"
+#include "probe/cublas_lt.h"
 #include "probe/device.h"
 #include "probe/tensor_map.h"
 
@@ -39,12 +42,12 @@ struct Work {
 void MapOperands(Work& work, int64_t num_rows) {
   const PrefillArgs& args = work.args;
   const cuda::PagedKv& kv = args.kv;
-  work.queries = MapTensor(args.q, {{Layout::kHeadDim, args.num_heads, num_rows, 1},
-                                    {1, Layout::kHeadDim, args.q_row_stride, args.q_row_stride * num_rows},
-                                    {64, args.pack, Layout::kRows / args.pack, 1}});
-  work.cache = MapTensor(kv.data, {{Layout::kHeadDim, kv.block_size, 2 * kv.kv_heads, kv.num_blocks},
-                                   {1, Layout::kHeadDim, kv.HeadElements(), kv.BlockElements()},
-                                   {64, Layout::BoxSlots(kv.block_size), 1, 1}});
+  work.queries = MapTensor<4>(args.q, {{Layout::kHeadDim, args.num_heads, num_rows, 1},
+                                       {1, Layout::kHeadDim, args.q_row_stride, args.q_row_stride * num_rows},
+                                       {64, args.pack, Layout::kRows / args.pack, 1}});
+  work.cache = MapTensor<5>(kv.data, {{64, 8, 2, kv.block_size / 8, int64_t{2} * kv.kv_heads * kv.num_blocks},
+                                      {1, Layout::kHeadDim, 64, 8 * Layout::kHeadDim, kv.HeadElements()},
+                                      {64, 8, 2, Layout::BoxSlots(kv.block_size) / 8, 1}});
 }
 
 void LaunchPrefill(const Work& work, cudaStream_t stream) {
@@ -134,6 +137,25 @@ bool CheckPrefill(uint64_t seed) {
 
 // --- Speed ---
 
+// What the card's matrix rate is taken from: an 8,192 cubed bf16 product on random data.
+class Product {
+ public:
+  Product() : library_(CublasLt::Open()), x_(kSize * kSize), w_(kSize * kSize), y_(kSize * kSize) {
+    if (library_ == nullptr) throw DeviceError("prefill: there is no cuBLASLt to measure the matrix rate by");
+    FillNormalBf16(x_.data(), x_.count(), 1.0F, 3);
+    FillNormalBf16(w_.data(), w_.count(), 1.0F, 4);
+  }
+  void Run(cudaStream_t stream) const {
+    library_->Linear(x_.data(), w_.data(), y_.data(), kSize, kSize, kSize, stream);
+  }
+  double Operations() const { return 2.0 * kSize * kSize * kSize; }
+
+ private:
+  static constexpr int64_t kSize = 8192;
+  std::unique_ptr<CublasLt> library_;
+  DeviceArray<uint16_t> x_, w_, y_;
+};
+
 struct Shape {
   int num_heads, kv_heads, batch, length, block_size;
 };
@@ -142,64 +164,91 @@ double Operations(const Shape& shape) {
   return 4.0 * shape.num_heads * Layout::kHeadDim * 0.5 * shape.length * (shape.length + 1.0) * shape.batch;
 }
 
-// Seconds of one launch: `batch` prompts of `length`, nothing cached before them, blocks scattered over the pool.
-double TimePrefill(const Shape& shape, bool take_turns, bool weigh_first) {
-  const int per_sequence = simt::CeilDiv(shape.length, shape.block_size);
-  std::vector<uint32_t> blocks(static_cast<size_t>(per_sequence * shape.batch));
-  std::iota(blocks.begin(), blocks.end(), 0U);
-  std::shuffle(blocks.begin(), blocks.end(), std::mt19937(7));
-  std::vector<PrefillSpan> spans;
-  for (int i = 0; i < shape.batch; ++i)
-    spans.push_back({.first_row = i * shape.length, .num_rows = shape.length, .table_begin = i * per_sequence});
-  const std::vector<PrefillTile> plan = cuda::PlanPrefill(spans, shape.num_heads, shape.kv_heads, Layout::kRows);
-  cuda::PagedKv kv = {nullptr, static_cast<int32_t>(blocks.size()), shape.kv_heads, shape.block_size, Layout::kHeadDim};
-  const size_t rows = static_cast<size_t>(shape.batch) * static_cast<size_t>(shape.length);
-  const size_t row_elements = static_cast<size_t>(shape.num_heads) * Layout::kHeadDim;
-  DeviceArray<uint16_t> pool(blocks.size() * static_cast<size_t>(kv.BlockElements())), q(rows * row_elements),
-      out(rows * row_elements);
-  FillNormalBf16(pool.data(), pool.count(), 1.0F, 1);
-  FillNormalBf16(q.data(), q.count(), 1.0F, 2);
-  kv.data = pool.data();
-  const DeviceArray<uint32_t> tables{std::span<const uint32_t>(blocks)};
-  const DeviceArray<PrefillSpan> device_spans{std::span<const PrefillSpan>(spans)};
-  const DeviceArray<PrefillTile> tiles{std::span<const PrefillTile>(plan)};
-  Work work;
-  work.args = {.q = q.data(),
-               .q_row_stride = static_cast<int64_t>(row_elements),
-               .kv = kv,
-               .tables = tables.data(),
-               .spans = device_spans.data(),
-               .tiles = tiles.data(),
-               .num_tiles = static_cast<int32_t>(plan.size()),
-               .num_heads = shape.num_heads,
-               .pack = cuda::PackFor(shape.num_heads, shape.kv_heads, Layout::kRows),
-               .scale = 1.0F / std::sqrt(static_cast<float>(Layout::kHeadDim)),
-               .out = out.data()};
-  work.take_turns = take_turns;
-  work.weigh_first = weigh_first;
-  work.blocks = std::min(DescribeCard().multiprocessors, static_cast<int>(plan.size()));
-  MapOperands(work, static_cast<int64_t>(rows));
-  return Measure([&](cudaStream_t stream) { LaunchPrefill(work, stream); }).median;
-}
+// `batch` prompts of `length`, nothing cached before them, blocks scattered over the pool.
+struct Prompts {
+  explicit Prompts(const Shape& shape) : rows(static_cast<size_t>(shape.batch) * static_cast<size_t>(shape.length)) {
+    const int per_sequence = simt::CeilDiv(shape.length, shape.block_size);
+    std::vector<uint32_t> blocks(static_cast<size_t>(per_sequence * shape.batch));
+    std::iota(blocks.begin(), blocks.end(), 0U);
+    std::shuffle(blocks.begin(), blocks.end(), std::mt19937(7));
+    std::vector<PrefillSpan> host_spans;
+    for (int i = 0; i < shape.batch; ++i)
+      host_spans.push_back({.first_row = i * shape.length, .num_rows = shape.length, .table_begin = i * per_sequence});
+    const std::vector<PrefillTile> plan = cuda::PlanPrefill(host_spans, shape.num_heads, shape.kv_heads, Layout::kRows);
+    cuda::PagedKv kv = {nullptr, static_cast<int32_t>(blocks.size()), shape.kv_heads, shape.block_size,
+                        Layout::kHeadDim};
+    const size_t row_elements = static_cast<size_t>(shape.num_heads) * Layout::kHeadDim;
+    pool = DeviceArray<uint16_t>(blocks.size() * static_cast<size_t>(kv.BlockElements()));
+    q = DeviceArray<uint16_t>(rows * row_elements);
+    out = DeviceArray<uint16_t>(rows * row_elements);
+    FillNormalBf16(pool.data(), pool.count(), 1.0F, 1);
+    FillNormalBf16(q.data(), q.count(), 1.0F, 2);
+    kv.data = pool.data();
+    tables = DeviceArray<uint32_t>(std::span<const uint32_t>(blocks));
+    spans = DeviceArray<PrefillSpan>(std::span<const PrefillSpan>(host_spans));
+    tiles = DeviceArray<PrefillTile>(std::span<const PrefillTile>(plan));
+    work.args = {.q = q.data(),
+                 .q_row_stride = static_cast<int64_t>(row_elements),
+                 .kv = kv,
+                 .tables = tables.data(),
+                 .spans = spans.data(),
+                 .tiles = tiles.data(),
+                 .num_tiles = static_cast<int32_t>(plan.size()),
+                 .num_heads = shape.num_heads,
+                 .pack = cuda::PackFor(shape.num_heads, shape.kv_heads, Layout::kRows),
+                 .scale = 1.0F / std::sqrt(static_cast<float>(Layout::kHeadDim)),
+                 .out = out.data()};
+    work.blocks = std::min(DescribeCard().multiprocessors, static_cast<int>(plan.size()));
+    MapOperands(work, static_cast<int64_t>(rows));
+  }
 
-void PrintSpeed(const Shape& shape, bool take_turns, bool weigh_first, double matrix_rate) {
-  const double seconds = TimePrefill(shape, take_turns, weigh_first), rate = Operations(shape) / seconds;
-  std::printf("  %2d/%-2d heads, %d x %5d, block %3d, %s%s: %9.1f us  %5.1f TFLOP/s  %4.1f %% of the matrix rate\n",
-              shape.num_heads, shape.kv_heads, shape.batch, shape.length, shape.block_size,
-              take_turns ? "in turns" : "at will ", weigh_first ? ", weights first" : "               ", seconds * 1e6,
-              rate / 1e12, 100 * rate / matrix_rate);
+  size_t rows;
+  DeviceArray<uint16_t> pool, q, out;
+  DeviceArray<uint32_t> tables;
+  DeviceArray<PrefillSpan> spans;
+  DeviceArray<PrefillTile> tiles;
+  Work work;
+};
+
+struct Variant {
+  const char* name;
+  bool take_turns, weigh_first;
+};
+constexpr Variant kVariants[] = {{"at will", false, false},
+                                 {"at will, weights first", false, true},
+                                 {"in turns", true, false},
+                                 {"in turns, weights first", true, true}};
+
+// All variants, and the card's matrix product beside them, in turn.
+void MeasureShape(const Shape& shape, const Product& product) {
+  const Prompts prompts(shape);
+  std::vector<std::function<void(cudaStream_t)>> works;
+  for (const Variant& variant : kVariants)
+    works.push_back([&prompts, variant](cudaStream_t stream) {
+      Work work = prompts.work;
+      work.take_turns = variant.take_turns;
+      work.weigh_first = variant.weigh_first;
+      LaunchPrefill(work, stream);
+    });
+  works.push_back([&product](cudaStream_t stream) { product.Run(stream); });
+  const std::vector<Timing> timings = MeasureInTurn(works);
+  const double matrix_rate = product.Operations() / timings.back().median;
+  std::printf("  %2d/%-2d heads, %d x %5d, block %3d; matrix product beside it %.0f TFLOP/s\n", shape.num_heads,
+              shape.kv_heads, shape.batch, shape.length, shape.block_size, matrix_rate * 1e-12);
+  for (size_t v = 0; v < std::size(kVariants); ++v) {
+    const Timing& timing = timings[v];
+    const double rate = Operations(shape) / timing.median;
+    std::printf("    %-24s %9.1f us (%.1f to %.1f)  %5.1f TFLOP/s  %4.1f %% of it\n", kVariants[v].name,
+                timing.median * 1e6, timing.min * 1e6, timing.max * 1e6, rate * 1e-12, 100 * rate / matrix_rate);
+  }
   std::fflush(stdout);
 }
 
-void MeasureSpeed(double matrix_rate) {
-  for (const bool take_turns : {false, true})
-    for (const bool weigh_first : {false, true})
-      for (const auto& [batch, length] : {std::pair{8, 2048}, {2, 8192}, {1, 32768}})
-        PrintSpeed({32, 8, batch, length, 16}, take_turns, weigh_first, matrix_rate);
+void MeasureSpeed() {
+  const Product product;
   for (const auto& [heads, kv_heads] : {std::pair{32, 8}, {40, 40}})
     for (const auto& [batch, length] : {std::pair{8, 2048}, {2, 8192}, {1, 32768}})
-      for (const int block_size : {8, 64})
-        PrintSpeed({heads, kv_heads, batch, length, block_size}, true, true, matrix_rate);
+      for (const int block_size : {8, 16, 64}) MeasureShape({heads, kv_heads, batch, length, block_size}, product);
 }
 
 }  // namespace
@@ -207,7 +256,7 @@ void MeasureSpeed(double matrix_rate) {
 bool RunPrefillAttention(const Options& options) {
   const bool right = CheckPrefill(options.seed);
   if (!right || options.check_only) return right;
-  MeasureSpeed(options.matrix_rate > 0 ? options.matrix_rate : MeasureMatrixRate());
+  MeasureSpeed();
   return true;
 }
 

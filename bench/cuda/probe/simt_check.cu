@@ -82,10 +82,10 @@ size_t WrongInWarpgroupProduct(uint32_t leading_bytes, uint32_t stride_bytes) {
   const DeviceArray<uint16_t> device_a{std::span<const uint16_t>(a)}, device_b{std::span<const uint16_t>(b)};
   DeviceArray<float> d(64 * 128);
   d.Poison();
-  const CUtensorMap a_map = MapTensor(device_a.data(), {{64, 64, 1, 1}, {1, 64, 4096, 4096}, {64, 64, 1, 1}});
-  const CUtensorMap b_map = kTransposed
-                                ? MapTensor(device_b.data(), {{128, 64, 1, 1}, {1, 128, 8192, 8192}, {64, 64, 1, 1}})
-                                : MapTensor(device_b.data(), {{64, 128, 1, 1}, {1, 64, 8192, 8192}, {64, 128, 1, 1}});
+  const CUtensorMap a_map = MapTensor<4>(device_a.data(), {{64, 64, 1, 1}, {1, 64, 4096, 4096}, {64, 64, 1, 1}});
+  const CUtensorMap b_map =
+      kTransposed ? MapTensor<4>(device_b.data(), {{128, 64, 1, 1}, {1, 128, 8192, 8192}, {64, 64, 1, 1}})
+                  : MapTensor<4>(device_b.data(), {{64, 128, 1, 1}, {1, 64, 8192, 8192}, {64, 128, 1, 1}});
   const simt::WarpgroupProductCheck check = {nullptr, nullptr, device_a.data(), d.data(), leading_bytes, stride_bytes};
   WarpgroupProductKernel<kTransposed><<<1, check.kThreads, check.kSharedBytes>>>(a_map, b_map, check);
   CheckLaunch("warpgroup product");

@@ -1,7 +1,6 @@
 #include "simt/emulator.h"
 
 #include <fmt/format.h>
-#include <ucontext.h>
 
 #include <algorithm>
 #include <array>
@@ -14,31 +13,24 @@
 #include <utility>
 #include <vector>
 
+#include "simt/fibre.h"
 #include "tensor/dtype.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/common_interface_defs.h>
-#define QUIRE_FIBRE_ASAN 1
-#else
-#define QUIRE_FIBRE_ASAN 0
-#endif
 
 namespace quire::simt {
 namespace {
 
-constexpr size_t kStackBytes = QUIRE_FIBRE_ASAN ? 512 << 10 : 128 << 10;
 constexpr size_t kSharedAlignment = 1024;
 
 float Low(uint32_t pair) { return ToFloat(static_cast<Bf16>(pair & 0xFFFFU)); }
 float High(uint32_t pair) { return ToFloat(static_cast<Bf16>(pair >> 16)); }
 uint16_t Half(uint32_t pair, int which) { return static_cast<uint16_t>(which == 0 ? pair : pair >> 16); }
 
-struct Fibre {
-  ucontext_t context = {};
-  std::unique_ptr<char[]> stack;
-  int thread = 0;
-  bool done = true;
-  void* fake_stack = nullptr;
+// What ends a thread that made a mistake.
+struct Failed {};
+
+struct Thread {
+  Fibre fibre;
+  int index = 0;
   std::deque<std::vector<std::function<void()>>> copies;  // groups of CopyAsync; the last is open
 };
 
@@ -66,14 +58,13 @@ struct Tile {
   SharedAddress to = 0;
   const TensorMap* map = nullptr;
   SharedAddress barrier = 0;
-  int at[4] = {};
+  int at[5] = {};
 };
 
 class Device {
  public:
-  explicit Device(const LaunchShape& shape) : shape_(shape), random_(shape.seed) {
-    fibres_.resize(static_cast<size_t>(shape.threads));
-    for (Fibre& fibre : fibres_) fibre.stack = std::make_unique<char[]>(kStackBytes);
+  explicit Device(const LaunchShape& shape)
+      : shape_(shape), random_(shape.seed), threads_(static_cast<size_t>(shape.threads)) {
     const size_t bytes = (shape.shared_bytes + kSharedAlignment - 1) / kSharedAlignment * kSharedAlignment;
     shared_storage_ = std::make_unique<char[]>(bytes + kSharedAlignment);
     const auto address = reinterpret_cast<uintptr_t>(shared_storage_.get());
@@ -81,23 +72,29 @@ class Device {
   }
 
   std::string Run(FunctionRef<void()> kernel) {
-    kernel_ = &kernel;
+    auto run_thread = [&] {
+      try {
+        kernel();
+      } catch (const Failed&) {
+      }
+    };
     for (block_[2] = 0; block_[2] < shape_.grid_z; ++block_[2])
       for (block_[1] = 0; block_[1] < shape_.grid_y; ++block_[1])
         for (block_[0] = 0; block_[0] < shape_.grid_x; ++block_[0])
-          if (!RunBlock()) return fmt::format("block ({}, {}, {}): {}", block_[0], block_[1], block_[2], error_);
+          if (!RunBlock(run_thread))
+            return fmt::format("block ({}, {}, {}): {}", block_[0], block_[1], block_[2], error_);
     return {};
   }
 
   // --- called on fibres ---
   const LaunchShape& shape() const { return shape_; }
-  int thread() const { return current_->thread; }
-  int lane() const { return current_->thread % kWarpSize; }
+  int thread() const { return current_->index; }
+  int lane() const { return current_->index % kWarpSize; }
   int block(int axis) const { return block_[axis]; }
   char* shared() { return shared_; }
-  Fibre& fibre() { return *current_; }
-  Warp& warp() { return warps_[static_cast<size_t>(current_->thread / kWarpSize)]; }
-  int warp_of_group() const { return current_->thread / kWarpSize % 4; }
+  Thread& current() { return *current_; }
+  Warp& warp() { return warps_[static_cast<size_t>(current_->index / kWarpSize)]; }
+  int warp_of_group() const { return current_->index / kWarpSize % 4; }
   void Progress() { ++progress_; }
 
   char* Shared(SharedAddress address, size_t bytes) {
@@ -105,10 +102,7 @@ class Device {
     return shared_ + address;
   }
 
-  void Yield() {
-    Fibre& self = *current_;
-    SwitchTo(self, scheduler_, false);
-  }
+  void Yield() { current_->fibre.Yield(); }
 
   void YieldForAWhile() {
     for (auto turns = random_() % 4; turns > 0; --turns) {
@@ -117,10 +111,10 @@ class Device {
     }
   }
 
-  // Ends the block with an error; never returns to the kernel.
+  // Ends the block with an error.
   [[noreturn]] void Fail(const std::string& what) {
     if (error_.empty()) error_ = fmt::format("thread {}: {}", thread(), what);
-    for (;;) Yield();
+    throw Failed{};
   }
 
   template <typename Work>
@@ -169,14 +163,14 @@ class Device {
   void Enqueue(const Tile& tile) { tiles_.push_back(tile); }
 
  private:
-  bool RunBlock() {
+  bool RunBlock(FunctionRef<void()> run_thread) {
     error_.clear();
     warps_.assign(static_cast<size_t>(shape_.threads / kWarpSize), Warp());
     named_.assign(16, NamedBarrier());
     counting_.clear();
     tiles_.clear();
     std::memset(shared_, 0xFF, shape_.shared_bytes);
-    for (int i = 0; i < shape_.threads; ++i) Start(fibres_[static_cast<size_t>(i)], i);
+    for (int i = 0; i < shape_.threads; ++i) Start(threads_[static_cast<size_t>(i)], i, run_thread);
     std::vector<size_t> order(warps_.size());
     std::iota(order.begin(), order.end(), size_t{0});
     for (;;) {
@@ -185,10 +179,10 @@ class Device {
       std::shuffle(order.begin(), order.end(), random_);
       for (const size_t warp : order) {
         for (size_t lane = 0; lane < kWarpSize; ++lane) {
-          Fibre& fibre = fibres_[warp * kWarpSize + lane];
-          if (fibre.done) continue;
+          Thread& thread = threads_[warp * kWarpSize + lane];
+          if (thread.fibre.done()) continue;
           alive = true;
-          Resume(fibre);
+          Resume(thread);
           if (!error_.empty()) return false;
         }
       }
@@ -216,83 +210,57 @@ class Device {
     }
   }
 
+  // Rows of 128 bytes, the second dimension's index running fastest.
   void Deliver(const Tile& tile) {
-    const TensorMap& map = *tile.map;
-    SharedAddress row_address = tile.to;
-    int64_t bytes = 0;
-    for (int i3 = 0; i3 < map.box[3]; ++i3)
-      for (int i2 = 0; i2 < map.box[2]; ++i2)
-        for (int i1 = 0; i1 < map.box[1]; ++i1, row_address += 128)
-          for (int i0 = 0; i0 < map.box[0]; ++i0, bytes += 2) {
-            const int64_t at[4] = {tile.at[0] + i0, tile.at[1] + i1, tile.at[2] + i2, tile.at[3] + i3};
-            bool inside = true;
-            int64_t offset = 0;
-            for (int d = 0; d < 4; ++d) {
-              inside = inside && at[d] >= 0 && at[d] < map.dims[d];
-              offset += at[d] * map.strides[d];
-            }
-            SharedAddress address = row_address + static_cast<SharedAddress>(i0) * 2;
-            address ^= (address >> 7 & 7U) << 4;
-            if (address + 2 > shape_.shared_bytes) {
-              error_ = fmt::format("a tile at {} leaves shared memory", tile.to);
-              return;
-            }
-            const uint16_t value = inside ? map.base[offset] : uint16_t{0};
-            std::memcpy(shared_ + address, &value, sizeof value);
-          }
+    int rows = 1;
+    for (int d = 1; d < 5; ++d) rows *= tile.map->box[d];
+    for (int row = 0; row < rows; ++row) DeliverRow(tile, row);
     const auto found = counting_.find(tile.barrier);
-    if (found == counting_.end()) {
-      error_ = fmt::format("a tile counts at {}, where no barrier is", tile.barrier);
-      return;
-    }
-    found->second.bytes -= bytes;
+    if (found == counting_.end()) error_ = fmt::format("a tile counts at {}, where no barrier is", tile.barrier);
+    if (!error_.empty()) return;
+    found->second.bytes -= int64_t{128} * rows;
     EndPhaseIfComplete(found->second);
   }
 
-  // The kernel on its own stack. Never returns: a fibre that is done is not resumed.
-  static void Enter();
-
-  void Start(Fibre& fibre, int thread) {
-    fibre.thread = thread;
-    fibre.done = false;
-    fibre.copies.assign(1, {});
-    fibre.fake_stack = nullptr;
-    getcontext(&fibre.context);
-    fibre.context.uc_stack.ss_sp = fibre.stack.get();
-    fibre.context.uc_stack.ss_size = kStackBytes;
-    fibre.context.uc_link = nullptr;
-    makecontext(&fibre.context, &Device::Enter, 0);
-  }
-
-  void Resume(Fibre& fibre) {
-    current_ = &fibre;
-    SwitchTo(scheduler_, fibre, false);
-  }
-
-  static void SwitchTo(Fibre& from, Fibre& to, [[maybe_unused]] bool ends) {
-#if QUIRE_FIBRE_ASAN
-    __sanitizer_start_switch_fiber(ends ? nullptr : &from.fake_stack, to.context.uc_stack.ss_sp,
-                                   to.context.uc_stack.ss_size);
-#endif
-    swapcontext(&from.context, &to.context);
-#if QUIRE_FIBRE_ASAN
-    const void* bottom = nullptr;
-    size_t size = 0;
-    __sanitizer_finish_switch_fiber(from.fake_stack, &bottom, &size);
-    // Whoever is resumed was resumed by the other side, whose stack the sanitizer names: the scheduler's is learnt so.
-    if (from.stack != nullptr) {
-      to.context.uc_stack.ss_sp = const_cast<void*>(bottom);
-      to.context.uc_stack.ss_size = size;
+  void DeliverRow(const Tile& tile, int row) {
+    const TensorMap& map = *tile.map;
+    const SharedAddress row_address = tile.to + static_cast<SharedAddress>(row) * 128;
+    if (row_address + 128 > shape_.shared_bytes) {
+      error_ = fmt::format("a tile at {} leaves shared memory", tile.to);
+      return;
     }
-#endif
+    bool inside = true;
+    int64_t offset = 0;
+    for (int d = 1; d < 5; row /= map.box[d], ++d) {
+      const int64_t at = tile.at[d] + row % map.box[d];
+      inside = inside && at >= 0 && at < map.dims[d];
+      offset += at * map.strides[d];
+    }
+    for (int i = 0; i < 64; ++i) {
+      const int64_t column = tile.at[0] + i;
+      const uint16_t value = inside && column >= 0 && column < map.dims[0] ? map.base[offset + column] : uint16_t{0};
+      SharedAddress address = row_address + static_cast<SharedAddress>(i) * 2;
+      address ^= (address >> 7 & 7U) << 4;
+      std::memcpy(shared_ + address, &value, sizeof value);
+    }
+  }
+
+  static void Start(Thread& thread, int index, FunctionRef<void()> run_thread) {
+    thread.index = index;
+    thread.copies.assign(1, {});
+    thread.fibre.Start(run_thread);
+  }
+
+  void Resume(Thread& thread) {
+    current_ = &thread;
+    thread.fibre.Resume();
+    if (thread.fibre.done()) Progress();
   }
 
   LaunchShape shape_;
   std::mt19937_64 random_;
-  FunctionRef<void()>* kernel_ = nullptr;
-  std::vector<Fibre> fibres_;
-  Fibre scheduler_;
-  Fibre* current_ = nullptr;
+  std::vector<Thread> threads_;
+  Thread* current_ = nullptr;
   int block_[3] = {};
   std::unique_ptr<char[]> shared_storage_;
   char* shared_ = nullptr;
@@ -305,21 +273,6 @@ class Device {
 };
 
 thread_local Device* device = nullptr;
-
-void Device::Enter() {
-  Device& self = *device;
-#if QUIRE_FIBRE_ASAN
-  const void* bottom = nullptr;
-  size_t size = 0;
-  __sanitizer_finish_switch_fiber(nullptr, &bottom, &size);
-  self.scheduler_.context.uc_stack.ss_sp = const_cast<void*>(bottom);
-  self.scheduler_.context.uc_stack.ss_size = size;
-#endif
-  (*self.kernel_)();
-  self.current_->done = true;
-  self.Progress();
-  SwitchTo(*self.current_, self.scheduler_, true);
-}
 
 // Drops all but the last `pending` groups after doing them, in order; the open group is not counted.
 void Complete(std::deque<std::vector<std::function<void()>>>& groups, int pending) {
@@ -362,7 +315,7 @@ void RunProduct(const std::array<ProductOperands, kWarpSize>& lanes, int warp_of
   std::array<std::array<float, 16>, 128> right = {};
   for (int row = 0; row < 16; ++row)
     for (int k = 0; k < 16; ++k) {
-      const auto lane = static_cast<size_t>(row % 8 * 4 + k % 8 / 2);
+      const auto lane = static_cast<size_t>(row) % 8 * 4 + static_cast<size_t>(k) % 8 / 2;
       const int index = row / 8 + k / 8 * 2;
       left[static_cast<size_t>(row)][static_cast<size_t>(k)] =
           !from_registers ? a.At(k, 16 * warp_of_group + row)
@@ -519,15 +472,15 @@ void LoadMatricesTransposed(uint32_t (&r)[4], SharedAddress row) {
 void CopyAsync(SharedAddress to, const void* from, bool valid) {
   char* const target = device->Shared(to, 16);
   if (to % 16 != 0) device->Fail(fmt::format("CopyAsync to an address not aligned to 16: {}", to));
-  device->fibre().copies.back().push_back([target, from, valid] {
+  device->current().copies.back().push_back([target, from, valid] {
     if (valid)
       std::memcpy(target, from, 16);
     else
       std::memset(target, 0, 16);
   });
 }
-void CopyAsyncCommit() { device->fibre().copies.emplace_back(); }
-void CopyAsyncWaitFor(int pending) { Complete(device->fibre().copies, pending); }
+void CopyAsyncCommit() { device->current().copies.emplace_back(); }
+void CopyAsyncWaitFor(int pending) { Complete(device->current().copies, pending); }
 
 void BarrierInit(SharedAddress barrier, int arrivals) {
   device->Shared(barrier, 8);
@@ -550,9 +503,9 @@ void BarrierWait(SharedAddress barrier, uint32_t parity) {
   CountingBarrier& counting = device->Counting(barrier);
   while ((counting.phase & 1U) == parity) device->Yield();
 }
-void LoadTile(SharedAddress to, const TensorMap* map, SharedAddress barrier, int c0, int c1, int c2, int c3) {
+void LoadTile(SharedAddress to, const TensorMap* map, SharedAddress barrier, int c0, int c1, int c2, int c3, int c4) {
   if (to % 128 != 0 || map->box[0] != 64) device->Fail(fmt::format("a tile of {} columns at {}", map->box[0], to));
-  device->Enqueue({to, map, barrier, {c0, c1, c2, c3}});
+  device->Enqueue({to, map, barrier, {c0, c1, c2, c3, c4}});
 }
 
 void ProductShared(float (&d)[64], uint64_t a, uint64_t b, bool accumulate) {

@@ -32,12 +32,12 @@ struct LaunchShape {
 // shared memory.
 std::string Launch(const LaunchShape& shape, FunctionRef<void()> kernel);
 
-// A view of up to four dimensions for LoadTile, as cuTensorMapEncodeTiled makes it for bf16 with the 128-byte swizzle.
+// A view of up to five dimensions for LoadTile, as cuTensorMapEncodeTiled makes it for bf16 with the 128-byte swizzle.
 struct TensorMap {
   const uint16_t* base = nullptr;
-  int64_t dims[4] = {1, 1, 1, 1};     // the contiguous dimension first
-  int64_t strides[4] = {1, 0, 0, 0};  // in elements
-  int32_t box[4] = {1, 1, 1, 1};      // box[0] is 64: 128 bytes
+  int64_t dims[5] = {1, 1, 1, 1, 1};     // the contiguous dimension first
+  int64_t strides[5] = {1, 0, 0, 0, 0};  // in elements
+  int32_t box[5] = {1, 1, 1, 1, 1};      // box[0] is 64: 128 bytes
 };
 
 // --- The device's side ---
@@ -74,7 +74,8 @@ inline float AsFloat(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline uint32_t AsBits(float value) { return std::bit_cast<uint32_t>(value); }
 inline float FusedMultiplyAdd(float a, float b, float c) { return std::fma(a, b, c); }
 inline float Exp2(float x) { return std::exp2(x); }
-inline float Reciprocal(float x) { return 1 / x; }  // to about one unit in the last place
+inline float Reciprocal(float x) { return 1 / x; }        // to about one unit in the last place
+inline float Rsqrt(float x) { return 1 / std::sqrt(x); }  // to about two
 uint32_t PackBf16(float low, float high);
 uint32_t PermuteBytes(uint32_t a, uint32_t b, uint32_t selector);
 inline uint32_t MaskOr(uint32_t a, uint32_t mask, uint32_t base) { return (a & mask) | base; }
@@ -122,7 +123,8 @@ void BarrierExpect(SharedAddress barrier, uint32_t bytes);  // and arrives
 void BarrierArrive(SharedAddress barrier);
 void BarrierWait(SharedAddress barrier, uint32_t parity);
 // The map's box at these coordinates to shared memory, zeros outside of the map; counts its bytes at the barrier.
-void LoadTile(SharedAddress to, const TensorMap* map, SharedAddress barrier, int c0, int c1, int c2, int c3);
+void LoadTile(SharedAddress to, const TensorMap* map, SharedAddress barrier, int c0, int c1, int c2, int c3,
+              int c4 = 0);
 // What this thread stored to shared memory is seen by copies and products that begin after the next barrier.
 inline void SharedWriteFence() {}
 inline void PrefetchTensorMap(const TensorMap*) {}

@@ -57,10 +57,12 @@ template <bool kTransposed>
 void CheckWarpgroupProduct() {
   const std::vector<uint16_t> a = WholeNumbers(64 * 64, 3), b = WholeNumbers(128 * 64, 4);
   std::vector<float> d(64 * 128);
-  const TensorMap a_map = {.base = a.data(), .dims = {64, 64, 1, 1}, .strides = {1, 64, 0, 0}, .box = {64, 64, 1, 1}};
-  TensorMap b_map = {.base = b.data(), .dims = {64, 128, 1, 1}, .strides = {1, 64, 0, 0}, .box = {64, 128, 1, 1}};
+  const TensorMap a_map = {
+      .base = a.data(), .dims = {64, 64, 1, 1, 1}, .strides = {1, 64, 0, 0, 0}, .box = {64, 64, 1, 1, 1}};
+  TensorMap b_map = {
+      .base = b.data(), .dims = {64, 128, 1, 1, 1}, .strides = {1, 64, 0, 0, 0}, .box = {64, 128, 1, 1, 1}};
   if (kTransposed)
-    b_map = {.base = b.data(), .dims = {128, 64, 1, 1}, .strides = {1, 128, 0, 0}, .box = {64, 64, 1, 1}};
+    b_map = {.base = b.data(), .dims = {128, 64, 1, 1, 1}, .strides = {1, 128, 0, 0, 0}, .box = {64, 64, 1, 1, 1}};
   const WarpgroupProductCheck check = {&a_map, &b_map, a.data(), d.data()};
   ASSERT_EQ(Launch({.threads = check.kThreads, .shared_bytes = check.kSharedBytes}, [&] { check.Run<kTransposed>(); }),
             "");

@@ -59,6 +59,11 @@ QUIRE_DEVICE float Reciprocal(float x) {
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+QUIRE_DEVICE float Rsqrt(float x) {
+  float y;
+  asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 // Two floats to bf16, nearest even: `low` in the lower half.
 QUIRE_DEVICE uint32_t PackBf16(float low, float high) {
   uint32_t packed;
@@ -152,33 +157,40 @@ QUIRE_DEVICE void DependencyLaunch() {
 #endif
 }
 
-// What follows needs sm_90 (a). Kernels that use it are compiled for that target alone.
-#if defined(QUIRE_SIMT_SM90)
-
 QUIRE_DEVICE void BarrierInit(SharedAddress barrier, int arrivals) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
-}
-QUIRE_DEVICE void BarrierInitFence() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
-QUIRE_DEVICE void BarrierExpect(SharedAddress barrier, uint32_t bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
 }
 QUIRE_DEVICE void BarrierArrive(SharedAddress barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+  asm volatile("{ .reg .b64 state; mbarrier.arrive.shared.b64 state, [%0]; }" ::"r"(barrier) : "memory");
 }
 QUIRE_DEVICE void BarrierWait(SharedAddress barrier, uint32_t parity) {
+  // try_wait, which sleeps meanwhile, came with sm_90.
+#if __CUDA_ARCH__ >= 900
+#define QUIRE_BARRIER_TEST "mbarrier.try_wait.parity.shared::cta.b64"
+#else
+#define QUIRE_BARRIER_TEST "mbarrier.test_wait.parity.shared.b64"
+#endif
   asm volatile(
       "{\n"
       ".reg .pred done;\n"
-      "again:\n"
-      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "again:\n" QUIRE_BARRIER_TEST
+      " done, [%0], %1;\n"
       "@done bra ended;\n"
       "bra again;\n"
       "ended:\n"
       "}\n" ::"r"(barrier),
       "r"(parity)
       : "memory");
+#undef QUIRE_BARRIER_TEST
 }
 
+// What follows needs sm_90 (a). Kernels that use it are compiled for that target alone.
+#if defined(QUIRE_SIMT_SM90)
+
+QUIRE_DEVICE void BarrierInitFence() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+QUIRE_DEVICE void BarrierExpect(SharedAddress barrier, uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
 // What this thread stored to shared memory is seen by copies and products that begin after the next barrier.
 QUIRE_DEVICE void SharedWriteFence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
@@ -188,6 +200,14 @@ QUIRE_DEVICE void LoadTile(SharedAddress to, const TensorMap* map, SharedAddress
       "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], "
       "[%2];" ::"r"(to),
       "l"(map), "r"(barrier), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
+      : "memory");
+}
+QUIRE_DEVICE void LoadTile(SharedAddress to, const TensorMap* map, SharedAddress barrier, int c0, int c1, int c2,
+                           int c3, int c4) {
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6, "
+      "%7}], [%2];" ::"r"(to),
+      "l"(map), "r"(barrier), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(c4)
       : "memory");
 }
 QUIRE_DEVICE void PrefetchTensorMap(const TensorMap* map) {
