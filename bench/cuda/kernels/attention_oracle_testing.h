@@ -6,6 +6,8 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
+#include <random>
 #include <span>
 #include <vector>
 
@@ -13,6 +15,17 @@
 #include "kernels/prefill_plan.h"
 
 namespace quire::cuda {
+
+// Numbers of which random shapes are made; the same for the same seed.
+class RandomShapes {
+ public:
+  explicit RandomShapes(uint32_t seed) : random_(seed) {}
+  int Among(std::initializer_list<int> values) { return values.begin()[random_() % values.size()]; }
+  int UpTo(int most) { return static_cast<int>(random_() % static_cast<uint32_t>(most)) + 1; }
+
+ private:
+  std::mt19937 random_;
+};
 
 // `num_rows` query rows of a sequence that has `first_position` positions before them.
 struct SpanShape {

@@ -22,79 +22,10 @@
 
 #include <cstdint>
 
-#include "kernels/paged_kv.h"
+#include "kernels/decode_units.h"
 #include "simt/simt.h"
 
 namespace quire::cuda {
-
-constexpr int kDecodeTile = 16;  // positions of one step of a warp
-constexpr int kDecodeWarps = 4;  // per block
-constexpr int kDecodeThreads = kDecodeWarps * simt::kWarpSize;
-constexpr int kMaxPartition = 1024;  // 16 tiles a warp: a lane holds each half tile's block
-
-// Positions per partition: short enough that one sequence fills a card, long enough that partial results are little
-// beside what is read.
-QUIRE_HOST_DEVICE constexpr int PartitionLength(int context) {
-  return context <= 1024 ? 64 : context <= 4096 ? 128 : 256;
-}
-
-// Positions [begin, end) of a sequence, whose position p lies in block tables[table_begin + p / block_size].
-struct alignas(16) DecodeUnit {
-  int32_t begin = 0, end = 0;
-  int32_t table_begin = 0;
-  int32_t sequence = 0;
-  int32_t num_partitions = 0;  // of the sequence; 1: the result is final
-  int32_t unused[3] = {};
-};
-
-struct DecodeSequence {
-  int32_t first_unit = 0;
-  int32_t num_partitions = 0;  // 0: no sequence (a graph's grid is padded)
-};
-
-struct DecodeArgs {
-  const uint16_t* q = nullptr;  // [sequences, num_heads, head_dim] bf16
-  PagedKv kv;
-  const uint32_t* tables = nullptr;
-  const DecodeUnit* units = nullptr;
-  const DecodeSequence* sequences = nullptr;
-  int32_t num_units = 0;
-  int32_t num_heads = 0;
-  float scale = 0;  // of scores, to base 2: log2(e) / sqrt(head_dim) as a rule
-  // Of the cache, in elements: a KV head's slots, a block, from a block's keys to its values.
-  uint32_t head_elements = 0, block_elements = 0, value_offset = 0;
-  float* partial = nullptr;  // [units, num_heads, head_dim]
-  float* maxima = nullptr;   // [units, num_heads, 2]: maximum (base 2), sum
-  uint16_t* out = nullptr;   // [sequences, num_heads, head_dim] bf16
-
-  // The strides are the card's to read, not to compute.
-  void SetCache(const PagedKv& cache) {
-    kv = cache;
-    head_elements = static_cast<uint32_t>(cache.HeadElements());
-    block_elements = static_cast<uint32_t>(cache.BlockElements());
-    value_offset = head_elements * static_cast<uint32_t>(cache.kv_heads);
-  }
-  QUIRE_HOST_DEVICE int Group() const { return num_heads / kv.kv_heads; }
-  QUIRE_HOST_DEVICE int NumItems() const { return num_units * kv.kv_heads; }
-};
-
-// Where a partition stands: positions [begin, end).
-struct PartitionRange {
-  int begin, end;
-};
-QUIRE_HOST_DEVICE constexpr int WindowBegin(int context, int window) {
-  return window > 0 && context > window ? context - window : 0;
-}
-QUIRE_HOST_DEVICE constexpr int NumPartitions(int context, int window, int partition) {
-  const int first = WindowBegin(context, window) / partition;
-  return simt::CeilDiv(context, partition) - first;
-}
-// Partitions are cut at multiples of their length, so that a window that moves does not move them.
-QUIRE_HOST_DEVICE constexpr PartitionRange RangeOf(int context, int window, int partition, int index) {
-  const int from = WindowBegin(context, window);
-  const int start = (from / partition + index) * partition;
-  return {simt::Max(start, from), simt::Min(start + partition, context)};
-}
 
 // Shared memory of the attention kernel: the states of all warps for three items in turn, four records a warp (of the
 // item that is stored, the one computed, the next, the one after), and the barrier at which states are complete.
@@ -481,63 +412,6 @@ QUIRE_DEVICE void DecodeAttention(const DecodeArgs& args) {
     if (simt::ThreadId() % simt::kWarpSize == 0) simt::BarrierArrive(barrier);
   }
   store(item - simt::GridX(), turn - 1);
-}
-
-// The second kernel: one block merges one head of one sequence. Warp w takes partitions w, w + 4, ... in order.
-// REQUIRES: kDecodeThreads threads, MergeSharedBytes of shared memory, a block for each head of each sequence.
-template <int kHeadDim>
-constexpr int kMergeSharedBytes = kDecodeWarps*(kHeadDim + 4) * static_cast<int>(sizeof(float));
-
-template <int kHeadDim>
-QUIRE_DEVICE void MergePartitions(const DecodeArgs& args) {
-  simt::DependencyWait();
-  simt::DependencyLaunch();
-  const int index = simt::BlockX() / args.num_heads, head = simt::BlockX() % args.num_heads;
-  const DecodeSequence sequence = args.sequences[index];
-  if (sequence.num_partitions <= 1) return;
-  const int lane = simt::ThreadId() % simt::kWarpSize, warp = simt::ThreadId() / simt::kWarpSize;
-  const int64_t first = int64_t{sequence.first_unit} * args.num_heads + head;
-  const float* const maxima = args.maxima + first * 2;
-  const int64_t stride = args.num_heads;
-
-  float maximum = -__builtin_huge_valf();
-  for (int p = lane; p < sequence.num_partitions; p += simt::kWarpSize)
-    maximum = simt::Max(maximum, maxima[p * stride * 2]);
-  QUIRE_UNROLL
-  for (int mask = 1; mask < simt::kWarpSize; mask *= 2) maximum = simt::Max(maximum, simt::ShuffleXor(maximum, mask));
-
-  auto* const shared = reinterpret_cast<float*>(simt::SharedMemory());
-  if (lane * 4 < kHeadDim) {
-    const float* const partial = args.partial + first * kHeadDim + lane * 4;
-    float sum = 0, value[4] = {};
-    QUIRE_UNROLL_BY_8
-    for (int p = warp; p < sequence.num_partitions; p += kDecodeWarps) {
-      const simt::Vec4 v = simt::Load16(partial + p * stride * kHeadDim);
-      const float factor = simt::Exp2(maxima[p * stride * 2] - maximum);
-      sum += factor * maxima[p * stride * 2 + 1];
-      value[0] += factor * simt::AsFloat(v.x);
-      value[1] += factor * simt::AsFloat(v.y);
-      value[2] += factor * simt::AsFloat(v.z);
-      value[3] += factor * simt::AsFloat(v.w);
-    }
-    float* const mine = shared + warp * (kHeadDim + 4);
-    simt::Store16(mine + lane * 4,
-                  {simt::AsBits(value[0]), simt::AsBits(value[1]), simt::AsBits(value[2]), simt::AsBits(value[3])});
-    if (lane == 0) mine[kHeadDim] = sum;
-  }
-  simt::SyncThreads();
-  for (int dim = simt::ThreadId() * 2; dim < kHeadDim; dim += kDecodeThreads * 2) {
-    float sum = 0, low = 0, high = 0;
-    QUIRE_UNROLL
-    for (int w = 0; w < kDecodeWarps; ++w) {
-      const float* const part = shared + w * (kHeadDim + 4);
-      sum += part[kHeadDim];
-      low += part[dim];
-      high += part[dim + 1];
-    }
-    *reinterpret_cast<uint32_t*>(args.out + (int64_t{index} * args.num_heads + head) * kHeadDim + dim) =
-        simt::PackBf16(low / sum, high / sum);
-  }
 }
 
 }  // namespace quire::cuda

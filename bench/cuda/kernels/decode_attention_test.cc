@@ -4,10 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <random>
 #include <vector>
 
 #include "kernels/attention_oracle_testing.h"
+#include "kernels/decode_merge.h"
 #include "kernels/decode_plan.h"
 
 namespace quire::cuda {
@@ -87,19 +87,9 @@ void CheckCase(const PagedCase& paged, const DecodeOptions& options) {
     }
 }
 
-class Shapes {
- public:
-  explicit Shapes(uint32_t seed) : random_(seed) {}
-  int Among(std::initializer_list<int> values) { return values.begin()[random_() % values.size()]; }
-  int UpTo(int most) { return static_cast<int>(random_() % static_cast<uint32_t>(most)) + 1; }
-
- private:
-  std::mt19937 random_;
-};
-
 template <int kHeadDim, int kHeadTiles>
 void CheckRandomShapes(std::initializer_list<int> groups, int count, uint32_t seed) {
-  Shapes shapes(seed);
+  RandomShapes shapes(seed);
   for (int i = 0; i < count; ++i) {
     PagedShape shape = {.kv_heads = shapes.UpTo(2), .head_dim = kHeadDim, .seed = seed + static_cast<uint32_t>(i)};
     shape.num_heads = shape.kv_heads * shapes.Among(groups);
@@ -138,7 +128,7 @@ TEST(DecodeAttention, ASequencesBitsDoNotDependOnTheBatch) {
 }
 
 TEST(DecodePlan, PartitionsCoverWhatTheWindowShowsOnce) {
-  Shapes shapes(3);
+  RandomShapes shapes(3);
   for (int i = 0; i < 2000; ++i) {
     const int context = shapes.UpTo(5000), window = shapes.Among({0, 1, 15, 16, 64, 1000, 4096});
     const int partition = shapes.Among({64, 128, 256, 1024});

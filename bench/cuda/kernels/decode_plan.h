@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "kernels/decode_attention.h"
+#include "kernels/decode_units.h"
 
 namespace quire::cuda {
 

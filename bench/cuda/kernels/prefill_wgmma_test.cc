@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <random>
 #include <set>
 #include <vector>
 
@@ -75,21 +74,11 @@ void Check(const PagedCase& paged, int window, const std::vector<uint16_t>& out)
     ASSERT_TRUE(written[row] || out[row * kHeadDim] == kPoison) << "row of no span: " << row;
 }
 
-class Shapes {
- public:
-  explicit Shapes(uint32_t seed) : random_(seed) {}
-  int Among(std::initializer_list<int> values) { return values.begin()[random_() % values.size()]; }
-  int UpTo(int most) { return static_cast<int>(random_() % static_cast<uint32_t>(most)) + 1; }
-
- private:
-  std::mt19937 random_;
-};
-
 template <bool kTakeTurns>
 void CheckRandomShapes(int count, uint32_t first_seed) {
   for (int i = 0; i < count; ++i) {
     const uint32_t seed = first_seed + static_cast<uint32_t>(i);
-    Shapes shapes(seed);
+    RandomShapes shapes(seed);
     PagedShape shape = {.kv_heads = shapes.UpTo(2), .head_dim = kHeadDim, .seed = seed};
     shape.num_heads = shape.kv_heads * shapes.Among({1, 2, 4, 7, 8});
     shape.block_size = shapes.Among({8, 16, 32, 64, 128, 256});

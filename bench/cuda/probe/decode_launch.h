@@ -8,6 +8,7 @@
 #include <span>
 
 #include "kernels/decode_attention.h"
+#include "kernels/decode_merge.h"
 #include "kernels/decode_plan.h"
 #include "probe/device.h"
 

@@ -1,5 +1,6 @@
 #include <array>
 
+#include "kernels/dequant_linear.h"
 #include "probe/ceilings.h"
 #include "probe/linear_launch.h"
 #include "probe/stream.h"

@@ -4,7 +4,7 @@
 
 #include <cuda_runtime.h>
 
-#include "kernels/dequant_linear.h"
+#include "kernels/linear_layout.h"
 #include "probe/device.h"
 
 namespace quire::probe {
