@@ -100,19 +100,23 @@ LinearKernel PrepareTiles(WeightFormat format, int tiles, const Cut& cut) {
   }
 }
 
-__global__ void __cluster_dims__(1, 2, 1) EmptyClusterKernel() { simt::DependencyWait(); }
+__global__ void EmptyClusterKernel() { simt::DependencyWait(); }
 
 // Whether the driver takes a cluster that may start early into a graph. Said once if it does not.
 bool ClustersAreTaken() {
   static const bool taken = [] {
-    cudaLaunchAttribute attribute = {};
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
+    std::array<cudaLaunchAttribute, 2> attributes = {};
+    attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[0].val.programmaticStreamSerializationAllowed = 1;
+    attributes[1].id = cudaLaunchAttributeClusterDimension;
+    attributes[1].val.clusterDim.x = 1;
+    attributes[1].val.clusterDim.y = 2;
+    attributes[1].val.clusterDim.z = 1;
     cudaLaunchConfig_t config = {};
     config.gridDim = dim3(1, 2);
     config.blockDim = dim3(32);
-    config.attrs = &attribute;
-    config.numAttrs = 1;
+    config.attrs = attributes.data();
+    config.numAttrs = 2;
     try {
       const Stream stream;
       const auto launch = [&](cudaStream_t on) {
