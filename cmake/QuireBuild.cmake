@@ -65,7 +65,7 @@ function(quire_test name)
   if(NOT QUIRE_BUILD_TESTS)
     return()
   endif()
-  # A test that hangs is to end, not one that is slow: sanitizers on a busy machine take ten times as long.
+  # A test that hangs is to end, not one that is slow: a sanitizer on two slow cores takes up to twenty times as long.
   if(NOT ARG_TIMEOUT AND QUIRE_SANITIZE)
     set(ARG_TIMEOUT 600)
   elseif(NOT ARG_TIMEOUT)
