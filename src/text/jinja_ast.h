@@ -156,19 +156,33 @@ struct ScopeStatement {
   Block body;
 };
 
+// A part of the template by name. It sees the template's own variables; those of the loops and scopes around it only
+// when it is `scoped`.
+struct NamedBlock {
+  std::string name;
+  bool scoped = false;
+  bool required = false;  // must be overridden, which a template that extends nothing cannot
+  Block body;
+};
+
+struct NamedBlockStatement {
+  std::shared_ptr<const NamedBlock> block;
+};
+
 struct BreakStatement {};
 struct ContinueStatement {};
 
 struct Statement {
   int line = 0;
   std::variant<TextStatement, PrintStatement, IfStatement, ForStatement, SetStatement, SetBlockStatement,
-               MacroStatement, CallBlockStatement, FilterBlockStatement, ScopeStatement, BreakStatement,
-               ContinueStatement>
+               MacroStatement, CallBlockStatement, FilterBlockStatement, ScopeStatement, NamedBlockStatement,
+               BreakStatement, ContinueStatement>
       node;
 };
 
 struct Template {
   Block body;
+  std::vector<std::shared_ptr<const NamedBlock>> blocks;
   std::vector<std::string> names;  // by NameId
 };
 
@@ -177,5 +191,6 @@ inline constexpr NameId kLoopName{0};
 inline constexpr NameId kCallerName{1};
 inline constexpr NameId kVarargsName{2};
 inline constexpr NameId kKwargsName{3};
+inline constexpr NameId kSelfName{4};
 
 }  // namespace quire::jinja

@@ -84,6 +84,20 @@ Result<Value> Namespace(const BuiltinCall& call) {
   return call.interpreter.Own(std::move(space));
 }
 
+Result<Value> Cycler(const BuiltinCall& call) {
+  const Arguments& arguments = call.arguments;
+  if (!arguments.named.empty()) return InvalidArgument("cycler() takes no named arguments");
+  if (arguments.positional.empty()) return InvalidArgument("cycler() takes at least one item");
+  QUIRE_RETURN_IF_ERROR(call.interpreter.Charge(64 + arguments.positional.size()));
+  return call.interpreter.Own(std::make_shared<CyclerObject>(arguments.positional));
+}
+
+Result<Value> Joiner(const BuiltinCall& call) {
+  QUIRE_RETURN_IF_ERROR(call.interpreter.Charge(64));
+  Value separator = call[0] == nullptr ? Value(std::string(", ")) : *call[0];
+  return call.interpreter.Own(std::make_shared<JoinerObject>(std::move(separator)));
+}
+
 const BuiltinTable& Globals() {
   static const BuiltinTable table = {
       {"raise_exception", {RaiseException, {"message"}, 1}},
@@ -91,80 +105,21 @@ const BuiltinTable& Globals() {
       {"range", {Range, {"start", "stop", "step"}, 1}},
       {"dict", {.function = Dict, .parameters = {}, .required = 0, .variadic = true}},
       {"namespace", {.function = Namespace, .parameters = {}, .required = 0, .variadic = true}},
+      {"cycler", {.function = Cycler, .parameters = {}, .required = 0, .variadic = true}},
+      {"joiner", {Joiner, {"sep"}}},
   };
-  return table;
-}
-
-Result<Value> View(const DictObject& dict, ListKind kind) {
-  std::vector<Value> items;
-  items.reserve(dict.size());
-  for (const auto& [key, value] : dict.entries()) {
-    if (kind == ListKind::kItemsView) {
-      QUIRE_ASSIGN_OR_RETURN(Value pair, MakeList({key, value}, ListKind::kTuple));
-      items.push_back(std::move(pair));
-    } else {
-      items.push_back(kind == ListKind::kKeysView ? key : value);
-    }
-  }
-  return MakeList(std::move(items), kind);
-}
-
-Result<Value> DictKeys(const BuiltinCall& call) { return View(call.input.dict(), ListKind::kKeysView); }
-Result<Value> DictValues(const BuiltinCall& call) { return View(call.input.dict(), ListKind::kValuesView); }
-Result<Value> DictItems(const BuiltinCall& call) { return View(call.input.dict(), ListKind::kItemsView); }
-Result<Value> DictCopy(const BuiltinCall& call) { return call.input; }
-
-Result<Value> DictGet(const BuiltinCall& call) {
-  if (!IsHashable(*call[0])) return InvalidArgument("unhashable type: '{}'", TypeName(*call[0]));
-  if (const Value* value = call.input.dict().Find(*call[0])) return *value;
-  return call[1] == nullptr ? Value::None() : *call[1];
-}
-
-const BuiltinTable& DictMethods() {
-  static const BuiltinTable table = {
-      {"keys", {DictKeys, {}}},
-      {"values", {DictValues, {}}},
-      {"items", {DictItems, {}}},
-      {"copy", {DictCopy, {}}},
-      {"get", {DictGet, {"key", "default"}, 1}},
-  };
-  return table;
-}
-
-Result<Value> ListCount(const BuiltinCall& call) {
-  const auto& items = call.input.list()->items;
-  return Value(static_cast<int64_t>(
-      std::count_if(items.begin(), items.end(), [&](const Value& item) { return Equal(item, *call[0]); })));
-}
-
-Result<Value> ListIndex(const BuiltinCall& call) {
-  const auto& items = call.input.list()->items;
-  const auto found = std::find_if(items.begin(), items.end(), [&](const Value& v) { return Equal(v, *call[0]); });
-  if (found == items.end()) return InvalidArgument("{} is not in list", Repr(*call[0]));
-  return Value(static_cast<int64_t>(found - items.begin()));
-}
-
-Result<Value> ListCopy(const BuiltinCall& call) { return call.input; }
-
-const BuiltinTable& ListMethods() {
-  static const BuiltinTable table = {
-      {"count", {ListCount, {"value"}, 1}}, {"index", {ListIndex, {"value"}, 1}}, {"copy", {ListCopy, {}}}};
   return table;
 }
 
 const Builtin* FindMethod(const Value& receiver, std::string_view name) {
-  const BuiltinTable* table = nullptr;
-  if (receiver.IsString()) table = &StringMethods();
-  if (receiver.IsDict()) table = &DictMethods();
-  if (receiver.IsList(ListKind::kList) || receiver.IsList(ListKind::kTuple)) table = &ListMethods();
+  const BuiltinTable* table = receiver.IsString() ? &StringMethods() : DataMethods(receiver);
   if (table == nullptr) return nullptr;
   const auto found = table->find(name);
   return found == table->end() ? nullptr : &found->second;
 }
 
-LoopObject* AsLoop(const Value& receiver, std::string_view name) {
-  if (!receiver.Is(ValueKind::kObject) || !LoopObject::HasMethod(name)) return nullptr;
-  return dynamic_cast<LoopObject*>(receiver.object().get());
+bool HasObjectMethod(const Value& receiver, std::string_view name) {
+  return receiver.Is(ValueKind::kObject) && receiver.object()->HasMethod(name);
 }
 
 Result<size_t> ParameterIndex(const Builtin& builtin, std::string_view function, std::string_view name) {
@@ -232,14 +187,12 @@ Result<bool> ApplyTest(Interpreter& interpreter, std::string_view name, const Va
 }
 
 bool HasMethod(const Value& receiver, std::string_view name) {
-  return FindMethod(receiver, name) != nullptr || AsLoop(receiver, name) != nullptr;
+  return FindMethod(receiver, name) != nullptr || HasObjectMethod(receiver, name);
 }
 
 Result<Value> CallMethod(Interpreter& interpreter, const Value& receiver, std::string_view name,
                          const Arguments& arguments) {
-  if (LoopObject* loop = AsLoop(receiver, name)) {
-    return name == "cycle" ? loop->Cycle(arguments) : loop->Changed(arguments);
-  }
+  if (HasObjectMethod(receiver, name)) return receiver.object()->CallMethod(name, arguments);
   const Builtin* method = FindMethod(receiver, name);
   if (method == nullptr) return InvalidArgument("'{}' object has no method '{}'", TypeName(receiver), name);
   return Invoke(*method, name, interpreter, receiver, arguments);

@@ -41,6 +41,8 @@ using BuiltinTable = std::unordered_map<std::string_view, Builtin>;
 const BuiltinTable& Filters();
 const BuiltinTable& Tests();
 const BuiltinTable& StringMethods();
+// Those of a mapping, a sequence or a number; null when such a value has none.
+const BuiltinTable* DataMethods(const Value& receiver);
 
 Result<Value> Invoke(const Builtin& builtin, std::string_view name, Interpreter& interpreter, const Value& input,
                      const Arguments& arguments);

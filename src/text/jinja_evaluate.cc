@@ -82,6 +82,10 @@ Result<Value> Interpreter::EvaluateKind(const Expression& node) {
 
 Result<Value> Interpreter::EvaluateName(const Expression& node) {
   if (const Value* value = FindVariable(node.name)) return *value;
+  if (node.name == kSelfName) {
+    QUIRE_RETURN_IF_ERROR(Charge(64));
+    return Own(std::make_shared<SelfObject>(*this));
+  }
   if (!HasGlobal(node.text)) return Value::Undefined(fmt::format("'{}' is undefined", node.text));
   QUIRE_RETURN_IF_ERROR(Charge(64));
   return Own(std::make_shared<GlobalFunction>(node.text));

@@ -7,7 +7,7 @@
 namespace quire::jinja {
 
 ExpressionParser::ExpressionParser(std::vector<Token> tokens) : tokens_(std::move(tokens)) {
-  for (const char* name : {"loop", "caller", "varargs", "kwargs"}) Intern(name);
+  for (const char* name : {"loop", "caller", "varargs", "kwargs", "self"}) Intern(name);
 }
 
 Result<ExpressionParser::DepthGuard> ExpressionParser::Deeper() {

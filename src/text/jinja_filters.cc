@@ -200,7 +200,10 @@ Result<Value> Round(const Call& call) {
   if (method == "floor") return Value(std::floor(number * scale) / scale);
   if (method != "common") return InvalidArgument("method must be common, ceil or floor");
   if (call.input.IsInteger() && precision >= 0) return call.input;
-  if (precision < 0) return Value(std::nearbyint(number * scale) / scale);
+  if (precision < 0) {
+    const double rounded = std::nearbyint(number * scale) / scale;
+    return call.input.IsInteger() ? Value(static_cast<int64_t>(rounded)) : Value(rounded);
+  }
   double rounded = number;  // decimal rounding of the exact binary value, as Python's round()
   const std::string digits = fmt::format("{:.{}f}", number, precision);
   std::from_chars(digits.data(), digits.data() + digits.size(), rounded);
@@ -236,19 +239,6 @@ Result<Value> ToJsonFilter(const Call& call) {
   return Value(std::move(text));
 }
 
-Result<Value> UrlEncode(const Call& call) {
-  static constexpr std::string_view kKept = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~/";
-  std::string out;
-  for (const char c : Str(call.input)) {
-    if (kKept.find(c) != std::string_view::npos) {
-      out += c;
-    } else {
-      out += fmt::format("%{:02X}", static_cast<unsigned>(static_cast<unsigned char>(c)));
-    }
-  }
-  return Value(std::move(out));
-}
-
 }  // namespace
 
 const BuiltinTable& Filters() {
@@ -277,9 +267,9 @@ const BuiltinTable& Filters() {
         {"abs", {Abs, {}}},
         {"round", {Round, {"precision", "method"}}},
         {"tojson", {ToJsonFilter, {"ensure_ascii", "indent", "separators", "sort_keys"}}},
-        {"urlencode", {UrlEncode, {}}},
     };
     AddSequenceFilters(&filters);
+    AddTextFilters(&filters);
     return filters;
   }();
   return table;

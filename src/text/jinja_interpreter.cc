@@ -53,6 +53,7 @@ Interpreter::Interpreter(const Template& parsed, std::function<std::time_t()> no
 
 Interpreter::~Interpreter() {
   scope_.reset();
+  template_scope_.reset();
   for (const auto& object : objects_) object->Release();
 }
 
@@ -78,13 +79,41 @@ Result<std::string> Interpreter::Render(const DictObject& context) {
     if (const Value* value = context.Find(std::string_view(template_.names[i]))) globals->Set(NameId{i}, *value);
   }
   scope_ = globals;
-  return Capture(template_.body, std::make_shared<Scope>(globals));
+  template_scope_ = std::make_shared<Scope>(globals);
+  return Capture(template_.body, template_scope_);
 }
 
 Status Interpreter::Emit(std::string_view text) {
   if (out_->size() + text.size() > kMaxWeight) return InvalidArgument("the output exceeds {} bytes", kMaxWeight);
   out_->append(text);
   return Charge(text.size() / kBytesPerStep);
+}
+
+bool Interpreter::HasBlock(std::string_view name) const {
+  return std::ranges::any_of(template_.blocks, [name](const auto& block) { return block->name == name; });
+}
+
+Result<std::string> Interpreter::RenderBlock(const NamedBlock& block, std::shared_ptr<Scope> around) {
+  if (block.required) return InvalidArgument("required block '{}' not found", block.name);
+  const Nested nested(this);
+  if (nested.TooDeep()) return TooDeep();
+  return Capture(block.body, std::make_shared<Scope>(std::move(around)));
+}
+
+Result<Interpreter::Flow> Interpreter::Run(const NamedBlockStatement& statement) {
+  const NamedBlock& block = *statement.block;
+  QUIRE_ASSIGN_OR_RETURN(const std::string text, RenderBlock(block, block.scoped ? scope_ : template_scope_));
+  QUIRE_RETURN_IF_ERROR(Emit(text));
+  return Flow::kNext;
+}
+
+Result<Value> Interpreter::CallBlock(std::string_view name) {
+  for (const auto& block : template_.blocks) {
+    if (block->name != name) continue;
+    QUIRE_ASSIGN_OR_RETURN(std::string text, RenderBlock(*block, template_scope_));
+    return Value(std::move(text));
+  }
+  return InvalidArgument("there is no block '{}'", name);
 }
 
 Result<std::string> Interpreter::Capture(const Block& block, std::shared_ptr<Scope> scope) {

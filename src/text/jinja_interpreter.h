@@ -45,6 +45,9 @@ class Interpreter {
   Status Charge(uint64_t steps);
   Result<Value> CallValue(const Value& callee, const Arguments& arguments);
   Result<Value> CallMacro(const MacroObject& macro, const Arguments& arguments);
+  // What the block writes where it sees the template's own variables; InvalidArgument when there is none of that name.
+  Result<Value> CallBlock(std::string_view name);
+  bool HasBlock(std::string_view name) const;
   Result<Value> CallLoop(const ForStatement& loop, const std::shared_ptr<Scope>& scope, const Value& iterable,
                          int64_t depth);
   // Keeps the object until the rendering ends.
@@ -70,6 +73,7 @@ class Interpreter {
   Result<Flow> Run(const CallBlockStatement& statement);
   Result<Flow> Run(const FilterBlockStatement& statement);
   Result<Flow> Run(const ScopeStatement& statement);
+  Result<Flow> Run(const NamedBlockStatement& statement);
   Result<Flow> Run(const BreakStatement&) { return Flow::kBreak; }
   Result<Flow> Run(const ContinueStatement&) { return Flow::kContinue; }
 
@@ -77,6 +81,7 @@ class Interpreter {
   Result<std::shared_ptr<const ListObject>> LoopItems(const ForStatement& loop, const Value& iterable);
   // The block's output in a scope of its own below `parent`.
   Result<std::string> Capture(const Block& block, std::shared_ptr<Scope> scope);
+  Result<std::string> RenderBlock(const NamedBlock& block, std::shared_ptr<Scope> around);
   Status Assign(const Target& target, const Value& value);
   Status BindParameters(const MacroObject& macro, const Arguments& arguments, Scope* scope);
 
@@ -99,6 +104,7 @@ class Interpreter {
 
   const Template& template_;
   const std::function<std::time_t()> now_;
+  std::shared_ptr<Scope> template_scope_;  // what `set` outside of loops and macros writes to
   std::shared_ptr<Scope> scope_;
   std::string* out_ = nullptr;
   uint64_t steps_ = 0;

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "text/jinja_interpreter.h"
 
@@ -31,6 +32,7 @@ class MacroObject : public Object {
 class NamespaceObject : public Object {
  public:
   std::string TypeName() const override { return "Namespace"; }
+  std::string Repr() const override;
   Result<Value> GetAttribute(std::string_view name) override;
   void Release() override { attributes_.clear(); }
   void Set(std::string_view name, Value value);
@@ -50,12 +52,17 @@ class LoopObject : public Object {
   Result<Value> Call(Interpreter& interpreter, const Arguments& arguments) override;
   void Release() override;
 
+  bool HasMethod(std::string_view name) const override { return name == "cycle" || name == "changed"; }
+  Result<Value> CallMethod(std::string_view name, const Arguments& arguments) override {
+    return name == "cycle" ? Cycle(arguments) : Changed(arguments);
+  }
+
   void MoveTo(size_t index) { index_ = index; }
-  Result<Value> Cycle(const Arguments& arguments) const;
-  Value Changed(const Arguments& arguments);
-  static bool HasMethod(std::string_view name) { return name == "cycle" || name == "changed"; }
 
  private:
+  Result<Value> Cycle(const Arguments& arguments) const;
+  Value Changed(const Arguments& arguments);
+
   const ForStatement& statement_;
   std::shared_ptr<Scope> scope_;
   std::shared_ptr<const ListObject> items_;
@@ -63,6 +70,57 @@ class LoopObject : public Object {
   size_t index_ = 0;
   std::vector<Value> last_changed_;
   bool has_changed_ = false;
+};
+
+// cycler(...): its items one after the other, over and over, a step at each next().
+class CyclerObject : public Object {
+ public:
+  explicit CyclerObject(std::vector<Value> items) : items_(std::move(items)) {}  // REQUIRES: not empty
+  std::string TypeName() const override { return "Cycler"; }
+  Result<Value> GetAttribute(std::string_view name) override;
+  bool HasMethod(std::string_view name) const override { return name == "next" || name == "reset"; }
+  Result<Value> CallMethod(std::string_view name, const Arguments& arguments) override;
+  void Release() override { items_.resize(1, Value()); }
+
+ private:
+  std::vector<Value> items_;
+  size_t position_ = 0;
+};
+
+// joiner(sep): nothing when it is called first, then the separator.
+class JoinerObject : public Object {
+ public:
+  explicit JoinerObject(Value separator) : separator_(std::move(separator)) {}
+  std::string TypeName() const override { return "Joiner"; }
+  bool IsCallable() const override { return true; }
+  Result<Value> Call(Interpreter& interpreter, const Arguments& arguments) override;
+  void Release() override { separator_ = Value(); }
+
+ private:
+  Value separator_;
+  bool used_ = false;
+};
+
+// `self`, whose attributes are the template's blocks; called, each is what the block writes.
+class SelfObject : public Object {
+ public:
+  explicit SelfObject(const Interpreter& interpreter) : interpreter_(interpreter) {}
+  std::string TypeName() const override { return "TemplateReference"; }
+  Result<Value> GetAttribute(std::string_view name) override;
+
+ private:
+  const Interpreter& interpreter_;
+};
+
+class BlockFunction : public Object {
+ public:
+  explicit BlockFunction(std::string name) : name_(std::move(name)) {}
+  std::string TypeName() const override { return "BlockReference"; }
+  bool IsCallable() const override { return true; }
+  Result<Value> Call(Interpreter& interpreter, const Arguments& arguments) override;
+
+ private:
+  std::string name_;
 };
 
 // `text.strip` before it is called.
@@ -85,6 +143,9 @@ class GlobalFunction : public Object {
   explicit GlobalFunction(std::string name) : name_(std::move(name)) {}
   std::string TypeName() const override { return "function"; }
   bool IsCallable() const override { return true; }
+  // dict.fromkeys(keys, value) is the only one.
+  bool HasMethod(std::string_view name) const override { return name_ == "dict" && name == "fromkeys"; }
+  Result<Value> CallMethod(std::string_view name, const Arguments& arguments) override;
   Result<Value> Call(Interpreter& interpreter, const Arguments& arguments) override;
 
  private:

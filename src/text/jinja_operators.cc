@@ -158,6 +158,8 @@ Result<Value> FindAttribute(Interpreter& interpreter, const Value& object, std::
     return interpreter.Own(std::make_shared<BoundMethod>(object, std::string(name)));
   }
   if (object.Is(ValueKind::kObject)) return object.object()->GetAttribute(name);
+  if (object.IsList() && object.list()->is_group && name == "grouper") return object.list()->items[0];
+  if (object.IsList() && object.list()->is_group && name == "list") return object.list()->items[1];
   *found = false;
   return NoAttribute(object, name);
 }

@@ -18,6 +18,7 @@ class StatementParser : public ExpressionParser {
   Result<Template> Run() {
     Template parsed;
     QUIRE_ASSIGN_OR_RETURN(parsed.body, ParseBlock({}));
+    parsed.blocks = std::move(blocks_);
     parsed.names = TakeNames();
     return parsed;
   }
@@ -83,11 +84,17 @@ class StatementParser : public ExpressionParser {
   Result<Statement> ParseTag() {
     using Method = Result<Statement> (StatementParser::*)();
     static const std::unordered_map<std::string_view, Method> kTags = {
-        {"if", &StatementParser::ParseIf},          {"for", &StatementParser::ParseFor},
-        {"set", &StatementParser::ParseSet},        {"macro", &StatementParser::ParseMacro},
-        {"call", &StatementParser::ParseCallBlock}, {"filter", &StatementParser::ParseFilterBlock},
-        {"with", &StatementParser::ParseWith},      {"generation", &StatementParser::ParseGeneration},
-        {"break", &StatementParser::ParseBreak},    {"continue", &StatementParser::ParseContinue},
+        {"if", &StatementParser::ParseIf},
+        {"for", &StatementParser::ParseFor},
+        {"set", &StatementParser::ParseSet},
+        {"macro", &StatementParser::ParseMacro},
+        {"call", &StatementParser::ParseCallBlock},
+        {"filter", &StatementParser::ParseFilterBlock},
+        {"with", &StatementParser::ParseWith},
+        {"generation", &StatementParser::ParseGeneration},
+        {"break", &StatementParser::ParseBreak},
+        {"continue", &StatementParser::ParseContinue},
+        {"block", &StatementParser::ParseNamedBlock},
     };
     if (Current().kind != TokenKind::kName) return Fail("expected a tag's name, got " + Describe(Current()));
     const auto found = kTags.find(Current().text);
@@ -233,6 +240,26 @@ class StatementParser : public ExpressionParser {
     return Statement{0, std::move(scope)};
   }
 
+  // "block name scoped required", and "endblock" or "endblock name".
+  Result<Statement> ParseNamedBlock() {
+    NamedBlock block;
+    QUIRE_ASSIGN_OR_RETURN(block.name, ExpectName());
+    const bool known =
+        std::any_of(blocks_.begin(), blocks_.end(), [&](const auto& b) { return b->name == block.name; });
+    if (known) return Fail(fmt::format("block '{}' is defined twice", block.name));
+    block.scoped = TakeName("scoped");
+    block.required = TakeName("required");
+    QUIRE_RETURN_IF_ERROR(ExpectBlockEnd());
+    const int loops = std::exchange(loops_, 0);
+    QUIRE_ASSIGN_OR_RETURN(block.body, ParseBlock({"endblock"}));
+    loops_ = loops;
+    Next();
+    TakeName(block.name);
+    QUIRE_RETURN_IF_ERROR(ExpectBlockEnd());
+    blocks_.push_back(std::make_shared<const NamedBlock>(std::move(block)));
+    return Statement{0, NamedBlockStatement{blocks_.back()}};
+  }
+
   Result<Statement> ParseBreak() { return ParseLoopControl("break", BreakStatement{}); }
   Result<Statement> ParseContinue() { return ParseLoopControl("continue", ContinueStatement{}); }
 
@@ -279,6 +306,7 @@ class StatementParser : public ExpressionParser {
   }
 
   int loops_ = 0;  // that enclose the current tag within its macro
+  std::vector<std::shared_ptr<const NamedBlock>> blocks_;
 };
 
 }  // namespace

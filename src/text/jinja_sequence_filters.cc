@@ -43,6 +43,24 @@ struct Keyed {
   Value item;
 };
 
+// Several attributes with commas between them: a tuple of theirs.
+Result<Value> SortKey(const Call& call, const Value& item, bool case_sensitive) {
+  const std::string paths = call[2] != nullptr && call[2]->IsString() ? call[2]->text() : "";
+  if (paths.find(',') == std::string::npos) {
+    QUIRE_ASSIGN_OR_RETURN(const Value key, Attribute(call, item, call[2]));
+    return FoldCase(key, case_sensitive);
+  }
+  Items parts;
+  for (size_t begin = 0; begin <= paths.size();) {
+    const size_t end = std::min(paths.find(',', begin), paths.size());
+    const Value path(paths.substr(begin, end - begin));
+    QUIRE_ASSIGN_OR_RETURN(const Value part, Attribute(call, item, &path));
+    parts.push_back(FoldCase(part, case_sensitive));
+    begin = end + 1;
+  }
+  return MakeList(std::move(parts), ListKind::kTuple);
+}
+
 Result<std::vector<Keyed>> KeyItems(const Call& call, const Value* attribute, bool case_sensitive) {
   QUIRE_ASSIGN_OR_RETURN(const auto items, Iterate(call.input));
   std::vector<Keyed> keyed;
@@ -153,7 +171,12 @@ Result<Value> DictSort(const Call& call) {
 }
 
 Result<Value> Sort(const Call& call) {
-  QUIRE_ASSIGN_OR_RETURN(auto keyed, KeyItems(call, call[2], call.Flag(1, false)));
+  QUIRE_ASSIGN_OR_RETURN(const auto items, Iterate(call.input));
+  std::vector<Keyed> keyed;
+  for (const Value& item : items->items) {
+    QUIRE_ASSIGN_OR_RETURN(Value key, SortKey(call, item, call.Flag(1, false)));
+    keyed.push_back(Keyed{std::move(key), item});
+  }
   QUIRE_RETURN_IF_ERROR(SortKeyed(call, call.Flag(0, false), &keyed));
   return MakeList(TakeItems(std::move(keyed)));
 }
@@ -209,6 +232,7 @@ Result<Value> GroupBy(const Call& call) {
     if (key.IsUndefined()) key = keyed[begin].key;
     QUIRE_ASSIGN_OR_RETURN(Value list, MakeList(std::move(members)));
     QUIRE_ASSIGN_OR_RETURN(Value group, MakeList({std::move(key), std::move(list)}, ListKind::kTuple));
+    group.list()->is_group = true;
     groups.push_back(std::move(group));
     begin = end;
   }
@@ -230,6 +254,27 @@ Result<Value> Batch(const Call& call) {
     batches.push_back(std::move(list));
   }
   return MakeList(std::move(batches), ListKind::kGenerator);
+}
+
+// The items in so many lists of even lengths, the longer ones first; with fill_with those are as long as the others.
+Result<Value> SliceFilter(const Call& call) {
+  QUIRE_ASSIGN_OR_RETURN(const int64_t count, call.Integer(0, 1));
+  if (count < 1 || count > 100'000) return InvalidArgument("slice() takes a number from 1 to 100000");
+  QUIRE_ASSIGN_OR_RETURN(const auto items, Iterate(call.input));
+  const auto slices = static_cast<size_t>(count);
+  const size_t even = items->items.size() / slices;
+  const size_t num_longer = items->items.size() % slices;
+  Items lists;
+  auto next = items->items.begin();
+  for (size_t i = 0; i < slices; ++i) {
+    const auto end = next + static_cast<ptrdiff_t>(even + (i < num_longer ? 1 : 0));
+    Items slice(next, end);
+    next = end;
+    if (call[1] != nullptr && !call[1]->IsNone() && i >= num_longer) slice.push_back(*call[1]);
+    QUIRE_ASSIGN_OR_RETURN(Value list, MakeList(std::move(slice)));
+    lists.push_back(std::move(list));
+  }
+  return MakeList(std::move(lists), ListKind::kGenerator);
 }
 
 Arguments WithoutFirst(const Arguments& arguments, size_t count) {
@@ -280,7 +325,14 @@ Result<Value> Select(const Call& call) {
   return MakeList(std::move(selected), ListKind::kGenerator);
 }
 
-Result<Value> Attr(const Call& call) { return GetAttribute(call.interpreter, call.input, call.Text(0, "")); }
+// Of a mapping, its methods only.
+Result<Value> Attr(const Call& call) {
+  const std::string name = call.Text(0, "");
+  if (call.input.IsDict() && !HasMethod(call.input, name)) {
+    return Value::Undefined(fmt::format("'dict object' has no attribute '{}'", name));
+  }
+  return GetAttribute(call.interpreter, call.input, name);
+}
 
 }  // namespace
 
@@ -305,6 +357,7 @@ void AddSequenceFilters(BuiltinTable* table) {
   add("sum", {Sum, {"attribute", "start"}});
   add("groupby", {GroupBy, {"attribute", "default", "case_sensitive"}, 1});
   add("batch", {Batch, {"linecount", "fill_with"}, 1});
+  add("slice", {SliceFilter, {"slices", "fill_with"}, 1});
   add("attr", {Attr, {"name"}, 1});
   variadic("map", Map);
   variadic("select", Select<true, false>);

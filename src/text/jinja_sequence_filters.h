@@ -6,5 +6,6 @@
 namespace quire::jinja {
 
 void AddSequenceFilters(BuiltinTable* table);
+void AddTextFilters(BuiltinTable* table);
 
 }  // namespace quire::jinja

@@ -10,6 +10,9 @@
 namespace quire::jinja {
 namespace {
 
+constexpr int64_t kMaxWidth = 65536;
+constexpr int64_t kMaxTabSize = 64;
+
 Value Same(const BuiltinCall& call, std::string text) { return Value(std::move(text), call.input.markup()); }
 
 Result<std::string_view> TextArgument(const BuiltinCall& call, size_t parameter) {
@@ -190,7 +193,8 @@ Result<Value> Find(const BuiltinCall& call) {
 
 Result<Value> Count(const BuiltinCall& call) {
   QUIRE_ASSIGN_OR_RETURN(const std::string_view wanted, TextArgument(call, 0));
-  const std::string& text = call.input.text();
+  int64_t begin = 0;
+  QUIRE_ASSIGN_OR_RETURN(const std::string_view text, Window(call, 1, &begin));
   if (wanted.empty()) return Value(static_cast<int64_t>(CountCodePoints(text) + 1));
   int64_t count = 0;
   for (size_t at = text.find(wanted); at != std::string::npos; at = text.find(wanted, at + wanted.size())) ++count;
@@ -233,29 +237,11 @@ Result<Value> Join(const BuiltinCall& call) {
 
 Result<Value> Format(const BuiltinCall& call) { return FormatBraces(call.input, call.arguments); }
 
-// Whether the text is not empty and every code point passes.
-template <bool (*kPasses)(char32_t)>
-Result<Value> All(const BuiltinCall& call) {
-  const std::string& text = call.input.text();
-  for (size_t offset = 0; offset < text.size();) {
-    if (!kPasses(NextCodePoint(text, &offset))) return Value(false);
-  }
-  return Value(!text.empty());
-}
-
-bool IsAlphanumeric(char32_t code_point) { return IsAlphabetic(code_point) || IsDecimalDigit(code_point); }
-
-// Whether there is a letter of this case and none of the other.
-template <bool (*kWanted)(char32_t), bool (*kOther)(char32_t)>
-Result<Value> HasCase(const BuiltinCall& call) {
-  const std::string& text = call.input.text();
-  bool found = false;
-  for (size_t offset = 0; offset < text.size();) {
-    const char32_t code_point = NextCodePoint(text, &offset);
-    if (kOther(code_point)) return Value(false);
-    found = found || kWanted(code_point);
-  }
-  return Value(found);
+Result<Value> FormatMap(const BuiltinCall& call) {
+  if (!call[0]->IsDict()) return InvalidArgument("format_map() takes a mapping, not {}", TypeName(*call[0]));
+  Arguments named;
+  for (const auto& [key, value] : call[0]->dict().entries()) named.named.emplace_back(Str(key), value);
+  return FormatBraces(call.input, named);
 }
 
 // 'l', 'r' or 'c': where the text goes within the width.
@@ -263,7 +249,8 @@ template <char kPlace>
 Result<Value> Justify(const BuiltinCall& call) {
   QUIRE_ASSIGN_OR_RETURN(const int64_t width, call.Integer(0, 0));
   const std::string fill = call.Text(1, " ");
-  if (width > 65536) return InvalidArgument("a width is over 65536");
+  if (CountCodePoints(fill) != 1) return InvalidArgument("the fill character must be exactly one character long");
+  if (width > kMaxWidth) return InvalidArgument("a width is over {}", kMaxWidth);
   const auto size = static_cast<int64_t>(CountCodePoints(call.input.text()));
   const int64_t missing = std::max<int64_t>(width - size, 0);
   const int64_t left = kPlace == 'l' ? 0 : kPlace == 'r' ? missing : missing / 2 + (missing & width & 1);
@@ -271,6 +258,39 @@ Result<Value> Justify(const BuiltinCall& call) {
   for (int64_t i = 0; i < left; ++i) out += fill;
   out += call.input.text();
   for (int64_t i = left; i < missing; ++i) out += fill;
+  return Same(call, std::move(out));
+}
+
+// Zeros between the sign, if any, and the rest.
+Result<Value> ZeroFill(const BuiltinCall& call) {
+  QUIRE_ASSIGN_OR_RETURN(const int64_t width, call.Integer(0, 0));
+  if (width > kMaxWidth) return InvalidArgument("a width is over {}", kMaxWidth);
+  std::string text = call.input.text();
+  const int64_t missing = width - static_cast<int64_t>(CountCodePoints(text));
+  const size_t sign = text.starts_with('-') || text.starts_with('+') ? 1 : 0;
+  if (missing > 0) text.insert(sign, static_cast<size_t>(missing), '0');
+  return Same(call, std::move(text));
+}
+
+Result<Value> ExpandTabs(const BuiltinCall& call) {
+  QUIRE_ASSIGN_OR_RETURN(const int64_t size, call.Integer(0, 8));
+  if (size > kMaxTabSize) return InvalidArgument("a tab size is over {}", kMaxTabSize);
+  std::string out;
+  int64_t column = 0;
+  for (const char c : call.input.text()) {
+    if (c == '\t') {
+      const int64_t spaces = size > 0 ? size - column % size : 0;
+      out.append(static_cast<size_t>(spaces), ' ');
+      column += spaces;
+      continue;
+    }
+    out += c;
+    if (c == '\n' || c == '\r') {
+      column = 0;
+    } else if ((static_cast<unsigned char>(c) & 0xC0) != 0x80) {
+      ++column;
+    }
+  }
   return Same(call, std::move(out));
 }
 
@@ -311,45 +331,44 @@ std::vector<std::string_view> SplitLines(std::string_view text, bool keep_ends) 
 }
 
 const BuiltinTable& StringMethods() {
-  static const BuiltinTable table = {
-      {"strip", {Strip<true, true>, {"chars"}}},
-      {"lstrip", {Strip<true, false>, {"chars"}}},
-      {"rstrip", {Strip<false, true>, {"chars"}}},
-      {"upper", {Map<ToUpper>, {}}},
-      {"lower", {Map<ToLower>, {}}},
-      {"casefold", {Map<ToLower>, {}}},
-      {"title", {Map<ToTitle>, {}}},
-      {"capitalize", {Map<Capitalize>, {}}},
-      {"swapcase", {Map<SwapCase>, {}}},
-      {"split", {Split<false>, {"sep", "maxsplit"}}},
-      {"rsplit", {Split<true>, {"sep", "maxsplit"}}},
-      {"partition", {Partition<false>, {"sep"}, 1}},
-      {"rpartition", {Partition<true>, {"sep"}, 1}},
-      {"splitlines", {SplitLinesMethod, {"keepends"}}},
-      {"startswith", {Affix<true>, {"prefix", "start", "end"}, 1}},
-      {"endswith", {Affix<false>, {"suffix", "start", "end"}, 1}},
-      {"find", {Find<false, false>, {"sub", "start", "end"}, 1}},
-      {"rfind", {Find<true, false>, {"sub", "start", "end"}, 1}},
-      {"index", {Find<false, true>, {"sub", "start", "end"}, 1}},
-      {"rindex", {Find<true, true>, {"sub", "start", "end"}, 1}},
-      {"count", {Count, {"sub"}, 1}},
-      {"replace", {ReplaceMethod, {"old", "new", "count"}, 2}},
-      {"removeprefix", {RemovePrefix, {"prefix"}, 1}},
-      {"removesuffix", {RemoveSuffix, {"suffix"}, 1}},
-      {"join", {Join, {"iterable"}, 1}},
-      {"format", {.function = Format, .parameters = {}, .required = 0, .variadic = true}},
-      {"isdigit", {All<IsDecimalDigit>, {}}},
-      {"isdecimal", {All<IsDecimalDigit>, {}}},
-      {"isnumeric", {All<IsDecimalDigit>, {}}},
-      {"isalpha", {All<IsAlphabetic>, {}}},
-      {"isalnum", {All<IsAlphanumeric>, {}}},
-      {"isspace", {All<IsPythonSpace>, {}}},
-      {"isupper", {HasCase<IsUpper, IsLower>, {}}},
-      {"islower", {HasCase<IsLower, IsUpper>, {}}},
-      {"ljust", {Justify<'l'>, {"width", "fillchar"}, 1}},
-      {"rjust", {Justify<'r'>, {"width", "fillchar"}, 1}},
-      {"center", {Justify<'c'>, {"width", "fillchar"}, 1}},
-  };
+  static const BuiltinTable table = [] {
+    BuiltinTable methods = {
+        {"strip", {Strip<true, true>, {"chars"}}},
+        {"lstrip", {Strip<true, false>, {"chars"}}},
+        {"rstrip", {Strip<false, true>, {"chars"}}},
+        {"upper", {Map<ToUpper>, {}}},
+        {"lower", {Map<ToLower>, {}}},
+        {"casefold", {Map<FoldCase>, {}}},
+        {"title", {Map<ToTitle>, {}}},
+        {"capitalize", {Map<Capitalize>, {}}},
+        {"swapcase", {Map<SwapCase>, {}}},
+        {"split", {Split<false>, {"sep", "maxsplit"}}},
+        {"rsplit", {Split<true>, {"sep", "maxsplit"}}},
+        {"partition", {Partition<false>, {"sep"}, 1}},
+        {"rpartition", {Partition<true>, {"sep"}, 1}},
+        {"splitlines", {SplitLinesMethod, {"keepends"}}},
+        {"startswith", {Affix<true>, {"prefix", "start", "end"}, 1}},
+        {"endswith", {Affix<false>, {"suffix", "start", "end"}, 1}},
+        {"find", {Find<false, false>, {"sub", "start", "end"}, 1}},
+        {"rfind", {Find<true, false>, {"sub", "start", "end"}, 1}},
+        {"index", {Find<false, true>, {"sub", "start", "end"}, 1}},
+        {"rindex", {Find<true, true>, {"sub", "start", "end"}, 1}},
+        {"count", {Count, {"sub", "start", "end"}, 1}},
+        {"replace", {ReplaceMethod, {"old", "new", "count"}, 2}},
+        {"removeprefix", {RemovePrefix, {"prefix"}, 1}},
+        {"removesuffix", {RemoveSuffix, {"suffix"}, 1}},
+        {"join", {Join, {"iterable"}, 1}},
+        {"format", {.function = Format, .parameters = {}, .required = 0, .variadic = true}},
+        {"format_map", {FormatMap, {"mapping"}, 1}},
+        {"ljust", {Justify<'l'>, {"width", "fillchar"}, 1}},
+        {"rjust", {Justify<'r'>, {"width", "fillchar"}, 1}},
+        {"zfill", {ZeroFill, {"width"}, 1}},
+        {"expandtabs", {ExpandTabs, {"tabsize"}}},
+        {"center", {Justify<'c'>, {"width", "fillchar"}, 1}},
+    };
+    AddStringPredicates(&methods);
+    return methods;
+  }();
   return table;
 }
 

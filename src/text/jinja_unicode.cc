@@ -123,6 +123,23 @@ bool IsAlphabetic(char32_t code_point) {
 }
 
 bool IsDecimalDigit(char32_t code_point) { return Category(code_point) == UTF8PROC_CATEGORY_ND; }
+
+bool IsDigit(char32_t code_point) {
+  if (IsDecimalDigit(code_point)) return true;
+  if (Category(code_point) != UTF8PROC_CATEGORY_NO) return false;
+  utf8proc_int32_t parts[4];
+  int boundary = UTF8PROC_BOUNDCLASS_START;
+  const auto count =
+      utf8proc_decompose_char(static_cast<utf8proc_int32_t>(code_point), parts, 4,
+                              static_cast<utf8proc_option_t>(UTF8PROC_COMPAT | UTF8PROC_DECOMPOSE), &boundary);
+  return count == 1 && IsDecimalDigit(static_cast<char32_t>(parts[0]));
+}
+
+bool IsNumeric(char32_t code_point) {
+  const auto category = Category(code_point);
+  return category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL || category == UTF8PROC_CATEGORY_NO;
+}
+
 bool IsUpper(char32_t code_point) { return Category(code_point) == UTF8PROC_CATEGORY_LU; }
 bool IsLower(char32_t code_point) { return Category(code_point) == UTF8PROC_CATEGORY_LL; }
 
@@ -137,6 +154,20 @@ std::string ToLower(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   for (size_t offset = 0; offset < text.size();) AppendCodePoint(Lower(NextCodePoint(text, &offset)), &out);
+  return out;
+}
+
+std::string FoldCase(std::string_view text) {
+  std::string out;
+  for (size_t offset = 0; offset < text.size();) {
+    const char32_t code_point = NextCodePoint(text, &offset);
+    utf8proc_int32_t parts[4];
+    int boundary = UTF8PROC_BOUNDCLASS_START;
+    const auto count =
+        utf8proc_decompose_char(static_cast<utf8proc_int32_t>(code_point), parts, 4, UTF8PROC_CASEFOLD, &boundary);
+    if (count < 1 || count > 4) AppendCodePoint(code_point, &out);
+    for (int i = 0; i < count && count <= 4; ++i) AppendCodePoint(static_cast<char32_t>(parts[i]), &out);
+  }
   return out;
 }
 

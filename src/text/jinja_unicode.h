@@ -23,11 +23,14 @@ bool IsPythonSpace(char32_t code_point);
 bool IsPrintable(char32_t code_point);
 bool IsAlphabetic(char32_t code_point);
 bool IsDecimalDigit(char32_t code_point);
+bool IsDigit(char32_t code_point);    // decimal digits and those that stand for one: superscripts, circled
+bool IsNumeric(char32_t code_point);  // digits, fractions and other numbers; no ideographs
 bool IsUpper(char32_t code_point);
 bool IsLower(char32_t code_point);
 
 std::string ToUpper(std::string_view text);
 std::string ToLower(std::string_view text);
+std::string FoldCase(std::string_view text);
 std::string Capitalize(std::string_view text);
 // str.title(): upper case after whatever is not a letter, lower case elsewhere.
 std::string ToTitle(std::string_view text);

@@ -209,6 +209,10 @@ Result<Value> Object::GetAttribute(std::string_view name) {
   return Value::Undefined(fmt::format("'{} object' has no attribute '{}'", TypeName(), name));
 }
 
+Result<Value> Object::CallMethod(std::string_view name, const Arguments&) {
+  return InvalidArgument("'{}' object has no method '{}'", TypeName(), name);
+}
+
 Result<Value> Object::Call(Interpreter&, const Arguments&) {
   return InvalidArgument("'{}' object is not callable", TypeName());
 }

@@ -39,6 +39,7 @@ struct ListObject {
   uint64_t weight = 1;
   bool consumed = false;  // a generator yields its items once
   std::string shown;      // what str() of a range says
+  bool is_group = false;  // of groupby: a pair whose items are the attributes `grouper` and `list` too
 };
 
 class DictObject;
@@ -137,6 +138,9 @@ class Object {
   // Undefined when there is none.
   virtual Result<Value> GetAttribute(std::string_view name);
   virtual bool IsCallable() const { return false; }
+  virtual bool HasMethod(std::string_view) const { return false; }
+  // REQUIRES: HasMethod(name).
+  virtual Result<Value> CallMethod(std::string_view name, const Arguments& arguments);
   // Drops what the object refers to, so that cycles and long chains of objects fall apart one by one.
   virtual void Release() {}
   virtual Result<Value> Call(Interpreter& interpreter, const Arguments& arguments);
