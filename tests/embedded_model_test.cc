@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "engine/engine.h"
 #include "llm/loader.h"
-#include "text/chat_template.h"
+#include "text/chat_rendering.h"
 #include "text/tokenizer.h"
 
 namespace quire {
@@ -85,11 +85,7 @@ TEST_P(EmbeddedModel, RendersAndEncodesPromptsAsTransformersDoes) {
     const bool chat = entry["kind"] == "chat";
     std::string text = entry["text"].get<std::string>();
     if (chat) {
-      const Result<std::string> rendered = loaded.chat_template->Render({{"messages", entry["messages"]},
-                                                                         {"add_generation_prompt", true},
-                                                                         {"tools", nullptr},
-                                                                         {"bos_token", loaded.bos_token},
-                                                                         {"eos_token", loaded.eos_token}});
+      const Result<std::string> rendered = RenderChat(*loaded.chat_template, {.messages = entry["messages"]});
       ASSERT_TRUE(rendered.ok()) << rendered.error().message;
       EXPECT_EQ(*rendered, text);
       text = *rendered;

@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "cli/generate.h"
 #include "llm/loader.h"
-#include "text/chat_template.h"
+#include "text/chat_rendering.h"
 #include "text/tokenizer.h"
 
 namespace quire {
@@ -19,11 +19,7 @@ using Json = nlohmann::ordered_json;
 
 Result<std::string> Answer(RunningModel& running, const Json& messages, const SamplingOptions& sampling) {
   const LoadedModel& loaded = running.loaded();
-  const Json context = {{"messages", messages},
-                        {"add_generation_prompt", true},
-                        {"bos_token", loaded.bos_token},
-                        {"eos_token", loaded.eos_token}};
-  QUIRE_ASSIGN_OR_RETURN(const std::string prompt, loaded.chat_template->Render(context));
+  QUIRE_ASSIGN_OR_RETURN(const std::string prompt, RenderChat(*loaded.chat_template, {.messages = messages}));
   SubmitArgs args;
   QUIRE_ASSIGN_OR_RETURN(args.prompt, loaded.tokenizer->Encode(prompt, false));
   args.params = MakeSamplingParams(loaded.config, sampling);

@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "cli/generate.h"
 #include "llm/loader.h"
-#include "text/chat_template.h"
+#include "text/chat_rendering.h"
 #include "text/tokenizer.h"
 
 namespace quire {
@@ -17,11 +17,8 @@ namespace {
 Result<std::vector<int32_t>> EncodePrompt(const LoadedModel& loaded, const std::string& text, bool chat) {
   if (!chat) return loaded.tokenizer->Encode(text, true);
   if (!loaded.chat_template) return InvalidArgument("{}", loaded.chat_template_problem);
-  const nlohmann::ordered_json context = {{"messages", {{{"role", "user"}, {"content", text}}}},
-                                          {"add_generation_prompt", true},
-                                          {"bos_token", loaded.bos_token},
-                                          {"eos_token", loaded.eos_token}};
-  QUIRE_ASSIGN_OR_RETURN(const std::string prompt, loaded.chat_template->Render(context));
+  const nlohmann::ordered_json messages = {{{"role", "user"}, {"content", text}}};
+  QUIRE_ASSIGN_OR_RETURN(const std::string prompt, RenderChat(*loaded.chat_template, {.messages = messages}));
   return loaded.tokenizer->Encode(prompt, false);
 }
 

@@ -71,8 +71,6 @@ ServedModel ToServedModel(const LoadedModel& loaded) {
   served.chat_template = loaded.chat_template.get();
   served.chat_template_problem = loaded.chat_template_problem;
   served.defaults = DefaultSamplingParams(loaded.config);
-  served.bos_token = loaded.bos_token;
-  served.eos_token = loaded.eos_token;
   served.max_model_len = loaded.memory.max_model_len;
   served.root = loaded.directory;
   return served;

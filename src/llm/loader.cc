@@ -18,6 +18,7 @@
 #include "runner/swap_file.h"
 #include "text/chat_template.h"
 #include "text/chat_template_source.h"
+#include "text/special_tokens.h"
 #include "text/tokenizer.h"
 
 namespace quire {
@@ -171,21 +172,23 @@ Status LoadText(const LoadOptions& options, LoadedModel& loaded) {
 
 // A model without a chat template serves completions; why chat is missing is told when it is asked for.
 Status LoadTemplate(const LoadOptions& options, LoadedModel& loaded) {
-  Result<ChatTemplateSource> source = LoadChatTemplateSource(TokenizerDirectory(options, loaded));
-  if (source.ok()) {
-    loaded.bos_token = source->bos_token;
-    loaded.eos_token = source->eos_token;
+  const std::string& directory = TokenizerDirectory(options, loaded);
+  Result<std::string> source = LoadChatTemplateSource(directory);
+  Result<nlohmann::ordered_json> special_tokens = LoadSpecialTokens(directory);
+  if (!special_tokens.ok()) {
+    loaded.chat_template_problem = special_tokens.error().message;
+    return {};
   }
   std::string text;
   if (!options.chat_template.empty()) {
     QUIRE_ASSIGN_OR_RETURN(text, Env::Posix().ReadFile(options.chat_template));
   } else if (source.ok()) {
-    text = source->source;
+    text = *source;
   } else {
     loaded.chat_template_problem = source.error().message;
     return {};
   }
-  Result<std::unique_ptr<ChatTemplate>> parsed = ChatTemplate::Parse(text);
+  Result<std::unique_ptr<ChatTemplate>> parsed = ChatTemplate::Parse(text, {.variables = *std::move(special_tokens)});
   if (parsed.ok()) {
     loaded.chat_template = *std::move(parsed);
   } else if (!options.chat_template.empty()) {

@@ -71,7 +71,6 @@ struct LoadedModel {
   DType compute_dtype = DType::kBf16;
   DType kv_dtype = DType::kBf16;
   int64_t num_parameters = 0;
-  std::string bos_token, eos_token;   // as text
   std::string chat_template_problem;  // why there is none; empty if there is one
 
   // In order of construction: later ones use earlier ones.

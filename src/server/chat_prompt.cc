@@ -1,6 +1,9 @@
-// A conversation as the text that the checkpoint's chat template makes of it.
+// A conversation as the text that the checkpoint's chat template makes of it: which of the request's fields the
+// template gets to see.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -8,7 +11,7 @@
 #include "server/generation_request.h"
 #include "server/json_fields.h"
 #include "server/model_context.h"
-#include "text/chat_template.h"
+#include "text/chat_rendering.h"
 
 namespace quire::server {
 namespace {
@@ -17,138 +20,136 @@ using nlohmann::ordered_json;
 
 void Fail(FieldReader& fields, std::string message) { fields.Fail("messages", std::move(message)); }
 
-// The text of a content part; null if it is anything else.
-const std::string* TextOf(const ordered_json& part) {
-  if (part.is_string()) return &part.get_ref<const std::string&>();
-  if (!part.is_object()) return nullptr;
-  const auto type = part.find("type");
-  if (type == part.end()) return nullptr;
-  const bool refusal = IsText(*type, "refusal");
-  if (!refusal && !IsText(*type, "text") && !IsText(*type, "input_text")) return nullptr;
-  const auto text = part.find(refusal ? "refusal" : "text");
-  return text != part.end() && text->is_string() ? &text->get_ref<const std::string&>() : nullptr;
+// The fields that ReadChatPrompt looks for.
+void IgnoreAll(FieldReader& fields) {
+  fields.Ignore({"messages", "add_generation_prompt", "continue_final_message", "chat_template_kwargs", "tools",
+                 "documents", "reasoning_effort", "enable_thinking", "chat_template"});
 }
 
-std::string TypeNameOf(const ordered_json& part) {
-  if (part.is_object() && part.contains("type") && part["type"].is_string()) {
-    return Shorten(part["type"].get_ref<const std::string&>());
+void CheckTools(const ordered_json& tools, FieldReader& fields) {
+  if (!tools.is_array()) return fields.Fail("tools", "tools must be a list of functions");
+  for (size_t i = 0; i < tools.size(); ++i) {
+    const ordered_json& tool = tools[i];
+    const bool function = tool.is_object() && tool.contains("function") && tool["function"].is_object() &&
+                          tool["function"].contains("name") && tool["function"]["name"].is_string();
+    const bool typed = function && (!tool.contains("type") || IsText(tool["type"], "function"));
+    if (typed) continue;
+    return fields.Fail("tools", fmt::format("tools[{}] must be {{\"type\": \"function\", \"function\": {{\"name\": "
+                                            "...}}}}: this server knows functions only",
+                                            i));
   }
-  return part.type_name();
 }
 
-// Parts are joined by newlines, since templates take strings.
-std::string JoinParts(const ordered_json& parts, size_t index, FieldReader& fields) {
-  std::string joined;
-  bool first = true;
-  for (const ordered_json& part : parts) {
-    const std::string* text = TextOf(part);
-    if (text == nullptr) {
-      Fail(fields, fmt::format("messages[{}].content holds a part of type {}: this model takes text only", index,
-                               TypeNameOf(part)));
-      return {};
+void CheckDocuments(const ordered_json& documents, bool read_by_template, FieldReader& fields) {
+  const bool good = documents.is_array() && std::ranges::all_of(documents, &ordered_json::is_object);
+  if (!good) return fields.Fail("documents", "documents must be a list of objects, with title and text");
+  if (read_by_template || documents.empty()) return;
+  fields.Fail("documents", "documents: this model's chat template does not read them; put their texts into a message");
+}
+
+// A list that is empty asks for nothing.
+void ReadLists(const ModelContext& context, FieldReader& fields, ordered_json& values) {
+  if (const ordered_json* tools = fields.Find("tools")) {
+    CheckTools(*tools, fields);
+    if (!tools->empty()) values["tools"] = *tools;
+  }
+  if (const ordered_json* documents = fields.Find("documents")) {
+    CheckDocuments(*documents, context.model.chat_template->traits().reads_documents, fields);
+    if (!documents->empty()) values["documents"] = *documents;
+  }
+}
+
+// An effort but "none" asks for thinking, as far as enable_thinking does not say it.
+void ReadThinking(FieldReader& fields, ordered_json& values) {
+  static constexpr std::array<std::string_view, 7> kEfforts = {"none", "minimal", "low", "medium",
+                                                               "high", "xhigh",   "max"};
+  std::string effort;
+  fields.Read("reasoning_effort", effort);
+  if (!effort.empty()) {
+    if (std::ranges::find(kEfforts, effort) == kEfforts.end()) {
+      fields.Fail("reasoning_effort", fmt::format("reasoning_effort is {}: it must be one of {}", Shorten(effort),
+                                                  fmt::join(kEfforts, ", ")));
     }
-    if (!first) joined += '\n';
-    joined += *text;
-    first = false;
+    values["reasoning_effort"] = effort;
+    if (!values.contains("enable_thinking")) values["enable_thinking"] = effort != "none";
   }
-  return joined;
+  if (!fields.Has("enable_thinking")) return;
+  bool enable_thinking = true;
+  fields.Read("enable_thinking", enable_thinking);
+  values["enable_thinking"] = enable_thinking;
 }
 
-// The message with its content as a string.
-ordered_json NormalizeMessage(const ordered_json& message, size_t index, FieldReader& fields) {
-  if (!message.is_object()) {
-    Fail(fields, fmt::format("messages[{}] must be an object with role and content", index));
-    return {};
+// The template's variables but the messages. The request's own fields go before those of chat_template_kwargs.
+ordered_json ReadVariables(const ModelContext& context, FieldReader& fields) {
+  ordered_json values = ordered_json::object();
+  if (const ordered_json* more = fields.Find("chat_template_kwargs")) {
+    if (!more->is_object()) fields.Fail("chat_template_kwargs", "chat_template_kwargs must be an object");
+    if (more->is_object()) values = *more;
   }
-  const auto role = message.find("role");
-  if (role == message.end() || !role->is_string()) {
-    Fail(fields, fmt::format("messages[{}].role must be a string", index));
-    return {};
+  for (const char* name : {"messages", "chat_template", "tokenize", "continue_final_message"}) {
+    if (!values.contains(name)) continue;
+    fields.Fail("chat_template_kwargs", fmt::format("chat_template_kwargs holds {}, which is no variable of chat "
+                                                    "templates",
+                                                    name));
   }
-  ordered_json normalized = message;
-  const auto content = message.find("content");
-  if (content == message.end() || content->is_null()) {
-    if (!IsText(*role, "assistant")) Fail(fields, fmt::format("messages[{}].content is missing", index));
-    normalized["content"] = "";
-  } else if (content->is_array()) {
-    normalized["content"] = JoinParts(*content, index, fields);
-  } else if (!content->is_string()) {
-    Fail(fields, fmt::format("messages[{}].content must be a string or a list of text parts", index));
-  }
-  return normalized;
+  ReadLists(context, fields, values);
+  ReadThinking(fields, values);
+  return values;
 }
 
-ordered_json ReadMessages(FieldReader& fields) {
-  ordered_json normalized = ordered_json::array();
-  const ordered_json* messages = fields.Find("messages");
-  if (messages == nullptr || !messages->is_array() || messages->empty()) {
-    Fail(fields, "messages must be a list of at least one message");
-    return normalized;
-  }
-  for (const ordered_json& message : *messages) {
-    normalized.push_back(NormalizeMessage(message, normalized.size(), fields));
-    if (fields.failed()) break;
-  }
-  return normalized;
+void RefuseTemplate(FieldReader& fields) {
+  const ordered_json* given = fields.Find("chat_template");
+  if (given == nullptr || IsText(*given, "")) return;
+  fields.Fail({.message = "a chat template in the request (chat_template) is not supported by this server: start it "
+                          "with --chat-template FILE, and pass variables as chat_template_kwargs",
+               .param = "chat_template",
+               .code = "unsupported_parameter"});
 }
 
-std::string_view Trim(std::string_view text, bool right) {
-  constexpr std::string_view kSpace = " \t\n\r\f\v";
-  const size_t begin = text.find_first_not_of(kSpace);
-  if (begin == std::string_view::npos) return {};
-  return right ? text.substr(begin, text.find_last_not_of(kSpace) - begin + 1) : text.substr(begin);
-}
-
-// Cuts what the template writes after the last message, so that the model goes on with it.
-void CutAfter(const std::string& content, std::string& rendered, FieldReader& fields) {
-  const std::string_view trimmed = Trim(content, true);
-  const std::string_view left_trimmed = Trim(content, false);
-  const size_t begin = rendered.rfind(trimmed);
-  if (trimmed.empty() || begin == std::string::npos) {
-    return Fail(fields, "continue_final_message: the chat template does not show the final message's content");
+// Absent: a generation prompt, unless the final message is to be continued.
+bool ReadGenerationPrompt(FieldReader& fields, const ordered_json& values, bool continues) {
+  bool add = true;
+  if (const auto given = values.find("add_generation_prompt"); given != values.end()) {
+    if (!given->is_boolean()) fields.Fail("chat_template_kwargs", "add_generation_prompt must be true or false");
+    if (given->is_boolean()) add = given->get<bool>();
   }
-  const bool keeps_space = std::string_view(rendered).substr(begin).starts_with(left_trimmed);
-  rendered.resize(begin + (keeps_space ? left_trimmed.size() : trimmed.size()));
+  fields.Read("add_generation_prompt", add);
+  if (continues && add && fields.Has("add_generation_prompt")) {
+    fields.Fail("continue_final_message", "continue_final_message and add_generation_prompt exclude each other");
+  }
+  return add;
 }
 
 }  // namespace
 
 std::string ReadChatPrompt(const ModelContext& context, FieldReader& fields) {
   if (context.model.chat_template == nullptr) {
-    fields.Ignore({"messages", "add_generation_prompt", "continue_final_message", "chat_template_kwargs"});
+    IgnoreAll(fields);
     const std::string& problem = context.model.chat_template_problem;
     Fail(fields, problem.empty() ? "this model has no chat template: use /v1/completions"
                                  : fmt::format("this model cannot chat: {}", problem));
     return {};
   }
-  bool add_generation_prompt = true;
-  bool continue_final_message = false;
-  const bool wants_generation_prompt = fields.Has("add_generation_prompt");
-  fields.Read("add_generation_prompt", add_generation_prompt);
-  fields.Read("continue_final_message", continue_final_message);
-  if (continue_final_message && add_generation_prompt && wants_generation_prompt) {
-    fields.Fail("continue_final_message", "continue_final_message and add_generation_prompt exclude each other");
+  RefuseTemplate(fields);
+  ordered_json values = ReadVariables(context, fields);
+  bool continues = false;
+  fields.Read("continue_final_message", continues);
+  const bool add_generation_prompt = ReadGenerationPrompt(fields, values, continues);
+  const ordered_json* messages = fields.Find("messages");
+  if (messages == nullptr || !messages->is_array() || messages->empty()) {
+    Fail(fields, "messages must be a list of at least one message");
   }
-  ordered_json values = ordered_json::object();
-  if (const ordered_json* more = fields.Find("chat_template_kwargs")) {
-    if (!more->is_object()) fields.Fail("chat_template_kwargs", "chat_template_kwargs must be an object");
-    if (more->is_object()) values = *more;
-  }
-  values["messages"] = ReadMessages(fields);
-  values["add_generation_prompt"] = add_generation_prompt && !continue_final_message;
-  values["bos_token"] = context.model.bos_token;
-  values["eos_token"] = context.model.eos_token;
   if (fields.failed()) return {};
-  Result<std::string> rendered = context.model.chat_template->Render(values);
-  if (!rendered.ok()) {
-    ApiError error = ToApiError(rendered.error());
-    error.param = "messages";
-    fields.Fail(std::move(error));
-    return {};
-  }
-  std::string text = *std::move(rendered);
-  if (continue_final_message) CutAfter(values["messages"].back()["content"].get<std::string>(), text, fields);
-  return text;
+  Result<std::string> rendered =
+      RenderChat(*context.model.chat_template, {.messages = *messages,
+                                                .add_generation_prompt = add_generation_prompt,
+                                                .continue_final_message = continues,
+                                                .variables = std::move(values)});
+  if (rendered.ok()) return *std::move(rendered);
+  ApiError error = ToApiError(rendered.error());
+  error.param = "messages";
+  fields.Fail(std::move(error));
+  return {};
 }
 
 }  // namespace quire::server

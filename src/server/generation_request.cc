@@ -143,6 +143,18 @@ void CheckNumChoices(FieldReader& fields, const GenerationRequest& request) {
                                request.prompts.size(), request.params.n, request.num_choices(), kMaxChoices));
 }
 
+// The template may show the tools; calls are not read out of the answer, so none may be awaited.
+void RefuseToolCalls(FieldReader& fields) {
+  const ordered_json* tools = fields.Find("tools");
+  const ordered_json* choice = fields.Find("tool_choice");
+  const bool has_tools = tools != nullptr && !tools->empty();
+  if (choice == nullptr ? !has_tools : IsText(*choice, "none") || (IsText(*choice, "auto") && !has_tools)) return;
+  fields.Fail({.message = "calling tools is not supported by this server yet: send tool_choice \"none\" to have the "
+                          "model see the tools and answer in words, or leave tools and tool_choice out",
+               .param = has_tools ? "tools" : "tool_choice",
+               .code = "unsupported_parameter"});
+}
+
 // After all fields that are known have been looked for.
 ParsedRequest Finish(const ModelContext& context, const FieldReader& fields, GenerationRequest request,
                      ServerCounters& counters) {
@@ -209,6 +221,7 @@ ParsedRequest ParseCompletionRequest(const ModelContext& context, std::string_vi
   ReadAnswerFields(fields, request);  // before echo asks for the prompt's log-probabilities, which may be streamed
   ReadCompletionLogprobs(fields, request);
   RefuseUnsupported(fields);
+  fields.Unsupported("tools", "calling tools");
   fields.Unsupported("suffix", "inserting before a suffix");
   fields.Unsupported("prompt_embeds", "prompts as embeddings");
   ReadPrompts(context, ReadTokenizeOptions(context, true, fields), fields, request.prompts);
@@ -227,10 +240,9 @@ ParsedRequest ParseChatRequest(const ModelContext& context, std::string_view bod
   ReadAnswerFields(fields, request);
   ReadChatLogprobs(fields, request.params);
   RefuseUnsupported(fields);
+  RefuseToolCalls(fields);
   fields.Unsupported("audio", "audio");
   fields.Unsupported("echo", "echo in chat");
-  fields.Unsupported("documents", "documents");
-  fields.Unsupported("chat_template", "a chat template in the request");
   fields.Unsupported("web_search_options", "web search");
   const ordered_json* modalities = fields.Find("modalities");
   const bool text_only = modalities == nullptr || (modalities->size() == 1 && IsText(modalities->front(), "text"));

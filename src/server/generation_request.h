@@ -64,8 +64,7 @@ struct TokenizeOptions {
   std::optional<size_t> keep_last;  // a longer prompt loses its beginning; absent: a text that cannot fit is an error
 };
 
-// The text that a conversation becomes: reads messages, add_generation_prompt, continue_final_message and
-// chat_template_kwargs.
+// The text that a conversation becomes: reads messages and whatever its template is to know, tools included.
 std::string ReadChatPrompt(const ModelContext& context, FieldReader& fields);
 // An error names `field`.
 std::vector<int32_t> Tokenize(const ModelContext& context, std::string_view text, const TokenizeOptions& options,

@@ -3,55 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "base/json_limits.h"
+
 namespace quire::server {
 namespace {
 
 using nlohmann::ordered_json;
-
-constexpr size_t kMaxDepth = 64;
-constexpr uint64_t kMaxMembers = 16384;                     // of one object
-constexpr uint64_t kMaxKeyComparisons = uint64_t{1} << 28;  // of all objects: a fraction of a second
-
-// Says what a body has too much of to be parsed; empty if it may be. Values are copied and destroyed by recursion, and
-// each key is compared with all keys before it. Members are counted by their colons: of what is not JSON, as many as
-// the parser meets before it gives up.
-std::string FindExcess(std::string_view body) {
-  std::array<uint64_t, kMaxDepth + 1> num_members{};  // [open brackets]
-  uint64_t num_comparisons = 0;
-  size_t depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < body.size(); ++i) {
-    const char c = body[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      if (depth == kMaxDepth) return fmt::format("the body's JSON is nested more than {} deep", kMaxDepth);
-      num_members[++depth] = 0;
-    } else if (c == ']' || c == '}') {
-      if (depth == 0) return {};
-      --depth;
-    } else if (c == ':') {
-      num_comparisons += num_members[depth]++;
-      if (num_members[depth] > kMaxMembers) {
-        return fmt::format("an object of the body's JSON has more than {} members", kMaxMembers);
-      }
-      if (num_comparisons > kMaxKeyComparisons) {
-        return fmt::format("the objects of the body's JSON are too large: their keys need more than {} comparisons",
-                           kMaxKeyComparisons);
-      }
-    }
-  }
-  return {};
-}
 
 // "[json.exception.parse_error.101] parse error at line 1, column 5: ..." without the brackets, cut to a line.
 std::string Readable(std::string_view what) {
@@ -71,7 +33,9 @@ bool AsksForNothing(const ordered_json& value) {
 }  // namespace
 
 std::optional<ApiError> ParseJsonObject(std::string_view body, ordered_json& object) {
-  if (std::string excess = FindExcess(body); !excess.empty()) return ApiError{.message = std::move(excess)};
+  if (std::string excess = JsonLimits().FindExcess("the body's JSON", body); !excess.empty()) {
+    return ApiError{.message = std::move(excess)};
+  }
   try {
     object = ordered_json::parse(body);
   } catch (const ordered_json::exception& exception) {

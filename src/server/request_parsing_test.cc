@@ -212,12 +212,46 @@ TEST_F(RequestParsing, RendersConversations) {
                      "continue_final_message": true})"),
             "user:q;assistant: so far ");
   EXPECT_EQ(text(R"({"messages": [{"role": "user", "content": "q"}],
-                     "chat_template_kwargs": {"messages": 7, "x": 1}})"),
-            "user:q;assistant:");
+                     "chat_template_kwargs": {"add_generation_prompt": false, "x": 1}})"),
+            "user:q;");
+  EXPECT_EQ(text(R"({"messages": [{"role": "user"}, {"role": "tool", "content": null}]})"), "user:;tool:;assistant:");
   EXPECT_EQ(Good(true, R"({"messages": [{"role": "user", "content": "q"}], "logprobs": true, "top_logprobs": 3,
                            "max_tokens": 5, "max_completion_tokens": 6})")
                 .params.max_tokens,
             6);
+}
+
+// What each variable is, as JSON; nothing where the template does not see it.
+constexpr const char* kShowVariables =
+    "{% if documents %}{{ documents | tojson }}{% endif %}{{ tools | tojson }},{{ effort | tojson if effort is defined "
+    "}},"
+    "{{ reasoning_effort | tojson if reasoning_effort is defined }},"
+    "{{ enable_thinking | tojson if enable_thinking is defined }}";
+
+TEST_F(RequestParsing, TheTemplateSeesTheRequestsVariables) {
+  const auto parsed = ChatTemplate::Parse(kShowVariables);
+  ASSERT_TRUE(parsed.ok());
+  ServedModel served = model_.served();
+  served.chat_template = parsed->get();
+  const ModelContext context(served, {"ascii"});
+  const auto text = [&](const std::string& fields) {
+    const ParsedRequest request =
+        Parse(context, true, R"({"messages": [{"role": "user", "content": "q"}], )" + fields + "}");
+    const ApiError* error = std::get_if<ApiError>(&request);
+    return error != nullptr ? error->message : std::get<GenerationRequest>(request).prompts.front().text;
+  };
+  EXPECT_EQ(text(R"("n": 1)"), "null,,,");
+  EXPECT_EQ(text(R"("tools": [], "documents": null)"), "null,,,");
+  const std::string tools = R"([{"type": "function", "function": {"name": "f"}}])";
+  EXPECT_EQ(text(R"("tool_choice": "none", "tools": )" + tools), tools + ",,,");
+  EXPECT_EQ(text(R"("documents": [{"title": "t", "text": "d"}])"), R"([{"title": "t", "text": "d"}]null,,,)");
+  EXPECT_EQ(text(R"("reasoning_effort": "low")"), R"(null,,"low",true)");
+  EXPECT_EQ(text(R"("reasoning_effort": "none")"), R"(null,,"none",false)");
+  EXPECT_EQ(text(R"("reasoning_effort": "low", "enable_thinking": false)"), R"(null,,"low",false)");
+  EXPECT_EQ(text(R"("reasoning_effort": "low", "chat_template_kwargs": {"enable_thinking": false})"),
+            R"(null,,"low",false)");
+  EXPECT_EQ(text(R"("chat_template_kwargs": {"enable_thinking": true, "effort": 3})"), "null,3,,true");
+  EXPECT_EQ(counters_.unknown_fields.load(), 0U);
 }
 
 struct BadBody {
@@ -300,7 +334,33 @@ TEST_F(RequestParsing, RefusesBadBodiesNamingTheField) {
       {true, R"({"messages": []})", 400, "messages", "at least one"},
       {true, R"({"messages": ["hi"]})", 400, "messages", "messages[0] must be an object"},
       {true, R"({"messages": [{"content": "x"}]})", 400, "messages", "messages[0].role"},
-      {true, R"({"messages": [{"role": "user"}]})", 400, "messages", "messages[0].content is missing"},
+      {true, R"({"messages": [{"role": "user", "content": [{"text": "x"}]}]})", 400, "messages",
+       "messages[0].content[0] must be"},
+      {true, R"({"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]})", 400, "messages",
+       "messages[0].content[0].text must be a string"},
+      {true, R"({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}]})", 400, "messages",
+       "does not show tool calls"},
+      {true, R"({"messages": [{"role": "user", "content": "x"}], "tools": [{}], "tool_choice": "none"})", 400, "tools",
+       "tools[0] must be"},
+      {true, R"({"messages": [{"role": "user", "content": "x"}], "documents": [{"text": "d"}]})", 400, "documents",
+       "does not read them"},
+      {true, R"({"messages": [{"role": "user", "content": "x"}], "documents": "d"})", 400, "documents", "list"},
+      {true, R"({"messages": [{"role": "user", "content": "x"}], "reasoning_effort": "much"})", 400, "reasoning_effort",
+       "much: it must be one of none, minimal"},
+      {true, R"({"messages": [{"role": "user", "content": "x"}], "enable_thinking": "no"})", 400, "enable_thinking",
+       "true or false"},
+      {true, R"({"messages": [{"role": "user", "content": "x"}], "chat_template": "{{ 1 }}"})", 400, "chat_template",
+       "--chat-template FILE"},
+      {true, R"({"messages": [{"role": "user", "content": "x"}], "chat_template_kwargs": {"chat_template": ""}})", 400,
+       "chat_template_kwargs", "holds chat_template"},
+      {true, R"({"messages": [{"role": "user", "content": "x"}], "chat_template_kwargs": {"messages": 7}})", 400,
+       "chat_template_kwargs", "holds messages"},
+      {true, R"({"messages": [{"role": "user", "content": "x"}], "continue_final_message": true,
+                 "add_generation_prompt": true})",
+       400, "continue_final_message", "exclude"},
+      {true, R"({"messages": [{"role": "user", "content": "x"}], "tool_choice": "auto",
+                 "tools": [{"type": "function", "function": {"name": "f"}}]})",
+       400, "tools", "tool_choice \"none\""},
       {true, R"({"messages": [{"role": "user", "content": 5}]})", 400, "messages", "string or a list"},
       {true, R"({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]})", 400,
        "messages", "image_url"},

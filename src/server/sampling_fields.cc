@@ -81,12 +81,6 @@ void RefuseResponseFormat(FieldReader& fields) {
   fields.Unsupported("response_format", "structured output");
 }
 
-void RefuseToolChoice(FieldReader& fields) {
-  const ordered_json* choice = fields.Find("tool_choice");
-  if (choice == nullptr || IsText(*choice, "none") || IsText(*choice, "auto")) return;
-  fields.Unsupported("tool_choice", "calling tools");
-}
-
 }  // namespace
 
 void ReadSamplingParams(FieldReader& fields, SamplingParams& params) {
@@ -129,7 +123,6 @@ void ReadAnswerFields(FieldReader& fields, GenerationRequest& request) {
 }
 
 void RefuseUnsupported(FieldReader& fields) {
-  fields.Unsupported("tools", "calling tools");
   fields.Unsupported("functions", "calling functions");
   fields.Unsupported("bad_words", "banning words");
   fields.Unsupported("allowed_token_ids", "restricting tokens");
@@ -140,7 +133,6 @@ void RefuseUnsupported(FieldReader& fields) {
   fields.Unsupported("guided_choice", "structured output");
   fields.Unsupported("guided_grammar", "structured output");
   RefuseResponseFormat(fields);
-  RefuseToolChoice(fields);
   fields.Ignore({"spaces_between_special_tokens", "metadata", "store", "service_tier", "safety_identifier",
                  "prompt_cache_key", "parallel_tool_calls"});
 }

@@ -41,7 +41,6 @@ struct ServedModel {
   const ChatTemplate* chat_template = nullptr;  // null: chat is a 400 that says so
   std::string chat_template_problem;            // then: why; empty: there is none
   SamplingParams defaults;                      // of a request that says nothing
-  std::string bos_token, eos_token;             // as text, for the template
   int32_t max_model_len = 0;
   std::string root;  // the model's directory, for /v1/models
 };

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "text/chat_template_source.h"
+#include "text/special_tokens.h"
 
 namespace quire {
 namespace {
@@ -143,14 +144,93 @@ TEST(ChatTemplateSourceTest, PicksTheTemplateAndTheTokens) {
   std::ofstream(directory / "tokenizer_config.json") << config.dump();
   const auto loaded = LoadChatTemplateSource(path);
   ASSERT_TRUE(loaded.ok());
-  EXPECT_EQ(loaded->source, "plain");
-  EXPECT_EQ(loaded->bos_token, "<s>");
-  EXPECT_EQ(loaded->eos_token, "</s>");
-  EXPECT_EQ(LoadChatTemplateSource(path, true)->source, "tools");
+  EXPECT_EQ(*loaded, "plain");
+  EXPECT_EQ(*LoadChatTemplateSource(path, true), "tools");
 
   std::ofstream(directory / "chat_template.jinja") << "beside";
-  EXPECT_EQ(LoadChatTemplateSource(path)->source, "beside");
+  EXPECT_EQ(*LoadChatTemplateSource(path), "beside");
   std::filesystem::remove_all(directory);
+}
+
+// What Transformers' special_tokens_map says of a directory with these files; null: no such file.
+struct SpecialTokensCase {
+  const char* name;
+  Json config;
+  Json map;
+  const char* model_type;
+  Json want;
+};
+
+TEST(SpecialTokensTest, AreThoseOfTransformers) {
+  const Json llama = {{"bos_token", "<s>"}, {"eos_token", "</s>"}, {"unk_token", "<unk>"}};
+  const Json qwen = {{"eos_token", "<|endoftext|>"}, {"unk_token", "<|endoftext|>"}, {"pad_token", "<|endoftext|>"}};
+  const Json plain = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"bos_token", "<s>"}};
+  const auto with = [](Json object, const Json& more) {
+    object.update(more);
+    return object;
+  };
+  const Json empty = Json::object();
+  const SpecialTokensCase kCases[] = {
+      {"nothing", nullptr, nullptr, "llama", empty},
+      {"class of llama", {{"tokenizer_class", "LlamaTokenizerFast"}}, nullptr, "llama", llama},
+      {"null",
+       {{"tokenizer_class", "LlamaTokenizer"}, {"bos_token", nullptr}},
+       nullptr,
+       "llama",
+       {{"eos_token", "</s>"}, {"unk_token", "<unk>"}}},
+      {"mistral has no defaults", {{"tokenizer_class", "LlamaTokenizer"}}, nullptr, "mistral", empty},
+      {"qwen2 has a class of its own", {{"tokenizer_class", "LlamaTokenizer"}}, nullptr, "qwen2", qwen},
+      {"qwen3 without a class", empty, nullptr, "qwen3", qwen},
+      {"qwen3 with another class", {{"tokenizer_class", "PreTrainedTokenizerFast"}}, nullptr, "qwen3", empty},
+      {"the map goes first",
+       plain,
+       {{"bos_token", {{"content", "</s>"}}}, {"eos_token", "</s>"}},
+       "llama",
+       {{"bos_token", "</s>"}, {"eos_token", "</s>"}}},
+      {"the map takes away", plain, {{"bos_token", nullptr}}, "llama", empty},
+      {"added tokens put the map off",
+       with(plain, {{"added_tokens_decoder", Json::object()}}),
+       {{"bos_token", "</s>"}, {"eos_token", "</s>"}},
+       "llama",
+       {{"bos_token", "<s>"}}},
+      {"named ones",
+       with(plain, {{"additional_special_tokens", {"<x>"}},
+                    {"image_token", "<img>"},
+                    {"chat_token", 5},
+                    {"extra_special_tokens", {{"foo_token", "<foo>"}, {"bar", "<bar>"}}}}),
+       nullptr,
+       "llama",
+       {{"bos_token", "<s>"}, {"image_token", "<img>"}, {"foo_token", "<foo>"}, {"bar", "<bar>"}}},
+      {"named ones of the map",
+       empty,
+       {{"image_token", "<img>"}, {"extra_special_tokens", {{"foo_token", "<foo>"}}}},
+       "llama",
+       {{"image_token", "<img>"}, {"foo_token", "<foo>"}}},
+      {"empty is a text", {{"bos_token", ""}}, nullptr, "llama", {{"bos_token", ""}}},
+  };
+  const auto directory = std::filesystem::path(testing::TempDir()) / "quire_special_tokens";
+  for (const SpecialTokensCase& c : kCases) {
+    std::filesystem::remove_all(directory);
+    std::filesystem::create_directories(directory);
+    const auto write = [&](const char* file, const Json& json) {
+      if (!json.is_null()) std::ofstream(directory / file) << json.dump();
+    };
+    write("tokenizer_config.json", c.config);
+    write("special_tokens_map.json", c.map);
+    write("config.json", {{"model_type", c.model_type}});
+    const auto tokens = LoadSpecialTokens(directory.string());
+    ASSERT_TRUE(tokens.ok()) << c.name << ": " << tokens.error().message;
+    EXPECT_EQ(nlohmann::json(*tokens), nlohmann::json(c.want)) << c.name;  // in any order
+  }
+  std::filesystem::remove_all(directory);
+}
+
+TEST(ChatTemplateTest, KnowsItsOwnVariablesUnlessTheContextSetsThem) {
+  const auto parsed =
+      ChatTemplate::Parse("{{ bos_token }}{{ unk_token is defined }}", {.variables = {{"bos_token", "b"}}});
+  ASSERT_TRUE(parsed.ok());
+  EXPECT_EQ(*(*parsed)->Render(Json::object()), "bFalse");
+  EXPECT_EQ(*(*parsed)->Render({{"bos_token", "c"}, {"unk_token", "u"}}), "cTrue");
 }
 
 }  // namespace

@@ -73,10 +73,13 @@ Error Interpreter::Raise(const std::string& message) {
   return InvalidArgument("{}", message);
 }
 
-Result<std::string> Interpreter::Render(const DictObject& context) {
+Result<std::string> Interpreter::Render(const DictObject& context, const DictObject& defaults) {
   auto globals = std::make_shared<Scope>(nullptr);
   for (uint32_t i = 0; i < template_.names.size(); ++i) {
-    if (const Value* value = context.Find(std::string_view(template_.names[i]))) globals->Set(NameId{i}, *value);
+    const std::string_view name = template_.names[i];
+    const Value* value = context.Find(name);
+    if (value == nullptr) value = defaults.Find(name);
+    if (value != nullptr) globals->Set(NameId{i}, *value);
   }
   scope_ = globals;
   template_scope_ = std::make_shared<Scope>(globals);

@@ -38,8 +38,8 @@ class Interpreter {
   Interpreter(const Interpreter&) = delete;
   Interpreter& operator=(const Interpreter&) = delete;
 
-  // `context`: a dict.
-  Result<std::string> Render(const DictObject& context);
+  // `defaults`: variables that the context does not set.
+  Result<std::string> Render(const DictObject& context, const DictObject& defaults);
 
   // For the built-in functions.
   Status Charge(uint64_t steps);

@@ -1,0 +1,18 @@
+// The special tokens of a checkpoint by name, as Transformers' tokenizer.special_tokens_map has them: what a chat
+// template knows as bos_token and so on. Pure; any thread.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "quire/result.h"
+
+namespace quire {
+
+// From the checkpoint's directory: an object of strings. tokenizer_config.json says them (a token is a string, or an
+// object with its text as "content"; null: there is none), further ones as NAME_token or within extra_special_tokens;
+// special_tokens_map.json goes before it where it lists no added_tokens_decoder. What neither says comes from the
+// class of the tokenizer.
+Result<nlohmann::ordered_json> LoadSpecialTokens(const std::string& directory);
+
+}  // namespace quire
