@@ -67,9 +67,14 @@ class Normalizer {
     }
     Json normalized = {{"role", message["role"]}};
     QUIRE_ASSIGN_OR_RETURN(Json parts, ReadParts(message.contains("content") ? message["content"] : Json()));
+    const bool refuses = parts.empty() && message.contains("refusal") && message["refusal"].is_string();
+    if (refuses && !IsEmpty(message["refusal"])) parts.push_back({{"type", "text"}, {"text", message["refusal"]}});
     normalized["content"] = Content(message["role"].get_ref<const std::string&>(), std::move(parts));
     for (const auto& [name, value] : message.items()) {
       if (name != "role" && name != "content" && !IsEmpty(value)) normalized[name] = value;
+    }
+    for (const char* name : {"images", "audio", "videos"}) {
+      if (normalized.contains(name)) return InvalidArgument("{}.{}: this model takes text only", where_, name);
     }
     QUIRE_RETURN_IF_ERROR(NormalizeToolCalls(normalized));
     NameReasoning(normalized);

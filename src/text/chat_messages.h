@@ -13,7 +13,7 @@ namespace quire {
 //  - the content is a list of text parts, or a string, as the template wants it, whichever was sent; null: empty;
 //  - fields that are null or empty are as if they were not there;
 //  - arguments of tool calls are objects, also where they were sent as JSON in a string; {} where that is no object;
-//  - the reasoning has the three names that templates read.
+//  - the reasoning has the three names that templates read; a refusal is the content where there is no other.
 // A developer is the system to a template that does not know the role; all of the system's messages are the first then.
 // InvalidArgument names the message and what is wrong with it: anything but text, or what the template cannot show.
 Result<nlohmann::ordered_json> NormalizeMessages(const nlohmann::ordered_json& messages,

@@ -18,6 +18,13 @@ constexpr std::string_view kEndMark = "CONTINUE_FINAL_MESSAGE_TAG ";
 
 std::string_view Strip(std::string_view text) { return jinja::StripRight(jinja::StripLeft(text)); }
 
+// Whether the conversation ends with the beginning of an answer, as the APIs of Mistral and DeepSeek mark it.
+bool IsPrefix(const Json& messages) {
+  if (messages.empty() || messages.back()["role"] != Json("assistant")) return false;
+  const Json& message = messages.back();
+  return message.contains("prefix") && message["prefix"] == Json(true);
+}
+
 // The text of the message that is to be continued, within it; null when it has none.
 std::string* FinalText(Json& message) {
   Json& content = message["content"];
@@ -49,10 +56,11 @@ Result<std::string> RenderChat(const ChatTemplate& chat_template, const Chat& ch
   for (const char* name : {"tools", "documents"}) {
     if (!context.contains(name)) context[name] = nullptr;
   }
-  context["add_generation_prompt"] = chat.add_generation_prompt && !chat.continue_final_message;
   QUIRE_ASSIGN_OR_RETURN(context["messages"], NormalizeMessages(chat.messages, chat_template.traits()));
-  if (!chat.continue_final_message) return chat_template.Render(context);
   Json& messages = context["messages"];
+  const bool continues = chat.continue_final_message || IsPrefix(messages);
+  context["add_generation_prompt"] = chat.add_generation_prompt && !continues;
+  if (!continues) return chat_template.Render(context);
   std::string* const text = messages.empty() ? nullptr : FinalText(messages.back());
   if (text == nullptr) return InvalidArgument("continue_final_message: the final message has no text to continue");
   const std::string content = *text;

@@ -12,7 +12,9 @@ namespace quire {
 struct Chat {
   const nlohmann::ordered_json& messages;  // a list, as clients send it
   bool add_generation_prompt = true;
-  bool continue_final_message = false;  // the text ends within the final message's content; no generation prompt then
+  // The text ends within the final message's content; no generation prompt then. A final assistant's message with
+  // "prefix": true asks for the same.
+  bool continue_final_message = false;
   nlohmann::ordered_json variables = nlohmann::ordered_json::object();  // tools, documents, enable_thinking...
 };
 

@@ -159,6 +159,23 @@ TEST(ToolCalls, AreNotLostInSilence) {
   EXPECT_NE(Rendered("{{ messages | tojson }}", Calling("{}")).find("\"name\": \"f\""), std::string::npos);
 }
 
+TEST(Messages, OfMediaAreRefused) {
+  for (const char* type : {"image_url", "input_image", "input_audio", "video_url", "file"}) {
+    const Json part = {{"type", type}, {type, {{"url", "data:,"}}}};
+    EXPECT_EQ(Rendered(kStrings, User({TextPart("a"), part})),
+              "error: messages[0].content holds a part of type " + std::string(type) + ": this model takes text only");
+  }
+  EXPECT_EQ(Rendered(kStrings, Json::array({{{"role", "user"}, {"content", "a"}, {"images", {"aGk="}}}})),
+            "error: messages[0].images: this model takes text only");
+}
+
+TEST(Messages, OfARefusalShowIt) {
+  EXPECT_EQ(Rendered(kStrings, Json::array({{{"role", "assistant"}, {"content", nullptr}, {"refusal", "no"}}})),
+            "[assistant:no]");
+  EXPECT_EQ(Rendered(kStrings, Json::array({{{"role", "assistant"}, {"content", "yes"}, {"refusal", "no"}}})),
+            "[assistant:yes]");
+}
+
 TEST(Messages, NameTheirReasoningThreeTimes) {
   constexpr const char* kReasons =
       "{% for m in messages %}{{ m.reasoning_content }},{{ m.thinking }},{{ m.reasoning }}{% endfor %}";
@@ -197,6 +214,13 @@ TEST(Continuing, EndsWithinTheFinalMessage) {
   EXPECT_NE(Rendered("{{ messages[0].content }}", talk("x"), true).find("does not show"), std::string::npos);
   EXPECT_NE(Rendered("{{ messages[1].content | upper }}", talk("x"), true).find("does not show"), std::string::npos);
   EXPECT_NE(Rendered(kParts, talk(nullptr), true).find("no text to continue"), std::string::npos);
+}
+
+TEST(Continuing, IsAskedForByAPrefixToo) {
+  Json messages = {{{"role", "user"}, {"content", "u"}}, {{"role", "assistant"}, {"content", "a"}, {"prefix", true}}};
+  EXPECT_EQ(Rendered(kStrings, messages), "[user:u][assistant:a");
+  messages.back()["prefix"] = false;
+  EXPECT_EQ(Rendered(kStrings, messages), "[user:u][assistant:a]");
 }
 
 // tests/goldens/chats.json: what vLLM and Transformers make of the published templates (tools/golden/make_chats.py).

@@ -108,6 +108,12 @@ TEST(ChatTemplateTest, RefusesMalformedTemplatesWithTheLine) {
   }
 }
 
+std::string Repeated(const std::string& text, int count) {
+  std::string out;
+  for (int i = 0; i < count; ++i) out += text;
+  return out;
+}
+
 TEST(ChatTemplateTest, BoundsRecursionStepsAndSizes) {
   const std::string loops = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
   for (const std::string& source : {
@@ -120,6 +126,7 @@ TEST(ChatTemplateTest, BoundsRecursionStepsAndSizes) {
            std::string("{{ '%99999999d' % 1 }}"),
            "{{ " + std::string(5000, '(') + "1" + std::string(5000, ')') + " }}",
            "{{ " + std::string(5000, '-') + "1 }}",
+           "{% macro m(a) %}{{ a.b.c }}{% endmacro %}{{ " + Repeated("m(", 90) + "m(1)" + std::string(90, ')') + " }}",
        }) {
     EXPECT_FALSE(Render(source).ok()) << source.substr(0, 80);
   }

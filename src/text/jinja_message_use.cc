@@ -109,11 +109,18 @@ class Finder {
     return kinds;
   }
 
-  void VisitArguments(const CallArguments& arguments) {
-    OfAll(arguments.positional);
-    for (const auto& [name, argument] : arguments.named) Of(*argument);
+  struct ArgumentKinds {
+    std::vector<Kinds> positional;
+    std::vector<Kinds> named;
+  };
+
+  ArgumentKinds VisitArguments(const CallArguments& arguments) {
+    ArgumentKinds kinds;
+    for (const auto& argument : arguments.positional) kinds.positional.push_back(Of(*argument));
+    for (const auto& [name, argument] : arguments.named) kinds.named.push_back(Of(*argument));
     OfOptional(arguments.spread_positional);
     OfOptional(arguments.spread_named);
+    return kinds;
   }
 
   Kinds Of(const Expression& node) {
@@ -188,13 +195,13 @@ class Finder {
   }
 
   Kinds OfCall(const Expression& node) {
-    VisitArguments(node.arguments);
+    const ArgumentKinds kinds = VisitArguments(node.arguments);
     const Expression& callee = *node.children[0];
     if (callee.kind == ExpressionKind::kAttribute) return OfMethod(node, callee);
     Of(callee);
     if (callee.kind != ExpressionKind::kName) return 0;
     const auto [begin, end] = macros_.equal_range(callee.name);
-    for (auto macro = begin; macro != end; ++macro) Bind(*macro->second, node.arguments);
+    for (auto macro = begin; macro != end; ++macro) Bind(*macro->second, node.arguments, kinds);
     return 0;
   }
 
@@ -208,12 +215,12 @@ class Finder {
     return key == nullptr ? Kinds{0} : Member(kinds, *key);
   }
 
-  void Bind(const MacroDefinition& macro, const CallArguments& arguments) {
+  void Bind(const MacroDefinition& macro, const CallArguments& arguments, const ArgumentKinds& kinds) {
     for (size_t i = 0; i < macro.parameters.size(); ++i) {
       const auto& [id, name] = macro.parameters[i];
-      if (i < arguments.positional.size()) Hold({&macro, id, {}}, Of(*arguments.positional[i]));
-      for (const auto& [given, argument] : arguments.named) {
-        if (given == name) Hold({&macro, id, {}}, Of(*argument));
+      if (i < kinds.positional.size()) Hold({&macro, id, {}}, kinds.positional[i]);
+      for (size_t k = 0; k < kinds.named.size(); ++k) {
+        if (arguments.named[k].first == name) Hold({&macro, id, {}}, kinds.named[k]);
       }
     }
   }

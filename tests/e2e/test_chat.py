@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import pytest
 from harness import MODEL, Server, eos_ids, text_of
-from openai import OpenAI
+from openai import BadRequestError, OpenAI
 from openai.types.chat import ChatCompletion
 
 QUESTION = "Tell me a story."
@@ -169,3 +173,185 @@ def test_system_and_earlier_turns_reach_the_prompt(client: OpenAI, server: Serve
     assert -1 not in places
     assert places == sorted(places)
     assert answer.usage.completion_tokens == 3
+
+
+# Iterates over content, knows tools and thinking; the brackets show where each begins and ends.
+TEMPLATE = """\
+{% macro show(content) %}
+{% if content is string %}{{ content }}{% else %}
+{% for part in content %}({{ part.text }}){% endfor %}
+{% endif %}
+{% endmacro %}
+{% if tools %}tools{{ tools | tojson }}{% endif %}
+{% if documents %}documents{{ documents | map(attribute='text') | join(',') }}{% endif %}
+{% for m in messages %}
+[{{ m.role }}:{{ show(m.content) }}
+{%- if m.tool_calls is defined %}
+{% for call in m.tool_calls %}<{{ call.function.name }} {{ call.function.arguments | tojson }}>{% endfor %}
+{% endif %}
+{%- if m.role == 'tool' %}#{{ m.tool_call_id }}{% endif %}]
+{%- endfor %}
+{% if add_generation_prompt %}[assistant:{% if enable_thinking is false %}-{% endif %}{% endif %}
+"""
+TOOL = {
+    "type": "function",
+    "function": {"name": "f", "parameters": {"type": "object", "properties": {}}},
+}
+ASK = {"role": "user", "content": "q"}
+
+
+@pytest.fixture(scope="module")
+def templated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    file: Path = tmp_path_factory.mktemp("template") / "chat.jinja"
+    file.write_text(TEMPLATE)
+    server = Server("--chat-template", str(file))
+    yield server
+    server.close()
+
+
+def prompt_of(server: Server, messages: list[dict[str, Any]], **fields: Any) -> str:
+    reply = server.post("/tokenize", {"messages": messages, **fields})
+    assert reply.status_code == 200, reply.text
+    return server.detokenize(reply.json()["tokens"])
+
+
+def error_of(server: Server, messages: list[dict[str, Any]], **fields: Any) -> tuple[str, str]:
+    reply = server.post("/v1/chat/completions", {"model": MODEL, "messages": messages, **fields})
+    assert reply.status_code == 400, reply.text
+    return reply.json()["error"]["param"], reply.json()["error"]["message"]
+
+
+def test_content_reaches_the_template_as_it_takes_it(templated: Server, server: Server) -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert prompt_of(templated, [ASK]) == "[user:(q)][assistant:"
+    assert prompt_of(templated, [{"role": "user", "content": parts}]) == "[user:(a)(b)][assistant:"
+    assert "user\na\nb<" in prompt_of(server, [{"role": "user", "content": parts}])
+
+
+# Each as a client sends it, and as the template shows it.
+HISTORIES: dict[str, tuple[list[dict[str, Any]], str]] = {
+    "openai": (
+        [
+            {
+                "role": "assistant",
+                "content": "a",
+                "refusal": None,
+                "annotations": [],
+                "audio": None,
+                "function_call": None,
+                "tool_calls": None,
+            }
+        ],
+        "[assistant:(a)]",
+    ),
+    "langchain": (
+        [
+            {
+                "content": None,
+                "role": "assistant",
+                "tool_calls": [
+                    {
+                        "type": "function",
+                        "id": "c1",
+                        "function": {"name": "f", "arguments": '{"x": "ü"}'},
+                    }
+                ],
+            },
+            {"content": "r", "role": "tool", "tool_call_id": "c1"},
+        ],
+        '[assistant:<f {"x": "ü"}>][tool:r#c1]',
+    ),
+    "litellm": (
+        [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}},
+                    {"type": "text", "text": "b"},
+                ],
+            },
+            {
+                "role": "assistant",
+                "content": "",
+                "provider_specific_fields": {},
+                "reasoning_content": "",
+                "tool_calls": [
+                    {"index": 0, "id": "c1", "function": {"name": "f", "arguments": ""}}
+                ],
+            },
+            {
+                "role": "tool",
+                "tool_call_id": "c1",
+                "content": [{"type": "text", "text": "r"}, {"type": "text", "text": "s"}],
+            },
+        ],
+        "[user:(a)(b)][assistant:()<f {}>][tool:r\ns#c1]",
+    ),
+    "vercel": ([{"role": "developer", "content": "d"}, ASK], "[system:(d)][user:(q)]"),
+    "responses": (
+        [
+            {"role": "user", "content": [{"type": "input_text", "text": "a"}]},
+            {"role": "assistant", "content": [{"type": "output_text", "text": "b"}]},
+        ],
+        "[user:(a)][assistant:(b)]",
+    ),
+}
+
+
+@pytest.mark.parametrize("client_name", HISTORIES)
+def test_histories_are_taken_as_clients_send_them(templated: Server, client_name: str) -> None:
+    messages, shown = HISTORIES[client_name]
+    assert prompt_of(templated, messages) == shown + "[assistant:"
+
+
+def test_an_answer_sent_back_whole_is_its_content(client: OpenAI, server: Server) -> None:
+    message = chat(client, max_tokens=4).choices[0].message
+    plain = {"role": "assistant", "content": message.content}
+    assert prompt_of(server, [ASK, message.model_dump()]) == prompt_of(server, [ASK, plain])
+
+
+def test_tools_are_shown_but_not_called(templated: Server) -> None:
+    shown = "tools" + json.dumps([TOOL]) + "[user:(q)][assistant:"
+    assert prompt_of(templated, [ASK], tools=[TOOL]) == shown
+    options: dict[str, Any] = {"max_tokens": 1, "tools": [TOOL], "extra_body": LONG}
+    answer = chat(templated.client, "q", tool_choice="none", **options)
+    assert templated.detokenize(answer.prompt_token_ids) == shown
+    named = {"type": "function", "function": {"name": "f"}}
+    for choice in ("auto", "required", named):
+        with pytest.raises(BadRequestError, match='tool_choice \\\\?"none'):
+            chat(templated.client, "q", tool_choice=choice, **options)
+
+
+def test_the_template_sees_thinking_and_documents(templated: Server, server: Server) -> None:
+    plain = "[user:(q)][assistant:"
+    documents = [{"title": "t", "text": "d"}]
+    assert prompt_of(templated, [ASK], documents=documents) == "documentsd" + plain
+    assert prompt_of(templated, [ASK], enable_thinking=False) == plain + "-"
+    kwargs = {"enable_thinking": False}
+    assert prompt_of(templated, [ASK], chat_template_kwargs=kwargs) == plain + "-"
+    assert prompt_of(templated, [ASK], reasoning_effort="none") == plain + "-"
+    assert prompt_of(templated, [ASK], reasoning_effort="high") == plain
+    assert error_of(server, [ASK], documents=documents)[0] == "documents"
+
+
+@pytest.mark.parametrize("text", ["<", "i", "", " ", "(q)", "assistant", "so far "])
+def test_a_final_message_is_continued_whatever_its_text(templated: Server, text: str) -> None:
+    messages = [ASK, {"role": "assistant", "content": text}]
+    shown = "[user:(q)][assistant:(" + text
+    assert prompt_of(templated, messages, continue_final_message=True) == shown
+    messages[-1]["prefix"] = True
+    assert prompt_of(templated, messages) == shown
+
+
+def test_what_would_be_lost_is_an_error(templated: Server, server: Server) -> None:
+    calls = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    param, message = error_of(server, [ASK, {"role": "assistant", "tool_calls": calls}])
+    assert param == "messages"
+    assert "messages[1].tool_calls" in message
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
+    param, message = error_of(templated, [{"role": "user", "content": [image]}])
+    assert param == "messages"
+    assert "image_url" in message
+    assert error_of(templated, [ASK], chat_template="{{ 1 }}")[0] == "chat_template"
+    reply = templated.post("/tokenize", {"messages": [ASK], "chat_template": "{{ 1 }}"})
+    assert reply.status_code == 400, reply.text

@@ -29,7 +29,19 @@ import jinja2
 import jinja2.nodes
 from transformers.utils import chat_template_utils
 
-FINAL_TEXTS = ["<", "i", "", " ", "\n\n", "so far", " so far ", "assistant", "user\nassistant", "ü\u00a0", "a\tb\n"]
+FINAL_TEXTS = [
+    "<",
+    "i",
+    "",
+    " ",
+    "\n\n",
+    "so far",
+    " so far ",
+    "assistant",
+    "user\nassistant",
+    "ü\u00a0",
+    "a\tb\n",
+]
 QUESTION = "Go on, user: <i|assistant>"
 
 
@@ -58,7 +70,13 @@ def vllm_detection(wheel: Path) -> Any:
         "logger": logging.getLogger(),
         "ChatTemplateContentFormat": str,
     }
-    wanted = ("_is_", "_attr_dotted_name", "_iter_nodes_", "_try_extract_ast", "_detect_content_format")
+    wanted = (
+        "_is_",
+        "_attr_dotted_name",
+        "_iter_nodes_",
+        "_try_extract_ast",
+        "_detect_content_format",
+    )
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith(wanted):
             exec(compile(ast.Module([node], []), "hf.py", "exec"), scope)
@@ -66,7 +84,7 @@ def vllm_detection(wheel: Path) -> Any:
 
 
 def source(folder: Path, name: str) -> str:
-    """"file.jinja", "file.json" with a chat_template, or "file.jsonl#line:name"."""
+    """Of "file.jinja", "file.json" with a chat_template, or "file.jsonl#line:name"."""
     file, _, row = name.partition("#")
     text = (folder / file).read_bytes().decode()
     if row:
