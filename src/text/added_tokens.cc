@@ -41,8 +41,26 @@ Result<AddedToken> ParseAddedToken(const JsonNode& node) {
   return token;
 }
 
+AddedToken* AddedTokens::Find(std::string_view content) {
+  const std::optional<int32_t> id = vocabulary_.Find(content);
+  return id ? &tokens_[IndexOf(*id)] : nullptr;
+}
+
+Status AddedTokens::AddSpecial(const AddedToken& token, const Vocabulary& model) {
+  AddedToken* known = Find(token.content);
+  if (known == nullptr) return Add(token, model);
+  known->special = true;
+  return {};
+}
+
 Status AddedTokens::Add(const AddedToken& token, const Vocabulary& model) {
-  if (token.content.empty() || vocabulary_.Find(token.content)) return {};
+  if (token.content.empty()) return {};
+  if (AddedToken* known = Find(token.content)) {
+    const bool special = known->special || token.special;
+    *known = token;
+    known->special = special;
+    return {};
+  }
   const auto model_size = static_cast<int32_t>(model.size());
   const int32_t id = model.Find(token.content).value_or(std::max(model_size, vocabulary_.end_id()));
   if (id > Vocabulary::kMaxId) return InvalidArgument("added token \"{}\" gets an id over the limit", token.content);
@@ -78,6 +96,7 @@ std::vector<TextPart> AddedTokens::Split(std::string_view text, bool normalized)
   for (TokenTrie::Match match = trie.Find(text, 0); match; match = trie.Find(text, match.end)) {
     const auto index = static_cast<size_t>(match.value);
     const AddedToken& token = tokens_[index];
+    if (splits_special_ && token.special) continue;
     if (token.single_word && TouchesWord(text, match)) continue;
     const size_t begin = token.lstrip ? std::max(BeginOfSpaceBefore(text, match.begin), open) : match.begin;
     const size_t end = token.rstrip ? EndOfSpaceAfter(text, match.end) : match.end;

@@ -35,11 +35,17 @@ struct TextPart {
 
 class AddedTokens {
  public:
-  // A token of the model keeps its id; others get the ids after the model's, in the order given.
+  // A token of the model keeps its id; others get the ids after the model's, in the order given. One that is there gets
+  // these flags, but stays special.
   Status Add(const AddedToken& token, const Vocabulary& model);
+  // One that is there keeps its flags, but becomes special.
+  Status AddSpecial(const AddedToken& token, const Vocabulary& model);
   // REQUIRES: called once, after the last Add and before the rest. `normalizers` rewrite the tokens that are sought in
   // normalized text.
   Status Finish(const std::vector<std::unique_ptr<const Normalizer>>& normalizers);
+
+  // Special tokens in a text are text from now on.
+  void SplitSpecialTokens() { splits_special_ = true; }
 
   // Cuts `text` at the tokens that are sought in raw or in normalized text. REQUIRES: valid UTF-8.
   std::vector<TextPart> Split(std::string_view text, bool normalized) const;
@@ -54,6 +60,8 @@ class AddedTokens {
 
   // Index into tokens_.
   size_t IndexOf(int32_t id) const;
+  // nullptr if it is not there.
+  AddedToken* Find(std::string_view content);
   static bool TouchesWord(std::string_view text, const TokenTrie::Match& match);
 
   Vocabulary vocabulary_;
@@ -63,6 +71,7 @@ class AddedTokens {
   std::vector<int32_t> by_id_;       // id -> index into tokens_, -1: none
   TokenTrie raw_;                    // values are indices into tokens_
   TokenTrie normalized_;
+  bool splits_special_ = false;
 };
 
 }  // namespace quire::text

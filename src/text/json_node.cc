@@ -35,10 +35,14 @@ bool JsonNode::IsString() const { return ToElement(handle_).is_string(); }
 bool JsonNode::IsArray() const { return ToElement(handle_).is_array(); }
 bool JsonNode::IsObject() const { return ToElement(handle_).is_object(); }
 bool JsonNode::IsNumber() const { return ToElement(handle_).is_number(); }
+bool JsonNode::IsNull() const { return ToElement(handle_).is_null(); }
 
 std::string JsonNode::Path() const {
   if (parent_ == nullptr) return path_;
-  return fmt::format("{}[{}]", parent_->Path(), index_);
+  std::string path = parent_->Path();
+  if (index_ != kNoIndex) return fmt::format("{}[{}]", path, index_);
+  if (!path.empty()) path += '.';
+  return path.append(key_);
 }
 
 Error JsonNode::Complain(std::string_view message) const {
@@ -115,10 +119,7 @@ Status JsonNode::ForEachElement(FunctionRef<Status(const JsonNode&)> visit) cons
 Status JsonNode::ForEachMember(FunctionRef<Status(std::string_view, const JsonNode&)> visit) const {
   simdjson::dom::object object;
   if (ToElement(handle_).get(object) != simdjson::SUCCESS) return Complain("must be an object");
-  size_t index = 0;
-  for (const auto [key, value] : object) {
-    QUIRE_RETURN_IF_ERROR(visit(key, JsonNode(ToHandle(value), this, index++)));
-  }
+  for (const auto [key, value] : object) QUIRE_RETURN_IF_ERROR(visit(key, JsonNode(ToHandle(value), this, key)));
   return {};
 }
 

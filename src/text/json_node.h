@@ -21,6 +21,7 @@ class JsonNode {
   bool IsArray() const;
   bool IsObject() const;
   bool IsNumber() const;
+  bool IsNull() const;
 
   // The member `key`: an error if this is not an object or has no such member (null counts as a value).
   Result<JsonNode> Get(std::string_view key) const;
@@ -52,11 +53,13 @@ class JsonNode {
 
   JsonNode(Handle handle, std::string path) : handle_(handle), path_(std::move(path)) {}
   JsonNode(Handle handle, const JsonNode* parent, size_t index) : handle_(handle), parent_(parent), index_(index) {}
+  JsonNode(Handle handle, const JsonNode* parent, std::string_view key) : handle_(handle), parent_(parent), key_(key) {}
 
   Handle handle_;
   std::string path_;                  // set unless parent_ is
   const JsonNode* parent_ = nullptr;  // inside of ForEach only
-  size_t index_ = kNoIndex;           // position in the parent
+  size_t index_ = kNoIndex;           // position in the parent, if that is an array
+  std::string_view key_;              // else its key there
 };
 
 class JsonDocument {

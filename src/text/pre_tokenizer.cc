@@ -212,6 +212,8 @@ Result<PrependScheme> ParsePrependScheme(const JsonNode& node) {
 
 class ChainParser {
  public:
+  explicit ChainParser(std::optional<bool> prefix_space) : prefix_space_(prefix_space) {}
+
   Status Append(const JsonNode& node) {
     QUIRE_ASSIGN_OR_RETURN(const JsonNode type_node, node.Get("type"));
     QUIRE_ASSIGN_OR_RETURN(const std::string_view type, type_node.AsString());
@@ -245,7 +247,7 @@ class ChainParser {
   Status AppendByteLevelSteps(const JsonNode& node) {
     QUIRE_ASSIGN_OR_RETURN(const bool add_prefix_space, node.BoolOr("add_prefix_space", true));
     QUIRE_ASSIGN_OR_RETURN(const bool use_regex, node.BoolOr("use_regex", true));
-    if (add_prefix_space) Add<PrefixSpace>();
+    if (prefix_space_.value_or(add_prefix_space)) Add<PrefixSpace>();
     if (use_regex) {
       QUIRE_ASSIGN_OR_RETURN(Regex regex, Regex::Compile(kGpt2Pattern));
       Add<SplitByRegex>(std::move(regex), SplitBehavior::kIsolated, false);
@@ -304,13 +306,14 @@ class ChainParser {
     return {};
   }
 
+  std::optional<bool> prefix_space_;
   PreTokenizerChain chain_;
 };
 
 }  // namespace
 
-Result<PreTokenizerChain> ParsePreTokenizers(const JsonNode& node) {
-  ChainParser parser;
+Result<PreTokenizerChain> ParsePreTokenizers(const JsonNode& node, std::optional<bool> prefix_space) {
+  ChainParser parser(prefix_space);
   QUIRE_RETURN_IF_ERROR(parser.Append(node));
   return parser.Take();
 }

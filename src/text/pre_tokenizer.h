@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "text/json_node.h"
@@ -22,7 +23,8 @@ struct PreTokenizerChain {
   bool leaves_bytes = false;
 };
 
-// Sequences are flattened. kUnimplemented names a type that is not offered.
-Result<PreTokenizerChain> ParsePreTokenizers(const JsonNode& node);
+// Sequences are flattened. `prefix_space` overrides add_prefix_space of every ByteLevel step. kUnimplemented names a
+// type that is not offered.
+Result<PreTokenizerChain> ParsePreTokenizers(const JsonNode& node, std::optional<bool> prefix_space = std::nullopt);
 
 }  // namespace quire::text

@@ -24,7 +24,8 @@ class TokenStream {
 
 class Tokenizer {
  public:
-  // `directory` holds tokenizer.json (and, if there, tokenizer_config.json).
+  // `directory` holds tokenizer.json and, if they are there, the files that say more of its tokens
+  // (tokenizer_config.json, special_tokens_map.json, added_tokens.json).
   static Result<std::unique_ptr<Tokenizer>> Load(const std::string& directory);
   // From the text of tokenizer.json alone.
   static Result<std::unique_ptr<Tokenizer>> FromJson(std::string_view tokenizer_json);
@@ -37,6 +38,8 @@ class Tokenizer {
 
   virtual int32_t vocab_size() const = 0;  // largest id + 1
   virtual bool IsSpecial(int32_t id) const = 0;
+  // The token that ends an answer, as the files beside tokenizer.json name it.
+  virtual std::optional<int32_t> eos_token_id() const { return std::nullopt; }
   // The stored token, as in tokenizer.json's vocabulary ("Ġthe", "<0x0A>"); empty if there is none.
   virtual std::string_view TokenText(int32_t id) const = 0;
   virtual std::optional<int32_t> TokenId(std::string_view token) const = 0;

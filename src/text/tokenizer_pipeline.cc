@@ -11,92 +11,79 @@ namespace {
 
 constexpr size_t kMaxTextBytes = size_t{1} << 30;
 
-// The classes whose fast tokenizers rebuild the post-processor from add_bos_token and add_eos_token.
-bool HonoursBeginAndEnd(std::string_view tokenizer_class) {
-  constexpr std::string_view kFamilies[] = {"Llama", "CodeLlama", "Gemma", "Cohere"};
-  return std::any_of(std::begin(kFamilies), std::end(kFamilies), [&](std::string_view family) {
-    return tokenizer_class.starts_with(family) && tokenizer_class.substr(family.size()).starts_with("Tokenizer");
-  });
-}
+// The pre-tokenizer and the decoder of a SentencePiece-style tokenizer, in the form of tokenizer.json.
+constexpr std::string_view kMetaspace =
+    R"({{"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "{}", "split": false}})";
+constexpr std::string_view kMetaspaceDecoder = R"({"type": "Sequence", "decoders": [
+    {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+    {"type": "Strip", "content": " ", "start": 1, "stop": 0}]})";
+constexpr std::string_view kMetaspaceDecoderWithoutStrip = R"({"type": "Sequence", "decoders": [
+    {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}]})";
 
 }  // namespace
 
-Result<std::unique_ptr<Tokenizer>> TokenizerPipeline::Build(const JsonNode& root, const JsonNode* config) {
+Result<std::unique_ptr<Tokenizer>> TokenizerPipeline::Build(const JsonNode& root, const TokenizerSettings& settings) {
   std::unique_ptr<TokenizerPipeline> pipeline(new TokenizerPipeline);
-  QUIRE_RETURN_IF_ERROR(pipeline->ReadParts(root));
-  QUIRE_RETURN_IF_ERROR(pipeline->ReadAddedTokens(root, config));
-  if (config != nullptr) {
-    if (Status status = pipeline->ReadBeginAndEnd(*config); !status.ok()) {
-      return Error{status.error().code, "tokenizer_config.json beside it: " + status.error().message};
-    }
-  }
+  QUIRE_RETURN_IF_ERROR(pipeline->ReadParts(root, settings));
+  QUIRE_RETURN_IF_ERROR(pipeline->ReadAddedTokens(root, settings));
+  if (settings.eos_token) pipeline->eos_token_id_ = pipeline->TokenId(*settings.eos_token);
   return std::unique_ptr<Tokenizer>(std::move(pipeline));
 }
 
-Status TokenizerPipeline::ReadParts(const JsonNode& root) {
+Status TokenizerPipeline::ReadParts(const JsonNode& root, const TokenizerSettings& settings) {
   if (const std::optional<JsonNode> node = root.Find("normalizer")) {
     QUIRE_ASSIGN_OR_RETURN(normalizers_, ParseNormalizers(*node));
   }
-  if (const std::optional<JsonNode> node = root.Find("pre_tokenizer")) {
-    QUIRE_ASSIGN_OR_RETURN(pre_tokenizers_, ParsePreTokenizers(*node));
+  if (const std::optional<JsonNode> node = root.Find("decoder")) {
+    QUIRE_ASSIGN_OR_RETURN(decoder_, Decoder::Parse(*node));
   }
+  QUIRE_RETURN_IF_ERROR(ReadPreTokenizers(root, settings));
   QUIRE_ASSIGN_OR_RETURN(const JsonNode model, root.Get("model"));
   QUIRE_ASSIGN_OR_RETURN(model_, ParseTokenModel(model, pre_tokenizers_.leaves_bytes));
   if (const std::optional<JsonNode> node = root.Find("post_processor")) {
     QUIRE_ASSIGN_OR_RETURN(templates_, ParsePostProcessors(*node));
   }
-  if (const std::optional<JsonNode> node = root.Find("decoder")) {
-    QUIRE_ASSIGN_OR_RETURN(decoder_, Decoder::Parse(*node));
+  return {};
+}
+
+Status TokenizerPipeline::ReadPreTokenizers(const JsonNode& root, const TokenizerSettings& settings) {
+  const bool heeds_flag = settings.add_prefix_space.has_value();
+  std::optional<bool> prefix_space;
+  if (heeds_flag && settings.prefix_space_rule == PrefixSpaceRule::kByteLevel) prefix_space = settings.add_prefix_space;
+  if (const std::optional<JsonNode> node = root.Find("pre_tokenizer")) {
+    QUIRE_ASSIGN_OR_RETURN(pre_tokenizers_, ParsePreTokenizers(*node, prefix_space));
+  }
+  // Byte-level vocabularies name that class, too (Llama 3): it would be of no use to them.
+  if (heeds_flag && settings.prefix_space_rule == PrefixSpaceRule::kMetaspace && !pre_tokenizers_.leaves_bytes) {
+    return UseMetaspace(*settings.add_prefix_space, settings.legacy);
   }
   return {};
 }
 
-Status TokenizerPipeline::ReadAddedTokens(const JsonNode& root, const JsonNode* config) {
-  const auto add = [&](const JsonNode& node) -> Status {
-    QUIRE_ASSIGN_OR_RETURN(const AddedToken token, ParseAddedToken(node));
-    return added_.Add(token, model_->vocabulary());
-  };
+Status TokenizerPipeline::UseMetaspace(bool add_prefix_space, bool legacy) {
+  const char* scheme = !add_prefix_space ? "never" : legacy ? "always" : "first";
+  QUIRE_ASSIGN_OR_RETURN(const JsonDocument step, JsonDocument::Parse(fmt::format(kMetaspace, scheme)));
+  QUIRE_ASSIGN_OR_RETURN(pre_tokenizers_, ParsePreTokenizers(step.root()));
+  QUIRE_ASSIGN_OR_RETURN(const JsonDocument decoder,
+                         JsonDocument::Parse(add_prefix_space ? kMetaspaceDecoder : kMetaspaceDecoderWithoutStrip));
+  QUIRE_ASSIGN_OR_RETURN(decoder_, Decoder::Parse(decoder.root()));
+  normalizers_.clear();
+  return {};
+}
+
+Status TokenizerPipeline::ReadAddedTokens(const JsonNode& root, const TokenizerSettings& settings) {
   if (const std::optional<JsonNode> tokens = root.Find("added_tokens")) {
-    QUIRE_RETURN_IF_ERROR(tokens->ForEachElement(add));
+    QUIRE_RETURN_IF_ERROR(tokens->ForEachElement([&](const JsonNode& node) -> Status {
+      QUIRE_ASSIGN_OR_RETURN(const AddedToken token, ParseAddedToken(node));
+      return added_.Add(token, model_->vocabulary());
+    }));
   }
-  // Transformers adds what tokenizer.json lacks, in the order of the ids, which is that of the file.
-  if (const std::optional<JsonNode> tokens = config ? config->Find("added_tokens_decoder") : std::nullopt) {
-    QUIRE_RETURN_IF_ERROR(tokens->ForEachMember([&](std::string_view, const JsonNode& node) { return add(node); }));
+  for (const AddedToken& token : settings.tokens) QUIRE_RETURN_IF_ERROR(added_.Add(token, model_->vocabulary()));
+  for (const AddedToken& token : settings.special) {
+    QUIRE_RETURN_IF_ERROR(added_.AddSpecial(token, model_->vocabulary()));
   }
+  if (settings.split_special_tokens) added_.SplitSpecialTokens();
   return added_.Finish(normalizers_);
-}
-
-Result<std::optional<int32_t>> TokenizerPipeline::NamedToken(const JsonNode& config, std::string_view key) const {
-  std::optional<JsonNode> node = config.Find(key);
-  if (!node) return std::optional<int32_t>();
-  if (node->IsObject()) node = node->Find("content");
-  if (!node) return config.Complain(fmt::format("{} has no content", key));
-  QUIRE_ASSIGN_OR_RETURN(const std::string_view content, node->AsString());
-  const std::optional<int32_t> id = TokenId(content);
-  if (!id) return node->Complain(fmt::format("\"{}\" is not in the vocabulary", content));
-  return id;
-}
-
-// Only where both are said: the post-processor of tokenizer.json stands otherwise.
-Status TokenizerPipeline::ReadBeginAndEnd(const JsonNode& config) {
-  QUIRE_ASSIGN_OR_RETURN(const std::string tokenizer_class, config.StringOr("tokenizer_class", ""));
-  if (!HonoursBeginAndEnd(tokenizer_class) || !config.Find("add_bos_token") || !config.Find("add_eos_token")) return {};
-  QUIRE_ASSIGN_OR_RETURN(const bool adds_begin, config.BoolOr("add_bos_token", false));
-  QUIRE_ASSIGN_OR_RETURN(const bool adds_end, config.BoolOr("add_eos_token", false));
-  TokenTemplate tokens;
-  if (adds_begin) {
-    QUIRE_ASSIGN_OR_RETURN(const std::optional<int32_t> begin, NamedToken(config, "bos_token"));
-    if (!begin) return config.Complain("add_bos_token is true, but there is no bos_token");
-    tokens.push_back(*begin);
-  }
-  tokens.push_back(kSequence);
-  if (adds_end) {
-    QUIRE_ASSIGN_OR_RETURN(const std::optional<int32_t> end, NamedToken(config, "eos_token"));
-    if (!end) return config.Complain("add_eos_token is true, but there is no eos_token");
-    tokens.push_back(*end);
-  }
-  templates_ = {std::move(tokens)};
-  return {};
 }
 
 Result<std::vector<int32_t>> TokenizerPipeline::Encode(std::string_view text, bool add_special_tokens) const {

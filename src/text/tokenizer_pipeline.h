@@ -13,18 +13,20 @@
 #include "text/pre_tokenizer.h"
 #include "text/token_model.h"
 #include "text/tokenizer.h"
+#include "text/tokenizer_settings.h"
 
 namespace quire::text {
 
 class TokenizerPipeline final : public Tokenizer {
  public:
-  // `config`: the root of tokenizer_config.json, or null.
-  static Result<std::unique_ptr<Tokenizer>> Build(const JsonNode& root, const JsonNode* config);
+  // `root`: of tokenizer.json.
+  static Result<std::unique_ptr<Tokenizer>> Build(const JsonNode& root, const TokenizerSettings& settings);
 
   Result<std::vector<int32_t>> Encode(std::string_view text, bool add_special_tokens) const override;
   std::string Decode(std::span<const int32_t> ids, bool skip_special_tokens) const override;
   int32_t vocab_size() const override;
   bool IsSpecial(int32_t id) const override { return added_.IsSpecial(id); }
+  std::optional<int32_t> eos_token_id() const override { return eos_token_id_; }
   std::string_view TokenText(int32_t id) const override;
   std::optional<int32_t> TokenId(std::string_view token) const override;
   std::unique_ptr<TokenStream> NewStream(bool skip_special_tokens) const override;
@@ -33,10 +35,10 @@ class TokenizerPipeline final : public Tokenizer {
   class Stream;
   TokenizerPipeline() = default;
 
-  Status ReadParts(const JsonNode& root);
-  Status ReadAddedTokens(const JsonNode& root, const JsonNode* config);
-  Status ReadBeginAndEnd(const JsonNode& config);
-  Result<std::optional<int32_t>> NamedToken(const JsonNode& config, std::string_view key) const;
+  Status ReadParts(const JsonNode& root, const TokenizerSettings& settings);
+  Status ReadPreTokenizers(const JsonNode& root, const TokenizerSettings& settings);
+  Status UseMetaspace(bool add_prefix_space, bool legacy);
+  Status ReadAddedTokens(const JsonNode& root, const TokenizerSettings& settings);
 
   // Text between the tokens that are sought in raw text.
   Status EncodeRaw(std::string_view text, bool starts_input, std::vector<int32_t>& ids) const;
@@ -49,6 +51,7 @@ class TokenizerPipeline final : public Tokenizer {
   std::unique_ptr<const TokenModel> model_;
   std::vector<TokenTemplate> templates_;
   Decoder decoder_;
+  std::optional<int32_t> eos_token_id_;
 };
 
 }  // namespace quire::text

@@ -1,0 +1,188 @@
+#include "text/tokenizer_settings.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <map>
+#include <utility>
+
+#include "base/env.h"
+#include "base/error.h"
+#include "text/json_file.h"
+
+namespace quire::text {
+namespace {
+
+constexpr std::array kRoles = {"bos_token", "eos_token", "unk_token", "sep_token",
+                               "pad_token", "cls_token", "mask_token"};
+
+using Role = std::pair<std::string, AddedToken>;  // "eos_token" and its token
+
+// Its place among kRoles; after them if it is none.
+size_t Rank(const Role& role) {
+  return static_cast<size_t>(std::find(kRoles.begin(), kRoles.end(), role.first) - kRoles.begin());
+}
+
+// A token with a role: its text, or an object with its text and flags.
+Result<AddedToken> ParseRoleToken(const JsonNode& node) {
+  AddedToken token;
+  if (node.IsObject()) {
+    QUIRE_ASSIGN_OR_RETURN(token, ParseAddedToken(node));
+    QUIRE_ASSIGN_OR_RETURN(token.normalized, node.BoolOr("normalized", false));
+  } else {
+    QUIRE_ASSIGN_OR_RETURN(const std::string_view content, node.AsString());
+    token.content = content;
+  }
+  token.special = true;
+  return token;
+}
+
+class SettingsReader {
+ public:
+  explicit SettingsReader(const std::string& directory) : directory_(directory) {}
+
+  Result<TokenizerSettings> Read() {
+    QUIRE_ASSIGN_OR_RETURN(const std::optional<JsonFile> config,
+                           JsonFile::OpenIfThere(directory_, "tokenizer_config.json"));
+    QUIRE_ASSIGN_OR_RETURN(const std::optional<JsonFile> map,
+                           JsonFile::OpenIfThere(directory_, "special_tokens_map.json"));
+    QUIRE_ASSIGN_OR_RETURN(const std::optional<JsonFile> added, JsonFile::OpenIfThere(directory_, "added_tokens.json"));
+    if (config) QUIRE_RETURN_IF_ERROR(config->Named(ReadDecoderTokens(config->root())));
+    if (config) QUIRE_RETURN_IF_ERROR(config->Named(CollectTokens(config->root())));
+    // What follows is the older layout, which the table of ids replaced.
+    if (!has_table_ && map) QUIRE_RETURN_IF_ERROR(map->Named(CollectTokens(map->root())));
+    if (!has_table_ && added) QUIRE_RETURN_IF_ERROR(added->Named(ReadAddedTokensJson(added->root())));
+    if (config) QUIRE_RETURN_IF_ERROR(config->Named(ReadFlags(config->root())));
+    return Finish();
+  }
+
+ private:
+  // "added_tokens_decoder": {"3": {"content": ..}}: by id, whatever the order of the file.
+  Status ReadDecoderTokens(const JsonNode& config) {
+    const std::optional<JsonNode> table = config.Find("added_tokens_decoder");
+    if (!table) return {};
+    has_table_ = true;
+    return table->ForEachMember([&](std::string_view key, const JsonNode& node) -> Status {
+      QUIRE_ASSIGN_OR_RETURN(AddedToken token, ParseAddedToken(node));
+      int64_t id = 0;
+      const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
+      if (error != std::errc() || end != key.data() + key.size()) {
+        return node.Complain(fmt::format("\"{}\" is not a token id", key));
+      }
+      by_id_.insert_or_assign(id, std::move(token));
+      return {};
+    });
+  }
+
+  // {"<tool>": 32000}: plain tokens by id, special if they have a role.
+  Status ReadAddedTokensJson(const JsonNode& tokens) {
+    return tokens.ForEachMember([&](std::string_view content, const JsonNode& node) -> Status {
+      QUIRE_ASSIGN_OR_RETURN(const int64_t id, node.AsInt());
+      const bool special = HasRole(content);
+      by_id_.insert_or_assign(id,
+                              AddedToken{.content = std::string(content), .special = special, .normalized = !special});
+      return {};
+    });
+  }
+
+  // Tokens with roles and further special ones. A later file says it anew.
+  Status CollectTokens(const JsonNode& file) {
+    QUIRE_RETURN_IF_ERROR(file.ForEachMember([&](std::string_view key, const JsonNode& node) -> Status {
+      const bool has_role = std::find(kRoles.begin(), kRoles.end(), key) != kRoles.end();
+      const bool names_token = key.ends_with("_token") && (node.IsString() || node.IsObject());
+      if (node.IsNull() || !(has_role || names_token)) return {};
+      QUIRE_ASSIGN_OR_RETURN(AddedToken token, ParseRoleToken(node));
+      SetRole(std::string(key), std::move(token));
+      return {};
+    }));
+    const auto lists = {file.Find("additional_special_tokens"), file.Find("extra_special_tokens")};
+    if (std::any_of(lists.begin(), lists.end(), [](const auto& list) { return list.has_value(); })) more_.clear();
+    for (const std::optional<JsonNode>& list : lists) {
+      if (list) QUIRE_RETURN_IF_ERROR(CollectMore(*list));
+    }
+    return {};
+  }
+
+  // A list of tokens, or an object of tokens by name.
+  Status CollectMore(const JsonNode& tokens) {
+    if (tokens.IsObject()) {
+      return tokens.ForEachMember([&](std::string_view name, const JsonNode& node) -> Status {
+        QUIRE_ASSIGN_OR_RETURN(AddedToken token, ParseRoleToken(node));
+        SetRole(std::string(name), std::move(token));
+        return {};
+      });
+    }
+    return tokens.ForEachElement([&](const JsonNode& node) -> Status {
+      QUIRE_ASSIGN_OR_RETURN(AddedToken token, ParseRoleToken(node));
+      more_.push_back(std::move(token));
+      return {};
+    });
+  }
+
+  void SetRole(std::string name, AddedToken token) {
+    const auto found = std::find_if(roles_.begin(), roles_.end(), [&](const auto& role) { return role.first == name; });
+    if (found == roles_.end()) {
+      roles_.emplace_back(std::move(name), std::move(token));
+    } else {
+      found->second = std::move(token);
+    }
+  }
+
+  bool HasRole(std::string_view content) const {
+    const auto is_it = [&](const AddedToken& token) { return token.content == content; };
+    return std::any_of(more_.begin(), more_.end(), is_it) ||
+           std::any_of(roles_.begin(), roles_.end(), [&](const auto& role) { return is_it(role.second); });
+  }
+
+  Status ReadFlags(const JsonNode& config) {
+    QUIRE_ASSIGN_OR_RETURN(settings_.split_special_tokens, config.BoolOr("split_special_tokens", false));
+    const std::optional<JsonNode> prefix_space = config.Find("add_prefix_space");
+    if (!prefix_space) return {};
+    QUIRE_ASSIGN_OR_RETURN(settings_.add_prefix_space, prefix_space->AsBool());
+    QUIRE_ASSIGN_OR_RETURN(settings_.legacy, config.BoolOr("legacy", false));
+    QUIRE_ASSIGN_OR_RETURN(settings_.prefix_space_rule, FindPrefixSpaceRule(config));
+    return {};
+  }
+
+  // By the class that is built: the one that tokenizer_config.json names, but for families known to name a wrong one
+  // (Qwen 2) or to come with the class of another (Mistral).
+  Result<PrefixSpaceRule> FindPrefixSpaceRule(const JsonNode& config) {
+    QUIRE_ASSIGN_OR_RETURN(std::string name, config.StringOr("tokenizer_class", ""));
+    QUIRE_ASSIGN_OR_RETURN(const std::optional<JsonFile> model, JsonFile::OpenIfThere(directory_, "config.json"));
+    std::string family;
+    if (model && model->root().IsObject()) {
+      QUIRE_ASSIGN_OR_RETURN(family, model->root().StringOr("model_type", ""));
+    }
+    if (name.ends_with("Fast")) name.resize(name.size() - 4);
+    if (family == "mistral") return PrefixSpaceRule::kFile;
+    if (family == "qwen2" || name == "Qwen2Tokenizer" || name == "GPT2Tokenizer") return PrefixSpaceRule::kByteLevel;
+    return name == "LlamaTokenizer" ? PrefixSpaceRule::kMetaspace : PrefixSpaceRule::kFile;
+  }
+
+  TokenizerSettings Finish() {
+    for (auto& [id, token] : by_id_) settings_.tokens.push_back(std::move(token));
+    // Roles in a fixed order, then the file's: tokens that the vocabulary lacks get their ids in this order.
+    std::stable_sort(roles_.begin(), roles_.end(), [](const Role& a, const Role& b) { return Rank(a) < Rank(b); });
+    for (const auto& [name, token] : roles_) {
+      if (name == "eos_token") settings_.eos_token = token.content;
+      settings_.special.push_back(token);
+    }
+    settings_.special.insert(settings_.special.end(), more_.begin(), more_.end());
+    return std::move(settings_);
+  }
+
+  const std::string& directory_;
+  TokenizerSettings settings_;
+  bool has_table_ = false;               // added_tokens_decoder is there
+  std::map<int64_t, AddedToken> by_id_;  // of added_tokens_decoder or added_tokens.json
+  std::vector<Role> roles_;              // in the order of the files
+  std::vector<AddedToken> more_;         // special tokens without a role
+};
+
+}  // namespace
+
+Result<TokenizerSettings> ReadTokenizerSettings(const std::string& directory) {
+  return SettingsReader(directory).Read();
+}
+
+}  // namespace quire::text

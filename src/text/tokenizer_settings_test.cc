@@ -1,0 +1,127 @@
+// The files beside tokenizer.json, against what AutoTokenizer of Transformers makes of the same directories
+// (tools/golden/make_tokenizer_settings.py).
+#include "text/tokenizer_settings.h"
+
+#include <gmock/gmock.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <vector>
+
+#include "text/tokenizer.h"
+
+namespace quire {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::HasSubstr;
+
+json ReadJson(const fs::path& path) {
+  std::ifstream stream(path);
+  return json::parse(stream);
+}
+
+const json& TinyTokenizer() {
+  static const json kTokenizer = ReadJson(QUIRE_SOURCE_DIR "/models/tiny/tokenizer.json");
+  return kTokenizer;
+}
+
+// A directory of that tokenizer.json and those files.
+class Directory {
+ public:
+  Directory(const json& tokenizer, const json& files) : path_(fs::temp_directory_path() / "quire_tokenizer_settings") {
+    fs::remove_all(path_);
+    fs::create_directories(path_);
+    Write("tokenizer.json", tokenizer);
+    for (const auto& [name, content] : files.items()) Write(name, content);
+  }
+  ~Directory() { fs::remove_all(path_); }
+  Result<std::unique_ptr<Tokenizer>> Load() const { return Tokenizer::Load(path_.string()); }
+
+ private:
+  void Write(const std::string& name, const json& content) { std::ofstream(path_ / name) << content.dump(); }
+  fs::path path_;
+};
+
+TEST(TokenizerSettings, EqualTransformersForEveryLayout) {
+  const json golden = ReadJson(QUIRE_SOURCE_DIR "/tests/goldens/tokenizer_settings.json");
+  ASSERT_GT(golden["cases"].size(), 50U);
+  for (const json& expected : golden["cases"]) {
+    SCOPED_TRACE(expected["label"].get<std::string>());
+    json tokenizer_json = expected["base"] == "tiny" ? TinyTokenizer() : golden["metaspace"];
+    tokenizer_json.merge_patch(expected["patch"]);
+    const auto tokenizer = Directory(tokenizer_json, expected["files"]).Load();
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+    for (const json& row : expected["rows"]) {
+      const auto ids = (*tokenizer)->Encode(row["text"].get<std::string>(), true);
+      ASSERT_TRUE(ids.ok());
+      EXPECT_EQ(*ids, row["ids"].get<std::vector<int32_t>>()) << row["text"];
+      EXPECT_EQ((*tokenizer)->Decode(*ids, false), row["decoded"]) << row["text"];
+      EXPECT_EQ((*tokenizer)->Decode(*ids, true), row["plain"]) << row["text"];
+    }
+    for (const json& id : expected["special"]) EXPECT_TRUE((*tokenizer)->IsSpecial(id.get<int32_t>())) << id;
+    EXPECT_EQ((*tokenizer)->eos_token_id(), expected["eos"].get<int32_t>());
+  }
+}
+
+json Config(const json& more) {
+  json config = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"eos_token", "<|im_end|>"}};
+  config.update(more);
+  return {{"tokenizer_config.json", config}};
+}
+
+// Transformers keeps the flag of the file, and shows the token in every answer.
+TEST(TokenizerSettings, TokensWithARoleAreSpecialWhateverTheFileSays) {
+  json tokenizer_json = TinyTokenizer();
+  for (json& token : tokenizer_json["added_tokens"]) token["special"] = false;
+  const auto tokenizer = Directory(tokenizer_json, Config({{"pad_token", "<|endoftext|>"}})).Load();
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+  EXPECT_EQ((*tokenizer)->Decode(std::vector<int32_t>{68, 3, 1, 69}, true), "ab");
+  EXPECT_FALSE((*tokenizer)->IsSpecial(2));
+}
+
+// Transformers refuses these for lack of a type tag.
+TEST(TokenizerSettings, TakesTokensAsPlainObjects) {
+  const json tool = {{"content", "<|tool|>"}, {"lstrip", false}};
+  for (const json& more : {json{{"eos_token", tool}}, json{{"additional_special_tokens", json::array({tool})}},
+                           json{{"extra_special_tokens", {{"tool_token", tool}}}}}) {
+    const auto tokenizer = Directory(TinyTokenizer(), Config(more)).Load();
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+    const auto ids = (*tokenizer)->Encode("<|tool|>", false);
+    EXPECT_EQ(*ids, std::vector<int32_t>{1280}) << more;
+    EXPECT_TRUE((*tokenizer)->IsSpecial(1280));
+  }
+}
+
+TEST(TokenizerSettings, NamesTheFileAndTheFieldThatIsWrong) {
+  const std::pair<json, const char*> kCases[] = {
+      {{{"eos_token", 7}}, "eos_token"},
+      {{{"additional_special_tokens", "<|tool|>"}}, "additional_special_tokens: must be an array"},
+      {{{"additional_special_tokens", {1}}}, "additional_special_tokens[0]: must be a string"},
+      {{{"added_tokens_decoder", {{"x", {{"content", "<A>"}}}}}}, "\"x\" is not a token id"},
+      {{{"added_tokens_decoder", {{"7", {{"special", true}}}}}}, "content: is missing"},
+      {{{"split_special_tokens", "yes"}}, "split_special_tokens: must be true or false"},
+  };
+  for (const auto& [more, problem] : kCases) {
+    const auto tokenizer = Directory(TinyTokenizer(), Config(more)).Load();
+    ASSERT_FALSE(tokenizer.ok()) << more;
+    EXPECT_THAT(tokenizer.error().message, HasSubstr("tokenizer_config.json: ")) << more;
+    EXPECT_THAT(tokenizer.error().message, HasSubstr(problem)) << more;
+  }
+}
+
+TEST(TokenizerSettings, FieldsOfNoUseKeepNothingFromLoading) {
+  const auto tokenizer = Directory(TinyTokenizer(), Config({{"add_bos_token", "maybe"},
+                                                            {"legacy", 3},
+                                                            {"pad_token", nullptr},
+                                                            {"model_max_length", 1e30},
+                                                            {"extra_special_tokens", nullptr}}))
+                             .Load();
+  EXPECT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+}
+
+}  // namespace
+}  // namespace quire
