@@ -24,6 +24,7 @@ int RunInfo(const InfoCommand& command) {
   row("context", fmt::format("{}", config.max_position));
   row("KV per token",
       fmt::format("{} of {}", FormatBytes(described->kv_bytes_per_token), DTypeName(described->kv_dtype)));
+  for (const std::string& warning : config.warnings) row("note", warning);
   std::printf("\n%s", FormatMemoryPlan(described->memory).c_str());
   return 0;
 }

@@ -1,5 +1,6 @@
 #include "llm/loader.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <random>
 #include <thread>
@@ -165,6 +166,20 @@ Result<std::unique_ptr<DiskStore>> OpenDisk(const LoadOptions& options, const Lo
   return DiskStore::Open({.directory = options.prefix_cache_dir, .fingerprint = fingerprint});
 }
 
+// What ends an answer: the model's own end tokens, and the tokenizer's, which is often the only one that a fine-tuned
+// chat model has right.
+void AddEndToken(const Tokenizer& tokenizer, ModelConfig& config) {
+  const std::optional<int32_t> id = tokenizer.eos_token_id();
+  std::vector<int32_t>& ids = config.eos_token_ids;
+  if (!id || std::find(ids.begin(), ids.end(), *id) != ids.end()) return;
+  if (*id < config.vocab_size) {
+    ids.push_back(*id);
+  } else {
+    LogWarning("end_token_ignored token={} id={} vocab_size={}", LogValue(tokenizer.TokenText(*id)), *id,
+               config.vocab_size);
+  }
+}
+
 Status LoadText(const LoadOptions& options, LoadedModel& loaded) {
   QUIRE_ASSIGN_OR_RETURN(loaded.tokenizer, Tokenizer::Load(TokenizerDirectory(options, loaded)));
   return {};
@@ -255,6 +270,7 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
   QUIRE_ASSIGN_OR_RETURN(loaded.model, Model::Load(loaded.directory, *loaded.backend, outline.model_options));
   stopwatch.Lap("weights");
   loaded.config = loaded.model->config();
+  AddEndToken(*loaded.tokenizer, loaded.config);
   if (options.generation_config == "vllm") {
     loaded.config.default_temperature = loaded.config.default_top_p = loaded.config.default_min_p = std::nullopt;
     loaded.config.default_repetition_penalty = std::nullopt;

@@ -182,6 +182,39 @@ TEST_F(LoaderTest, WhatPythonWritesBeyondStandardJsonKeepsNoModelFromLoading) {
   ASSERT_TRUE(loaded.ok()) << loaded.error().message;
 }
 
+// The tokenizer's end token is 3 throughout.
+TEST_F(LoaderTest, EveryEndTokenThatAFileNamesEndsAnAnswer) {
+  struct Case {
+    const char* config;
+    const char* generation_config;  // nullptr: no such file
+    std::vector<int32_t> expected;
+  };
+  const Case kCases[] = {{"1", "2", {2, 3}},         {"1", "[1, 2]", {1, 2, 3}}, {"1", nullptr, {1, 3}},
+                         {"null", "null", {3}},      {"3", "[3, 1280]", {3}},    {"[1, 2]", "null", {1, 2, 3}},
+                         {"1280", "[1280, -1]", {3}}};
+  LoadOptions options = Embedded();
+  options.model = directory_.path();
+  for (const Case& c : kCases) {
+    CopyEmbeddedWith(directory_.path(), R"("unused": 0)");
+    const auto rewrite = [&](const char* name, const char* value) {
+      const std::string path = JoinPath(directory_.path(), name);
+      nlohmann::json file = nlohmann::json::parse(*Env::Posix().ReadFile(path));
+      file["eos_token_id"] = nlohmann::json::parse(value);
+      ASSERT_TRUE(Env::Posix().WriteFile(path, file.dump()).ok());
+    };
+    rewrite("config.json", c.config);
+    if (c.generation_config != nullptr) {
+      rewrite("generation_config.json", c.generation_config);
+    } else {
+      fs::remove(JoinPath(directory_.path(), "generation_config.json"));
+    }
+    const Result<LoadedModel> loaded = LoadModel(options);
+    ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+    EXPECT_EQ(loaded->config.eos_token_ids, c.expected) << c.config;
+    EXPECT_EQ(loaded->engine->options().eos_token_ids, c.expected) << c.config;
+  }
+}
+
 TEST_F(LoaderTest, AFieldThatIsUsedAndNotFiniteIsNamed) {
   CopyEmbeddedWith(directory_.path(), R"("unused": 0)");
   std::string config = *Env::Posix().ReadFile(JoinPath(directory_.path(), "config.json"));

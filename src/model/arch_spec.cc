@@ -1,6 +1,8 @@
 #include "model/arch_spec.h"
 
+#include <algorithm>
 #include <array>
+#include <cctype>
 
 namespace quire {
 namespace {
@@ -54,20 +56,26 @@ constexpr std::array kSpecs = {
     },
 };
 
+// The first conversions of Llama wrote "LLaMAForCausalLM".
+bool EqualButForCase(std::string_view a, std::string_view b) {
+  const auto lower = [](char c) { return std::tolower(static_cast<unsigned char>(c)); };
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
+}
+
 }  // namespace
 
 std::span<const ArchSpec> AllArchSpecs() { return kSpecs; }
 
 const ArchSpec* FindArchSpec(std::string_view architecture) {
   for (const ArchSpec& spec : kSpecs) {
-    if (spec.architecture == architecture) return &spec;
+    if (EqualButForCase(spec.architecture, architecture)) return &spec;
   }
   return nullptr;
 }
 
 const ArchSpec* FindArchSpecByModelType(std::string_view model_type) {
   for (const ArchSpec& spec : kSpecs) {
-    if (spec.model_type == model_type) return &spec;
+    if (EqualButForCase(spec.model_type, model_type)) return &spec;
   }
   return nullptr;
 }

@@ -73,7 +73,7 @@ struct ArchSpec {
 
 std::span<const ArchSpec> AllArchSpecs();
 
-// nullptr if the architecture is not supported.
+// nullptr if the architecture is not supported. In whichever capitals.
 const ArchSpec* FindArchSpec(std::string_view architecture);
 const ArchSpec* FindArchSpecByModelType(std::string_view model_type);
 

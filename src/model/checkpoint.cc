@@ -1,76 +1,21 @@
 #include "model/checkpoint.h"
 
-#include <simdjson.h>
-
 #include <algorithm>
 #include <cstring>
 #include <utility>
 
 #include "base/env.h"
 #include "base/error.h"
-#include "base/strict_json.h"
+#include "base/foreign_file.h"
+#include "model/checkpoint_files.h"
 
 namespace quire {
 namespace {
 
-constexpr const char* kSingleFile = "model.safetensors";
-constexpr const char* kIndexFile = "model.safetensors.index.json";
-
-// Why a directory holds no weights that can be read, in the order of what helps most.
-Error NoWeights(const std::string& directory) {
-  const auto names = Env::Posix().ListDirectory(directory);
-  if (!names) return names.error();
-  const auto first_with = [&](std::string_view suffix) {
-    const auto it = std::find_if(names->begin(), names->end(), [&](const auto& n) { return n.ends_with(suffix); });
-    return it == names->end() ? std::string() : *it;
-  };
-  if (const std::string shard = first_with(".safetensors"); !shard.empty()) {
-    return NotFound("{}: there is {}, but neither {} nor {}: the download is incomplete", directory, shard, kSingleFile,
-                    kIndexFile);
-  }
-  for (const char* suffix : {".bin", ".pt", ".pth", ".gguf"}) {
-    if (const std::string file = first_with(suffix); !file.empty()) {
-      return Unimplemented(
-          "{}: there is no {}, only {}: weights are read from safetensors alone; download or convert "
-          "to that format",
-          directory, kSingleFile, file);
-    }
-  }
-  return NotFound("{}: there are no weights: neither {} nor {}", directory, kSingleFile, kIndexFile);
-}
-
-// A shard's name stays within the directory.
-bool IsShardName(std::string_view name) {
-  return name.ends_with(".safetensors") && name.find('/') == std::string_view::npos && name.front() != '.';
-}
-
-using WeightMap = std::map<std::string, std::string>;  // tensor -> shard
-
-Result<WeightMap> ReadIndex(const std::string& path) {
-  QUIRE_ASSIGN_OR_RETURN(const std::string text, Env::Posix().ReadFile(path));
-  simdjson::dom::parser parser;
-  simdjson::dom::element root;
-  simdjson::error_code parsed = parser.parse(text).get(root);
-  if (parsed != simdjson::SUCCESS) parsed = parser.parse(StrictJson(text)).get(root);
-  if (parsed != simdjson::SUCCESS) return DataLoss("{}: not valid JSON: {}", path, simdjson::error_message(parsed));
-  simdjson::dom::object entries;
-  if (root["weight_map"].get_object().get(entries) != simdjson::SUCCESS) {
-    return DataLoss("{}: weight_map is missing or not an object", path);
-  }
-  WeightMap map;
-  for (const auto& [name, value] : entries) {
-    std::string_view shard;
-    if (value.get_string().get(shard) != simdjson::SUCCESS || !IsShardName(shard)) {
-      return DataLoss("{}: weight_map: the file of tensor {} is not the name of a .safetensors file", path,
-                      PrintableName(name));
-    }
-    map.emplace(name, shard);
-  }
-  return map;
-}
+bool IsDouble(const SafetensorsEntry& entry) { return entry.dtype_name == "F64"; }
 
 bool IsFloat(const SafetensorsEntry& entry) {
-  return entry.dtype == DType::kF32 || entry.dtype == DType::kBf16 || entry.dtype == DType::kF16;
+  return entry.dtype == DType::kF32 || entry.dtype == DType::kBf16 || entry.dtype == DType::kF16 || IsDouble(entry);
 }
 
 Tensor MakeView(const void* data, DType dtype, std::span<const int64_t> shape) {
@@ -82,43 +27,31 @@ Tensor MakeView(const void* data, DType dtype, std::span<const int64_t> shape) {
 }  // namespace
 
 Result<Checkpoint> Checkpoint::Open(const std::string& directory) {
-  const std::string single = JoinPath(directory, kSingleFile);
-  const std::string index = JoinPath(directory, kIndexFile);
-  if (!Env::Posix().Exists(single)) {
-    if (Env::Posix().Exists(index)) return OpenSharded(directory, index);
-    return NoWeights(directory);
-  }
+  QUIRE_ASSIGN_OR_RETURN(const CheckpointFiles files, FindCheckpointFiles(directory));
   Checkpoint checkpoint;
   checkpoint.directory_ = directory;
-  QUIRE_ASSIGN_OR_RETURN(SafetensorsFile file, SafetensorsFile::Open(single));
-  const auto& stored = checkpoint.files_.emplace(kSingleFile, std::move(file)).first->second;
-  for (const auto& [name, entry] : stored.entries()) checkpoint.places_.emplace(name, Place{&entry, kSingleFile});
+  checkpoint.index_.insert(files.index.begin(), files.index.end());
+  for (const std::string& name : files.names) {
+    QUIRE_ASSIGN_OR_RETURN(SafetensorsFile file, SafetensorsFile::Open(JoinPath(directory, name)));
+    const auto& stored = checkpoint.files_.emplace(name, std::move(file)).first->second;
+    for (const auto& [tensor, entry] : stored.entries()) {
+      const auto [place, inserted] = checkpoint.places_.try_emplace(tensor, Place{&entry, name});
+      const auto said = files.index.find(tensor);
+      // Twice there: the index decides.
+      if (!inserted && said != files.index.end() && said->second == name) place->second = Place{&entry, name};
+    }
+  }
   return checkpoint;
 }
 
-Result<Checkpoint> Checkpoint::OpenSharded(const std::string& directory, const std::string& index_path) {
-  QUIRE_ASSIGN_OR_RETURN(const WeightMap weight_map, ReadIndex(index_path));
-  Checkpoint checkpoint;
-  checkpoint.directory_ = directory;
-  for (const auto& [name, shard] : weight_map) {
-    auto it = checkpoint.files_.find(shard);
-    if (it == checkpoint.files_.end()) {
-      const std::string path = JoinPath(directory, shard);
-      if (!Env::Posix().Exists(path)) {
-        return NotFound("{}: shard {} is missing, which holds tensor {}: the download is incomplete", directory, shard,
-                        PrintableName(name));
-      }
-      QUIRE_ASSIGN_OR_RETURN(SafetensorsFile file, SafetensorsFile::Open(path));
-      it = checkpoint.files_.emplace(shard, std::move(file)).first;
-    }
-    const SafetensorsEntry* entry = it->second.Find(name);
-    if (entry == nullptr) {
-      return DataLoss("{}: tensor {} is not there, although {} says so", it->second.path(), PrintableName(name),
-                      kIndexFile);
-    }
-    checkpoint.places_.emplace(name, Place{entry, shard});
+void Checkpoint::AddMissingPrefix(std::string_view prefix, std::string_view witness) {
+  if (Has(witness) || !Has(witness.substr(prefix.size()))) return;
+  std::map<std::string, Place, std::less<>> prefixed;
+  for (auto& [name, place] : places_) {
+    const bool has_prefix = name.starts_with(prefix) || name.starts_with("lm_head.");
+    prefixed.emplace(has_prefix ? name : std::string(prefix) + name, std::move(place));
   }
-  return checkpoint;
+  places_ = std::move(prefixed);
 }
 
 std::vector<std::string> Checkpoint::names() const {
@@ -130,9 +63,7 @@ std::vector<std::string> Checkpoint::names() const {
 Result<const SafetensorsEntry*> Checkpoint::FindFloats(std::string_view name, std::span<const int64_t> shape) const {
   QUIRE_CHECK(shape.size() == 1 || shape.size() == 2);
   const auto it = places_.find(name);
-  if (it == places_.end()) {
-    return NotFound("{}: tensor {} is missing: expected shape {}", directory_, PrintableName(name), ShapeText(shape));
-  }
+  if (it == places_.end()) return Missing(name, shape);
   const SafetensorsEntry& entry = *it->second.entry;
   const std::string path = JoinPath(directory_, it->second.file);
   if (!std::equal(shape.begin(), shape.end(), entry.shape.begin(), entry.shape.end())) {
@@ -140,26 +71,58 @@ Result<const SafetensorsEntry*> Checkpoint::FindFloats(std::string_view name, st
                            ShapeText(entry.shape), ShapeText(shape));
   }
   if (!IsFloat(entry)) {
-    return Unimplemented("{}: tensor {} is stored as {}: supported are F32, BF16, F16", path, PrintableName(name),
+    return Unimplemented("{}: tensor {} is stored as {}: supported are F32, BF16, F16, F64", path, PrintableName(name),
                          entry.dtype_name);
   }
   return &entry;
 }
 
+Error Checkpoint::Missing(std::string_view name, std::span<const int64_t> shape) const {
+  const auto said = index_.find(name);
+  std::string hint;
+  if (said != index_.end()) {
+    const std::string path = JoinPath(directory_, said->second);
+    std::string problem = DanglingLink(path);
+    if (problem.empty()) {
+      problem = files_.count(said->second) > 0 ? "but it is not there" : "which is missing: the download is incomplete";
+    }
+    hint = fmt::format("; {} says that it is in {}: {}", kIndexFile, said->second, problem);
+  } else if (index_.empty() && files_.size() > 0 && files_.begin()->first.find("-of-") != std::string::npos) {
+    hint =
+        fmt::format("; there is no {}, and {} of the shards: is the download incomplete?", kIndexFile, files_.size());
+  }
+  return NotFound("{}: tensor {} is missing: expected shape {}{}", directory_, PrintableName(name), ShapeText(shape),
+                  hint);
+}
+
 Result<DType> Checkpoint::FindDType(std::string_view name, std::span<const int64_t> shape) const {
   QUIRE_ASSIGN_OR_RETURN(const SafetensorsEntry* entry, FindFloats(name, shape));
-  return *entry->dtype;
+  return entry->dtype.value_or(DType::kF32);
+}
+
+Result<Tensor> Checkpoint::Narrowed(const SafetensorsEntry& entry) {
+  const size_t count = entry.data.size() / sizeof(double);
+  QUIRE_ASSIGN_OR_RETURN(Buffer copy, Buffer::Allocate(count * sizeof(float)));
+  auto* floats = static_cast<float*>(static_cast<void*>(copy.data()));
+  for (size_t i = 0; i < count; ++i) {
+    double value = 0;  // need not be aligned in the file
+    std::memcpy(&value, entry.data.data() + i * sizeof(double), sizeof(double));
+    floats[i] = static_cast<float>(value);
+  }
+  copies_.push_back(std::move(copy));
+  return MakeView(floats, DType::kF32, entry.shape);
 }
 
 Result<Tensor> Checkpoint::Find(std::string_view name, std::span<const int64_t> shape) {
   QUIRE_ASSIGN_OR_RETURN(const SafetensorsEntry* found, FindFloats(name, shape));
   const SafetensorsEntry& entry = *found;
+  if (IsDouble(entry)) return Narrowed(entry);
   const void* data = entry.data.data();
   if (reinterpret_cast<uintptr_t>(data) % DTypeSize(*entry.dtype) != 0) {
     QUIRE_ASSIGN_OR_RETURN(Buffer copy, Buffer::Allocate(entry.data.size()));
     std::memcpy(copy.data(), data, entry.data.size());
     data = copy.data();
-    aligned_copies_.push_back(std::move(copy));
+    copies_.push_back(std::move(copy));
   }
   return MakeView(data, *entry.dtype, shape);
 }

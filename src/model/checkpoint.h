@@ -1,6 +1,6 @@
-// Checkpoint: the tensors of a Hugging Face directory by name, whether in one model.safetensors or in shards with a
-// model.safetensors.index.json. Tensors are views of mapped files: they are read while weights are packed, and never
-// computed on. Errors name the file and the tensor. One thread at a time.
+// Checkpoint: the tensors of a Hugging Face directory by name, in whichever of its files they are. Tensors are views of
+// mapped files: they are read while weights are packed, and never computed on. Errors name the file and the tensor. One
+// thread at a time.
 #pragma once
 
 #include <cstdint>
@@ -23,11 +23,18 @@ class Checkpoint {
   static Result<Checkpoint> Open(const std::string& directory);
 
   bool Has(std::string_view name) const { return places_.find(name) != places_.end(); }
+  // The index names a file for it, although no file holds it.
+  bool IsMissing(std::string_view name) const { return !Has(name) && index_.find(name) != index_.end(); }
   size_t num_tensors() const { return places_.size(); }
   // In order of the names.
   std::vector<std::string> names() const;
 
-  // A read-only view, valid as long as the checkpoint. It must be a float tensor (F32, BF16, F16) of that shape.
+  // A model saved without its head has names without the prefix: they get it. `witness`: a name, with the prefix, that
+  // every model has.
+  void AddMissingPrefix(std::string_view prefix, std::string_view witness);
+
+  // A read-only view, valid as long as the checkpoint. It must be a float tensor (F32, BF16, F16, or F64, which is
+  // narrowed to F32) of that shape.
   Result<Tensor> Find(std::string_view name, std::span<const int64_t> shape);
   // The type of that tensor, after the same checks; touches no data.
   Result<DType> FindDType(std::string_view name, std::span<const int64_t> shape) const;
@@ -39,13 +46,15 @@ class Checkpoint {
   };
 
   Checkpoint() = default;
-  static Result<Checkpoint> OpenSharded(const std::string& directory, const std::string& index_path);
   Result<const SafetensorsEntry*> FindFloats(std::string_view name, std::span<const int64_t> shape) const;
+  Error Missing(std::string_view name, std::span<const int64_t> shape) const;
+  Result<Tensor> Narrowed(const SafetensorsEntry& entry);
 
   std::string directory_;
   std::map<std::string, SafetensorsFile, std::less<>> files_;  // by name in the directory
   std::map<std::string, Place, std::less<>> places_;
-  std::vector<Buffer> aligned_copies_;  // of tensors that lie at odd addresses in their file
+  std::map<std::string, std::string, std::less<>> index_;  // what the index says: for messages
+  std::vector<Buffer> copies_;                             // of tensors that cannot be used where they lie
 };
 
 }  // namespace quire

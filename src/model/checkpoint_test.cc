@@ -67,7 +67,7 @@ class CheckpointFaultTest : public ::testing::Test {
 };
 
 TEST_F(CheckpointFaultTest, MissingTensorIsNamedWithItsShape) {
-  for (const char* name : {"model.embed_tokens.weight", "model.layers.1.self_attn.k_proj.weight", "lm_head.weight",
+  for (const char* name : {"model.embed_tokens.weight", "model.layers.1.self_attn.k_proj.weight",
                            "model.layers.0.post_attention_layernorm.weight", "model.norm.weight"}) {
     std::vector<RawTensor> tensors = Tensors();
     std::erase_if(tensors, [&](const RawTensor& t) { return t.name == name; });
@@ -104,7 +104,35 @@ TEST_F(CheckpointFaultTest, MissingShardIsNamed) {
   CopyGolden("llama3");
   std::filesystem::remove(directory_.File("model-00002-of-00003.safetensors"));
   EXPECT_THAT(LoadError(directory_.path()).message,
-              AllOf(HasSubstr("model-00002-of-00003.safetensors is missing"), HasSubstr("tensor \"model.")));
+              AllOf(HasSubstr("in model-00002-of-00003.safetensors: which is missing"), HasSubstr("incomplete"),
+                    HasSubstr("tensor \"model.")));
+}
+
+TEST_F(CheckpointFaultTest, ShardsWithoutIndexAreCounted) {
+  CopyGolden("llama3");
+  std::filesystem::remove(directory_.File("model.safetensors.index.json"));
+  std::filesystem::remove(directory_.File("model-00002-of-00003.safetensors"));
+  EXPECT_THAT(LoadError(directory_.path()).message, AllOf(HasSubstr("2 of the shards"), HasSubstr("incomplete")));
+}
+
+TEST_F(CheckpointFaultTest, WhatStandsInThePlaceOfWeightsIsNamed) {
+  CopyGolden("llama2");
+  directory_.Write("model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 134\n");
+  EXPECT_THAT(LoadError(directory_.path()).message, AllOf(HasSubstr("model.safetensors"), HasSubstr("git lfs pull")));
+  directory_.Write("model.safetensors", "<!doctype html><html><body>Sign in</body></html>");
+  EXPECT_THAT(LoadError(directory_.path()).message, AllOf(HasSubstr("model.safetensors"), HasSubstr("web page")));
+  std::filesystem::remove(directory_.File("model.safetensors"));
+  std::filesystem::create_symlink("../../blobs/4d7a", directory_.File("model.safetensors"));
+  EXPECT_THAT(LoadError(directory_.path()).message,
+              AllOf(HasSubstr("model.safetensors"), HasSubstr("symbolic link to ../../blobs/4d7a")));
+  directory_.Write("config.json", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 134\n");
+  EXPECT_THAT(LoadError(directory_.path()).message, AllOf(HasSubstr("config.json"), HasSubstr("git lfs pull")));
+}
+
+TEST_F(CheckpointFaultTest, UnknownStorageTypesAreNamedWhenAskedFor) {
+  std::vector<RawTensor> tensors = Tensors();
+  Find(tensors, "model.layers.1.mlp.up_proj.weight").dtype = "F8_E4M3FNUZ";
+  EXPECT_THAT(LoadMessage(tensors), AllOf(HasSubstr("layers.1.mlp.up_proj.weight"), HasSubstr("F8_E4M3FNUZ")));
 }
 
 TEST_F(CheckpointFaultTest, ShardWithoutItsTensorIsNamed) {
@@ -134,8 +162,6 @@ TEST_F(CheckpointFaultTest, DirectoriesWithoutSafetensorsSayWhatTheyHold) {
   EXPECT_THAT(LoadError(directory_.path()).message, HasSubstr("there are no weights"));
   directory_.Write("pytorch_model.bin", "x");
   EXPECT_THAT(LoadError(directory_.path()).message, AllOf(HasSubstr("pytorch_model.bin"), HasSubstr("safetensors")));
-  directory_.Write("model-00001-of-00002.safetensors", "x");
-  EXPECT_THAT(LoadError(directory_.path()).message, HasSubstr("incomplete"));
 }
 
 TEST_F(CheckpointFaultTest, TruncationAtAnyLengthIsAnErrorThatNamesTheFile) {

@@ -5,6 +5,7 @@
 
 #include "base/env.h"
 #include "base/error.h"
+#include "base/foreign_file.h"
 #include "base/strict_json.h"
 
 namespace quire {
@@ -15,6 +16,7 @@ struct ConfigFields::Shared {
   std::string path;
   json root;
   std::optional<Error> error;
+  std::vector<std::string> warnings;
 };
 
 namespace {
@@ -32,7 +34,10 @@ ConfigFields::ConfigFields(std::shared_ptr<Shared> shared, const json* object, s
     : shared_(std::move(shared)), object_(object), prefix_(std::move(prefix)) {}
 
 Result<ConfigFields> ConfigFields::Read(const std::string& path) {
-  if (!Env::Posix().Exists(path)) return NotFound("{} does not exist", path);
+  if (!Env::Posix().Exists(path)) {
+    const std::string link = DanglingLink(path);
+    return NotFound("{}{}{}", path, link.empty() ? " does not exist" : ": ", link);
+  }
   QUIRE_ASSIGN_OR_RETURN(const std::string text, Env::Posix().ReadFile(path));
   auto shared = std::make_shared<Shared>();
   shared->path = path;
@@ -40,7 +45,8 @@ Result<ConfigFields> ConfigFields::Read(const std::string& path) {
     shared->root = json::parse(text, nullptr, false);
     if (shared->root.is_discarded()) shared->root = json::parse(StrictJson(text));
   } catch (const json::exception& e) {
-    return InvalidArgument("{}: not valid JSON: {}", path, e.what());
+    const std::string other = WhatElseItIs(text);
+    return InvalidArgument("{}: {}", path, other.empty() ? fmt::format("not valid JSON: {}", e.what()) : other);
   }
   if (!shared->root.is_object()) {
     return InvalidArgument("{}: expected a JSON object, found {}", path, shared->root.type_name());
@@ -56,7 +62,19 @@ Status ConfigFields::status() const {
   return {};
 }
 
+const std::vector<std::string>& ConfigFields::warnings() const { return shared_->warnings; }
+
+ConfigFields ConfigFields::Lenient() const {
+  ConfigFields fields = *this;
+  fields.lenient_ = true;
+  return fields;
+}
+
 void ConfigFields::Fail(const char* name, const std::string& problem) {
+  if (lenient_) {
+    shared_->warnings.push_back(fmt::format("{}: ignored: {}{} {}", shared_->path, prefix_, name, problem));
+    return;
+  }
   if (!shared_->error) shared_->error = InvalidArgument("{}: {}{} {}", shared_->path, prefix_, name, problem);
 }
 
@@ -178,7 +196,9 @@ ConfigFields ConfigFields::Object(const char* name) {
     Fail(name, fmt::format("is {}: must be an object", Shown(*value)));
     value = nullptr;
   }
-  return ConfigFields(shared_, value, fmt::format("{}{}.", prefix_, name));
+  ConfigFields fields(shared_, value, fmt::format("{}{}.", prefix_, name));
+  fields.lenient_ = lenient_;
+  return fields;
 }
 
 }  // namespace quire

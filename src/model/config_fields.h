@@ -1,6 +1,6 @@
 // ConfigFields: typed, range-checked reading of a JSON object from a file. The first problem sticks and names the file,
 // the field and the value; readers go on with defaults and ask status() once at the end. A field that is null counts as
-// absent. One thread at a time.
+// absent. What a model can do without is read through Lenient(): a problem there is a warning. One thread at a time.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +34,8 @@ class ConfigFields {
   std::vector<std::string> Strings(const char* name);
   // The object under `name`, empty if absent. It shares this one's status.
   ConfigFields Object(const char* name);
+  // The same object, whose wrong values count as absent and are told by warnings().
+  ConfigFields Lenient() const;
 
   // Records "<path>: <field> <problem>" unless an earlier problem is there.
   void Fail(const char* name, const std::string& problem);
@@ -42,6 +44,7 @@ class ConfigFields {
 
   const std::string& path() const;
   Status status() const;
+  const std::vector<std::string>& warnings() const;
 
  private:
   struct Shared;
@@ -53,6 +56,7 @@ class ConfigFields {
   std::shared_ptr<Shared> shared_;
   const nlohmann::json* object_ = nullptr;  // nullptr: empty
   std::string prefix_;                      // "rope_scaling."
+  bool lenient_ = false;
 };
 
 }  // namespace quire

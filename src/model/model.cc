@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <utility>
 
 #include "base/check.h"
@@ -60,12 +61,48 @@ struct Opened {
   int32_t num_positions = 0;
 };
 
+// Whether two stored tensors hold the same numbers.
+bool SameValues(const Tensor& a, const Tensor& b) {
+  if (a.dtype() == b.dtype()) return std::memcmp(a.data(), b.data(), a.bytes()) == 0;
+  for (int64_t i = 0; i < a.size(); ++i) {
+    if (ElementToFloat(a, i) != ElementToFloat(b, i)) return false;
+  }
+  return true;
+}
+
+// What is stored decides whether the head is the embedding: flags are wrong more often than weights. A head that is
+// neither stored nor said to be is the embedding, too.
+Status SettleHead(const WeightNames& names, Checkpoint& checkpoint, ModelConfig& config) {
+  if (!checkpoint.Has(names.lm_head)) {
+    if (config.tie_word_embeddings || checkpoint.IsMissing(names.lm_head)) return {};
+    config.tie_word_embeddings = true;
+    config.warnings.push_back(
+        fmt::format("there is no {}: the embedding is used, although tie_word_embeddings is false", names.lm_head));
+    return {};
+  }
+  if (!config.tie_word_embeddings) return {};
+  const std::array<int64_t, 2> shape = {config.vocab_size, config.hidden_size};
+  const Result<Tensor> head = checkpoint.Find(names.lm_head, shape);
+  if (!head.ok()) {
+    config.warnings.push_back(fmt::format("ignored, as tie_word_embeddings is true: {}", head.error().message));
+    return {};
+  }
+  QUIRE_ASSIGN_OR_RETURN(const Tensor embedding, checkpoint.Find(names.embedding, shape));
+  if (SameValues(*head, embedding)) return {};
+  config.tie_word_embeddings = false;
+  config.warnings.push_back(
+      fmt::format("{} differs from the embedding: it is used, although tie_word_embeddings is true", names.lm_head));
+  return {};
+}
+
 Result<Opened> Open(const std::string& directory, const ModelOptions& options) {
   QUIRE_ASSIGN_OR_RETURN(ModelConfig config, LoadModelConfig(directory));
   QUIRE_RETURN_IF_ERROR(CheckMaxModelLen(config, options.max_model_len));
   QUIRE_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(directory));
   const ArchSpec* spec = FindArchSpec(config.architecture);
   QUIRE_CHECK(spec != nullptr);
+  checkpoint.AddMissingPrefix("model.", spec->names.embedding);
+  QUIRE_RETURN_IF_ERROR(SettleHead(spec->names, checkpoint, config));
   if (!config.checkpoint_dtype) {
     const std::array<int64_t, 2> shape = {config.vocab_size, config.hidden_size};
     QUIRE_ASSIGN_OR_RETURN(config.checkpoint_dtype, checkpoint.FindDType(spec->names.embedding, shape));
@@ -73,6 +110,12 @@ Result<Opened> Open(const std::string& directory, const ModelOptions& options) {
   const DType format = ProductFormat(options.dtype, *config.checkpoint_dtype);
   const int32_t num_positions = options.max_model_len > 0 ? options.max_model_len : config.max_position;
   return Opened{std::move(config), spec, std::move(checkpoint), format, num_positions};
+}
+
+void LogWarnings(const std::string& directory, const ModelConfig& config) {
+  for (const std::string& warning : config.warnings) {
+    LogWarning("model_files model={} problem={}", LogValue(directory), LogValue(warning));
+  }
 }
 
 // Tensors that no weight was made of hint at a variant of the family that config.json does not tell.
@@ -176,6 +219,7 @@ Result<std::unique_ptr<Model>> Model::Load(const std::string& directory, Backend
   const auto source = MakePackingSource(backend, opened.checkpoint, opened.format);
   QUIRE_ASSIGN_OR_RETURN(DecoderWeights weights, BuildDecoder(*opened.spec, opened.config, *source));
   QUIRE_ASSIGN_OR_RETURN(RopeTables rope, RopeTables::Make(opened.config, opened.num_positions, backend));
+  LogWarnings(directory, opened.config);
   WarnOfUnusedTensors(directory, *source, opened.spec->names);
   return std::unique_ptr<Model>(std::make_unique<DecoderModel>(std::move(opened.config), opened.format, backend,
                                                                std::move(weights), std::move(rope), *source));

@@ -229,24 +229,26 @@ void ReadActivation(ConfigFields& fields, ModelConfig& config) {
   }
 }
 
-// "dtype" is the newer name of "torch_dtype"; some files prefix the value with "torch.".
-void ReadDType(ConfigFields& fields, ModelConfig& config) {
+// "dtype" is the newer name of "torch_dtype"; some files prefix the value with "torch.". Without it, or with "auto",
+// the weights themselves say it.
+void ReadDType(ConfigFields fields, ModelConfig& config) {
   const char* field = fields.Has("dtype") ? "dtype" : "torch_dtype";
   if (!fields.Has(field)) return;
   std::string name = fields.String(field, "");
   if (name.starts_with("torch.")) name = name.substr(6);
-  if (name == "float32" || name == "float") {
+  if (name == "float32" || name == "float" || name == "float64" || name == "double") {
     config.checkpoint_dtype = DType::kF32;
   } else if (name == "bfloat16") {
     config.checkpoint_dtype = DType::kBf16;
   } else if (name == "float16" || name == "half") {
     config.checkpoint_dtype = DType::kF16;
-  } else {
-    fields.Fail(field, fmt::format("is \"{}\": supported are float32, bfloat16, float16", name));
+  } else if (name != "auto") {
+    fields.Fail(field, fmt::format("is \"{}\": the weights decide", name));
   }
 }
 
-void ReadSpecialTokens(ConfigFields& fields, const ConfigDefaults& defaults, ModelConfig& config) {
+// An id that cannot occur never stops anything, and begins nothing.
+void ReadSpecialTokens(ConfigFields fields, const ConfigDefaults& defaults, ModelConfig& config) {
   const int64_t last = config.vocab_size - 1;
   config.bos_token_id = fields.OptionalInt("bos_token_id", 0, last);
   if (!config.bos_token_id && !fields.IsNull("bos_token_id")) config.bos_token_id = defaults.bos_token_id;
@@ -255,11 +257,12 @@ void ReadSpecialTokens(ConfigFields& fields, const ConfigDefaults& defaults, Mod
   if (absent && defaults.eos_token_id) config.eos_token_ids = {*defaults.eos_token_id};
 }
 
-// generation_config.json is optional; what it says comes first.
+// generation_config.json is optional; what it says comes first. A model can do without any of it.
 Status ReadGenerationConfig(const std::string& directory, ModelConfig& config) {
   const std::string path = JoinPath(directory, "generation_config.json");
   if (!Env::Posix().Exists(path)) return {};
-  QUIRE_ASSIGN_OR_RETURN(ConfigFields fields, ConfigFields::Read(path));
+  QUIRE_ASSIGN_OR_RETURN(const ConfigFields file, ConfigFields::Read(path));
+  ConfigFields fields = file.Lenient();
   const int64_t last = config.vocab_size - 1;
   if (fields.Has("eos_token_id")) config.eos_token_ids = fields.IntOrList("eos_token_id", 0, last);
   if (fields.Has("bos_token_id")) config.bos_token_id = fields.OptionalInt("bos_token_id", 0, last);
@@ -269,7 +272,8 @@ Status ReadGenerationConfig(const std::string& directory, ModelConfig& config) {
   config.default_top_k = fields.OptionalInt("top_k", -1, INT32_MAX);
   config.default_repetition_penalty = fields.OptionalFloat("repetition_penalty", 1e-6, 1e6);
   config.default_max_tokens = fields.OptionalInt("max_new_tokens", 1, INT32_MAX);
-  return fields.status();
+  config.warnings.insert(config.warnings.end(), fields.warnings().begin(), fields.warnings().end());
+  return {};
 }
 
 }  // namespace
@@ -289,9 +293,10 @@ Result<ModelConfig> LoadModelConfig(const std::string& directory) {
   config.tie_word_embeddings = fields.Bool("tie_word_embeddings", false);
   config.attention_bias = fields.Bool("attention_bias", false);
   config.mlp_bias = fields.Bool("mlp_bias", false);
-  ReadDType(fields, config);
-  ReadSpecialTokens(fields, spec->defaults, config);
+  ReadDType(fields.Lenient(), config);
+  ReadSpecialTokens(fields.Lenient(), spec->defaults, config);
   QUIRE_RETURN_IF_ERROR(fields.status());
+  config.warnings = fields.warnings();
   QUIRE_RETURN_IF_ERROR(ReadGenerationConfig(directory, config));
   return config;
 }

@@ -51,6 +51,9 @@ struct ModelConfig {
   // generation_config.json's sampling defaults: what a request that says nothing gets.
   std::optional<float> default_temperature, default_top_p, default_min_p, default_repetition_penalty;
   std::optional<int32_t> default_top_k, default_max_tokens;
+
+  // What the files say and is not heeded, and why: for the log.
+  std::vector<std::string> warnings;
 };
 
 // Reads `directory`/config.json and generation_config.json. Errors name the file, the field, the value.

@@ -16,6 +16,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using testing::ScratchDirectory;
 
 Result<ModelConfig> Load(const std::string& config, const std::string& generation = "") {
@@ -184,7 +185,6 @@ TEST(ModelConfigTest, HostileNumbersNameFieldAndValue) {
   EXPECT_THAT(BadLlama(R"("rms_norm_eps":-1)"), HasSubstr("rms_norm_eps is -1"));
   EXPECT_THAT(BadLlama(R"("rms_norm_eps":"1e-5")"), HasSubstr("rms_norm_eps is \"1e-5\""));
   EXPECT_THAT(BadLlama(R"("tie_word_embeddings":1)"), HasSubstr("tie_word_embeddings is 1"));
-  EXPECT_THAT(BadLlama(R"("torch_dtype":"int8")"), HasSubstr("torch_dtype is \"int8\""));
   EXPECT_THAT(BadLlama(R"("hidden_act":"relu")"), HasSubstr("hidden_act is \"relu\""));
   EXPECT_THAT(BadLlama(R"("architectures":7)"), HasSubstr("architectures"));
 }
@@ -211,6 +211,27 @@ TEST(ModelConfigTest, TypesByEitherNameAndPrefix) {
   EXPECT_EQ(Good(Config("LlamaForCausalLM", R"("dtype":"bfloat16")")).checkpoint_dtype, DType::kBf16);
   EXPECT_EQ(Good(Config("LlamaForCausalLM", R"("torch_dtype":"float16")")).checkpoint_dtype, DType::kF16);
   EXPECT_EQ(Good(Config("LlamaForCausalLM", R"("torch_dtype":"torch.float32")")).checkpoint_dtype, DType::kF32);
+  EXPECT_EQ(Good(Config("LlamaForCausalLM", R"("dtype":"float64")")).checkpoint_dtype, DType::kF32);
+  const ModelConfig automatic = Good(Config("LlamaForCausalLM", R"("torch_dtype":"auto")"));
+  EXPECT_FALSE(automatic.checkpoint_dtype.has_value());
+  EXPECT_THAT(automatic.warnings, IsEmpty());
+  const ModelConfig unknown = Good(Config("LlamaForCausalLM", R"("torch_dtype":"int8")"));
+  EXPECT_FALSE(unknown.checkpoint_dtype.has_value());
+  EXPECT_THAT(unknown.warnings, ElementsAre(HasSubstr("torch_dtype is \"int8\"")));
+}
+
+TEST(ModelConfigTest, ArchitecturesInAnyCapitals) {
+  EXPECT_EQ(Good(Config("LLaMAForCausalLM")).architecture, "LlamaForCausalLM");
+  EXPECT_EQ(Good(R"({"model_type":"LLaMA","vocab_size":99})").architecture, "LlamaForCausalLM");
+}
+
+// An id that cannot occur stops nothing, and nothing begins with one.
+TEST(ModelConfigTest, TokensBeyondTheVocabularyAreDropped) {
+  const ModelConfig begin = Good(Config("LlamaForCausalLM", R"("bos_token_id":-1,"eos_token_id":[7,32000,-1])"));
+  EXPECT_THAT(begin.eos_token_ids, ElementsAre(7));
+  EXPECT_THAT(begin.warnings, ElementsAre(HasSubstr("bos_token_id is -1"), HasSubstr("eos_token_id is 32000"),
+                                          HasSubstr("eos_token_id is -1")));
+  EXPECT_THAT(Good(Config("LlamaForCausalLM", R"("eos_token_id":32000)")).eos_token_ids, IsEmpty());
 }
 
 TEST(ModelConfigTest, GenerationConfigComesFirst) {
@@ -230,11 +251,19 @@ TEST(ModelConfigTest, GenerationConfigComesFirst) {
   EXPECT_EQ(Good(config, R"({"top_p":null})").default_top_p, std::nullopt);
 }
 
-TEST(ModelConfigTest, BadGenerationConfigNamesItsFile) {
+TEST(ModelConfigTest, DefaultsThatMakeNoSenseAreDroppedWithAWarning) {
   const std::string config = Config("LlamaForCausalLM");
-  for (const char* fields : {R"("top_p":2)", R"("temperature":-1)", R"("top_k":"5")", R"("min_p":1.5)",
-                             R"("eos_token_id":32000)", R"("eos_token_id":[2,"x"])", R"("max_new_tokens":0)"}) {
-    EXPECT_THAT(Bad(config, "{" + std::string(fields) + "}"), HasSubstr("generation_config.json")) << fields;
+  for (const char* fields :
+       {R"("top_p":2)", R"("top_p":0)", R"("top_p":0.0)", R"("temperature":-1)", R"("temperature":"hot")",
+        R"("top_k":"5")", R"("min_p":1.5)", R"("repetition_penalty":0)", R"("eos_token_id":32000)",
+        R"("eos_token_id":[2,"x"])", R"("max_new_tokens":0)", R"("max_new_tokens":2147483648)",
+        R"("max_new_tokens":1e30)", R"("temperature":Infinity)"}) {
+    const ModelConfig read = Good(config, "{" + std::string(fields) + "}");
+    EXPECT_THAT(read.warnings, ElementsAre(HasSubstr("generation_config.json: ignored: "))) << fields;
+    for (const auto& value : {read.default_top_p, read.default_temperature, read.default_min_p}) {
+      EXPECT_EQ(value, std::nullopt) << fields;
+    }
+    EXPECT_EQ(read.default_max_tokens, std::nullopt) << fields;
   }
   EXPECT_THAT(Bad(config, "["), HasSubstr("generation_config.json"));
 }
@@ -309,6 +338,36 @@ TEST_F(HubCacheTest, SaysHowToDownloadWhatIsNotThere) {
   EXPECT_FALSE(ResolveModelDirectory("org/name").ok());
   cache_.Write("models--org--part/snapshots/abc/tokenizer.json", "{}");
   EXPECT_THAT(ResolveModelDirectory("org/part").error().message, HasSubstr("hf download org/part"));
+}
+
+// As huggingface_hub does with each of its variables.
+TEST_F(HubCacheTest, ExpandsHomeAndVariables) {
+  unsetenv("HF_HUB_CACHE");
+  const char* const set_home = std::getenv("HOME");
+  const std::string home = set_home == nullptr ? "/" : set_home;
+  const std::string root = cache_.path();
+  cache_.Write("hub/models--org--m/snapshots/abc/config.json", "{}");
+  cache_.Write("c/huggingface/hub/models--org--m/snapshots/abc/config.json", "{}");
+  setenv("HOME", root.c_str(), 1);
+  setenv("QUIRE_TEST_PART", "hub", 1);
+  const std::pair<const char*, const char*> kCases[] = {{"HF_HUB_CACHE", "~/hub"},
+                                                        {"HF_HUB_CACHE", "$HOME/hub"},
+                                                        {"HF_HUB_CACHE", "${HOME}/$QUIRE_TEST_PART"},
+                                                        {"HUGGINGFACE_HUB_CACHE", "~/${QUIRE_TEST_PART}"},
+                                                        {"HF_HOME", "~"},
+                                                        {"HF_HOME", "$HOME"},
+                                                        {"XDG_CACHE_HOME", "~/c"},
+                                                        {"XDG_CACHE_HOME", "$HOME/c"}};
+  for (const auto& [name, value] : kCases) {
+    setenv(name, value, 1);
+    const auto found = ResolveModelDirectory("org/m");
+    EXPECT_TRUE(found.ok()) << name << " " << value;
+    unsetenv(name);
+  }
+  setenv("HF_HUB_CACHE", "~nobody-of-this-name/$QUIRE_TEST_UNSET/${x", 1);
+  EXPECT_THAT(ResolveModelDirectory("org/m").error().message,
+              HasSubstr("in ~nobody-of-this-name/$QUIRE_TEST_UNSET/${x;"));
+  setenv("HOME", home.c_str(), 1);
 }
 
 TEST_F(HubCacheTest, OtherPathsAreNoHubNames) {

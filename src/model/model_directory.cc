@@ -1,5 +1,8 @@
 // Finds the directory of a model: a path, or a name in the local Hugging Face cache, whose layout is
 // models--<org>--<name>/{refs/main, snapshots/<commit>/}.
+#include <pwd.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
@@ -18,14 +21,53 @@ std::string Variable(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-// In the order in which Hugging Face's own tools look.
-std::string HubCacheDirectory() {
-  for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
-    if (std::string path = Variable(name); !path.empty()) return path;
+// The home of a user, or of whoever runs this; empty if there is none.
+std::string HomeOf(const std::string& user) {
+  if (user.empty()) {
+    if (std::string home = Variable("HOME"); !home.empty()) return home;
   }
-  if (const std::string home = Variable("HF_HOME"); !home.empty()) return JoinPath(home, "hub");
-  if (const std::string cache = Variable("XDG_CACHE_HOME"); !cache.empty()) return JoinPath(cache, "huggingface/hub");
-  return JoinPath(Variable("HOME"), ".cache/huggingface/hub");
+  const passwd* entry = user.empty() ? getpwuid(getuid()) : getpwnam(user.c_str());
+  return entry == nullptr ? "" : entry->pw_dir;
+}
+
+// "~" and "~user" at the front, as Python's expanduser.
+std::string ExpandHome(const std::string& path) {
+  if (!path.starts_with('~')) return path;
+  const size_t end = std::min(path.find('/'), path.size());
+  const std::string home = HomeOf(path.substr(1, end - 1));
+  return home.empty() ? path : home + path.substr(end);
+}
+
+// $NAME and ${NAME}, as Python's expandvars: what is not set stays as it is.
+std::string ExpandVariables(const std::string& path) {
+  std::string out;
+  for (size_t at = 0; at < path.size();) {
+    const bool braced = path.compare(at, 2, "${") == 0;
+    const size_t begin = at + (braced ? 2 : 1);
+    size_t end = begin;
+    const auto is_name = [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; };
+    while (end < path.size() && (braced ? path[end] != '}' : is_name(static_cast<unsigned char>(path[end])))) ++end;
+    const bool complete = path[at] == '$' && end > begin && (!braced || end < path.size());
+    const char* value = complete ? std::getenv(path.substr(begin, end - begin).c_str()) : nullptr;
+    if (value != nullptr) {
+      out += value;
+      at = end + (braced ? 1 : 0);
+    } else {
+      out += path[at++];
+    }
+  }
+  return out;
+}
+
+// In the order in which Hugging Face's own tools look, which expand "~" and variables in each.
+std::string HubCacheDirectory() {
+  const auto expanded = [](const std::string& path) { return ExpandVariables(ExpandHome(path)); };
+  for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
+    if (const std::string path = Variable(name); !path.empty()) return expanded(path);
+  }
+  if (const std::string home = Variable("HF_HOME"); !home.empty()) return JoinPath(expanded(home), "hub");
+  const std::string cache = Variable("XDG_CACHE_HOME");
+  return JoinPath(expanded(cache.empty() ? "~/.cache" : cache), "huggingface/hub");
 }
 
 bool IsNamePart(const std::string& part) {

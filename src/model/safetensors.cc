@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/foreign_file.h"
 
 namespace quire {
 namespace {
@@ -15,6 +16,7 @@ namespace {
 constexpr uint64_t kLengthBytes = 8;
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
 constexpr size_t kMaxRank = 16;
+constexpr size_t kHeadBytes = 512;  // enough to recognise another format
 
 struct StorageType {
   std::string_view name;
@@ -118,14 +120,14 @@ class HeaderReader {
   Status ReadDType(const object& fields, HeaderEntry& header) const {
     std::string_view name;
     if (fields["dtype"].get_string().get(name) != simdjson::SUCCESS) return Bad("dtype is missing or not a string");
+    header.entry.dtype_name = name;
     const StorageType* type = FindStorageType(name);
-    if (type == nullptr) return Bad(fmt::format("dtype {} is unknown", PrintableName(name)));
+    if (type == nullptr) return {};  // of a newer writer: no matter unless somebody asks for the tensor
     const auto bytes = StorageBytes(header.entry.shape, type->bits);
     if (!bytes || *bytes != header.end - header.begin) {
       return Bad(fmt::format("{} of shape {} does not take the {} bytes of data_offsets [{}, {}]", name,
                              ShapeText(header.entry.shape), header.end - header.begin, header.begin, header.end));
     }
-    header.entry.dtype_name = name;
     header.entry.dtype = type->dtype;
     return {};
   }
@@ -196,6 +198,9 @@ Result<SafetensorsFile> SafetensorsFile::Open(const std::string& path) {
 
 Status SafetensorsFile::ParseHeader() {
   const std::span<const std::byte> bytes = file_.bytes();
+  const std::string other =
+      WhatElseItIs({reinterpret_cast<const char*>(bytes.data()), std::min(bytes.size(), kHeadBytes)});
+  if (!other.empty()) return DataLoss("{}: {}", path(), other);
   if (bytes.size() < kLengthBytes) {
     return DataLoss("{}: {} bytes are too few for a safetensors file", path(), bytes.size());
   }

@@ -9,17 +9,6 @@
 namespace quire {
 namespace {
 
-float ElementToFloat(const Tensor& tensor, int64_t i) {
-  switch (tensor.dtype()) {
-    case DType::kBf16:
-      return ToFloat(tensor.as<Bf16>()[i]);
-    case DType::kF16:
-      return HalfToFloat(tensor.as<uint16_t>()[i]);
-    default:
-      return tensor.f32()[i];
-  }
-}
-
 // Rows [begin, end) of `from` into those of `to`, which has the same shape.
 void ConvertRows(const Tensor& from, const Tensor& to, int64_t begin, int64_t end) {
   const Tensor source = from.Rows(begin, end);
@@ -107,6 +96,17 @@ class MeasuringSource : public WeightSource {
 };
 
 }  // namespace
+
+float ElementToFloat(const Tensor& tensor, int64_t i) {
+  switch (tensor.dtype()) {
+    case DType::kBf16:
+      return ToFloat(tensor.as<Bf16>()[i]);
+    case DType::kF16:
+      return HalfToFloat(tensor.as<uint16_t>()[i]);
+    default:
+      return tensor.f32()[i];
+  }
+}
 
 Result<Tensor> WeightSource::Find(const std::string& name, std::span<const int64_t> shape) {
   QUIRE_ASSIGN_OR_RETURN(const Tensor tensor, checkpoint_.Find(name, shape));

@@ -68,6 +68,9 @@ class WeightSource {
   int64_t num_parameters_ = 0;
 };
 
+// Element `i` of a stored tensor: f32, bf16 or f16.
+float ElementToFloat(const Tensor& tensor, int64_t i);
+
 // Packs and copies out of the checkpoint, which can go afterwards.
 std::unique_ptr<WeightSource> MakePackingSource(Backend& backend, Checkpoint& checkpoint, DType format);
 // Reads headers only; every weight it hands out is empty. Padding of a backend's layout is not counted.

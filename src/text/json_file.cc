@@ -4,6 +4,7 @@
 
 #include "base/env.h"
 #include "base/error.h"
+#include "base/foreign_file.h"
 #include "base/mapped_file.h"
 
 namespace quire::text {
@@ -19,8 +20,12 @@ Error InFile(const std::string& path, Error error) {
 Result<JsonFile> JsonFile::Open(const std::string& path) {
   QUIRE_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
   const std::span<const std::byte> bytes = file.bytes();
-  Result<JsonDocument> document = JsonDocument::Parse({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  if (!document.ok()) return InFile(path, document.error());
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  Result<JsonDocument> document = JsonDocument::Parse(text);
+  if (!document.ok()) {
+    const std::string other = WhatElseItIs(text.substr(0, 512));
+    return other.empty() ? InFile(path, document.error()) : DataLoss("{}: {}", path, other);
+  }
   return JsonFile(path, *std::move(document));
 }
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/foreign_file.h"
 #include "text/json_file.h"
 #include "text/tokenizer_pipeline.h"
 #include "text/tokenizer_settings.h"
@@ -18,6 +19,7 @@ bool Exists(const std::filesystem::path& path) {
 
 Error NoTokenizerJson(const std::filesystem::path& directory) {
   const std::string expected = (directory / "tokenizer.json").string();
+  if (const std::string link = DanglingLink(expected); !link.empty()) return NotFound("{}: {}", expected, link);
   if (Exists(directory / "tokenizer.model")) {
     return NotFound(
         "{} is missing, and tokenizer.model alone is not supported: convert it with Transformers "
