@@ -65,13 +65,14 @@ void ActiveRequest::OnPromptLogprobs(std::span<const TokenOutput> tokens, std::s
   for (const TokenOutput& token : tokens) scores_.push_back(ToTokenLogprob(token, candidates, *num_prompt_logprobs_));
 }
 
-bool ActiveRequest::OnTokens(uint32_t stream, std::span<const TokenOutput> tokens,
-                             std::span<const Candidate> candidates, TimeUs now, StatsSnapshot& stats) {
-  StreamOutput& output = streams_[stream];
+bool ActiveRequest::OnTokens(const SchedulerEvent& event, TimeUs now, StatsSnapshot& stats) {
+  StreamOutput& output = streams_[event.stream];
+  const std::span<const TokenOutput> tokens = event.tokens;
   if (first_token_ < 0) {
     first_token_ = now;
     stats.time_to_first_token_s.Observe(Seconds(now - arrival_));
     stats.prompt_tokens += num_prompt_tokens_;
+    stats.prompt_tokens_cached += num_cached_tokens_;
     if (num_prompt_logprobs_) {
       if (scores_.empty()) scores_.emplace_back();  // a prompt of one token
       prompt_logprobs_ = std::make_shared<const PromptLogprobs>(std::move(scores_));
@@ -84,7 +85,8 @@ bool ActiveRequest::OnTokens(uint32_t stream, std::span<const TokenOutput> token
   output.last_token = last_token_ = now;
   for (const TokenOutput& token : tokens) {
     ++stats.generation_tokens;
-    if (output.Append(token, candidates)) return !beams_;  // the end of a hypothesis follows in any case
+    const bool ends_answer = event.ends_by_token && &token == &tokens.back();
+    if (output.Append(token, event.candidates, ends_answer)) return !beams_;  // a hypothesis' end follows in any case
   }
   return false;
 }
@@ -131,6 +133,8 @@ void ActiveRequest::Complete(TimeUs now, StatsSnapshot& stats) {
   stats.longest_generation.Observe(longest);
   if (first_token_ >= 0) {
     stats.prefill_time_s.Observe(Seconds(first_token_ - first_scheduled_));
+    stats.inference_time_s.Observe(Seconds(last_token_ - first_scheduled_));
+    stats.prefill_computed_tokens.Observe(num_prompt_tokens_ - num_cached_tokens_);
     stats.decode_time_s.Observe(Seconds(last_token_ - first_token_));
     if (longest > 1) stats.time_per_output_token_s.Observe(Seconds(last_token_ - first_token_) / (longest - 1));
   }

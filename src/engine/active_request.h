@@ -17,7 +17,7 @@
 #include "engine/stats.h"
 #include "engine/stream_output.h"
 #include "sched/request.h"
-#include "sched/step_plan.h"
+#include "sched/scheduler.h"
 #include "text/tokenizer.h"
 
 namespace quire {
@@ -41,10 +41,10 @@ class ActiveRequest {
 
   void OnAdmitted(uint32_t num_cached_tokens, TimeUs now, StatsSnapshot& stats);
   void OnPromptLogprobs(std::span<const TokenOutput> tokens, std::span<const Candidate> candidates);
-  // Returns true when a stop string ends the stream: what came after it is dropped, and EndStream must follow.
+  // A kTokens event. Returns true when a stop string ends the stream: what came after it is dropped, and EndStream must
+  // follow.
   // REQUIRES: the stream has not ended.
-  bool OnTokens(uint32_t stream, std::span<const TokenOutput> tokens, std::span<const Candidate> candidates, TimeUs now,
-                StatsSnapshot& stats);
+  bool OnTokens(const SchedulerEvent& event, TimeUs now, StatsSnapshot& stats);
   // Pushes what the stream has said since, if anything of it may be shown yet.
   void Publish(uint32_t stream);
   // Returns true when it was the last stream: then everything has been pushed. REQUIRES: the stream has not ended.

@@ -321,7 +321,7 @@ void Engine::Impl::Retire(RequestId id, ActiveRequest& ended) {
 }
 
 void Engine::Impl::PublishTokens(TimeUs now, const SchedulerEvent& event, ActiveRequest& request) {
-  if (!request.OnTokens(event.stream, event.tokens, event.candidates, now, stats)) return;
+  if (!request.OnTokens(event, now, stats)) return;
   scheduler.FinishStream(event.request, event.stream, FinishReason::kStop);
   EndStream(event, request, FinishReason::kStop, now);
 }

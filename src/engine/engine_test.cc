@@ -109,6 +109,49 @@ std::map<uint32_t, OutputDelta> ReadAll(RequestHandle& handle) {
   return read;
 }
 
+// The tokenizer spells every token, special ones too, as with skip_special_tokens false.
+TEST(Engine, TheTokenThatEndsAnAnswerIsNoPartOfItsText) {
+  SetLogLevel(LogLevel::kOff);
+  // A prompt whose answer has a token at place 3 that is not there before.
+  constexpr std::ptrdiff_t kPlace = 3;
+  std::vector<int32_t> prompt = {1, 2, 3}, answer;
+  const auto ends_early = [&] { return std::ranges::find(answer, answer.back()) - answer.begin() < kPlace; };
+  do {
+    ++prompt[0];
+    answer = FakeRunner::Continue(prompt, 1, uint32_t{kPlace} + 1, kVocab);
+  } while (ends_early());
+  const int32_t end = answer.back();
+  const NumberTokenizer tokenizer;
+  const std::string whole = tokenizer.Decode(answer, false);
+  const std::string shown = tokenizer.Decode(std::span(answer).first(answer.size() - 1), false);
+  for (const bool is_eos : {false, true}) {
+    for (const bool include : {false, true}) {
+      EngineOptions options = SmallOptions();
+      if (is_eos) options.eos_token_ids = {end};
+      const auto engine = *Engine::Create(options, SmallRunner(), std::make_shared<NumberTokenizer>());
+      SubmitArgs args = Ask(prompt, 20);
+      if (!is_eos) args.params.stop_token_ids = {end};
+      args.params.ignore_eos = false;
+      args.params.include_stop_str_in_output = include;
+      RequestHandle handle = *engine->Submit(std::move(args));
+      RunDry(*engine);
+      const OutputDelta delta = ReadAll(handle).at(0);
+      EXPECT_EQ(delta.text, include ? whole : shown) << is_eos;
+      EXPECT_EQ(delta.token_ids, answer);
+      EXPECT_EQ(delta.finish_reason, FinishReason::kStop);
+      EXPECT_EQ(delta.stop_token_id, is_eos ? std::nullopt : std::optional(end));
+    }
+  }
+}
+
+TEST(Engine, AnAnswerThatLengthEndsIsShownWhole) {
+  SetLogLevel(LogLevel::kOff);
+  const auto engine = *Engine::Create(SmallOptions(), SmallRunner(), std::make_shared<NumberTokenizer>());
+  RequestHandle handle = *engine->Submit(Ask({1, 2, 3}, 7));
+  RunDry(*engine);
+  EXPECT_EQ(ReadAll(handle).at(0).text, NumberTokenizer().Decode(FakeRunner::Continue({1, 2, 3}, 1, 7, kVocab), false));
+}
+
 TEST(Engine, StreamsOfARequestShareItsPromptAndSayWhatTheySayAlone) {
   const auto engine = MakeEngine();
   SubmitArgs args = Ask({1, 2, 3, 4, 5}, 10, 7);

@@ -50,6 +50,7 @@ struct StatsSnapshot {
   SlotAccount most_slots;  // the largest value of each since the start
   // Counters.
   uint64_t prompt_tokens = 0;
+  uint64_t prompt_tokens_cached = 0;  // of these, not computed
   uint64_t generation_tokens = 0;
   uint64_t prefix_queries = 0;        // tokens looked up
   uint64_t prefix_hits = 0;           // tokens found
@@ -71,9 +72,11 @@ struct StatsSnapshot {
   Histogram queue_time_s;
   Histogram prefill_time_s;
   Histogram decode_time_s;
+  Histogram inference_time_s;  // both, with what a preemption cost
   Histogram prompt_length;
-  Histogram generation_length;   // all streams of a request together
-  Histogram longest_generation;  // the longest of them
+  Histogram prefill_computed_tokens;  // of a prompt, without what the prefix cache held
+  Histogram generation_length;        // all streams of a request together
+  Histogram longest_generation;       // the longest of them
   Histogram n_param;
   Histogram tokens_per_step;
   Histogram max_tokens_param;

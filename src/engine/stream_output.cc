@@ -16,6 +16,7 @@ TokenLogprob ToTokenLogprob(const TokenOutput& token, std::span<const Candidate>
 StreamOutput::StreamOutput(const Request& request, const Tokenizer* tokenizer, std::optional<int32_t> num_logprobs)
     : stops_(request.params.stop, request.params.include_stop_str_in_output),
       num_logprobs_(num_logprobs),
+      shows_end_token_(request.params.include_stop_str_in_output),
       min_tokens_(static_cast<uint32_t>(request.params.min_tokens)) {
   if (tokenizer != nullptr && request.params.detokenize) {
     detokenizer_.emplace(*tokenizer, request.params.skip_special_tokens, request.prompt);
@@ -34,13 +35,13 @@ bool StreamOutput::AppendText(int32_t token) {
   return stop_string_.has_value();
 }
 
-bool StreamOutput::Append(const TokenOutput& token, std::span<const Candidate> candidates) {
+bool StreamOutput::Append(const TokenOutput& token, std::span<const Candidate> candidates, bool ends_answer) {
   has_pending_ = true;
   ++num_tokens_;
   logprob_sum_ += token.logprob;
   pending_.token_ids.push_back(token.token);
   if (num_logprobs_) pending_.logprobs.push_back(ToTokenLogprob(token, candidates, *num_logprobs_));
-  return AppendText(token.token);
+  return (!ends_answer || shows_end_token_) && AppendText(token.token);
 }
 
 void StreamOutput::End(FinishReason reason, int32_t stop_token, std::optional<float> score) {

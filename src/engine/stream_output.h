@@ -30,8 +30,9 @@ class StreamOutput {
   // REQUIRES: the tokens came with their log-probabilities, and there are some.
   double MeanLogprob() const { return logprob_sum_ / num_tokens_; }
 
-  // True: the token's text completes a stop string, and what follows it is dropped.
-  bool Append(const TokenOutput& token, std::span<const Candidate> candidates);
+  // True: the token's text completes a stop string, and what follows it is dropped. `ends_answer`: it is an end token,
+  // whose text is no part of the answer unless stops are to be included.
+  bool Append(const TokenOutput& token, std::span<const Candidate> candidates, bool ends_answer);
   void End(FinishReason reason, int32_t stop_token, std::optional<float> score);
   void Fail(FinishReason reason, const Error& error);
 
@@ -47,6 +48,7 @@ class StreamOutput {
   std::optional<Detokenizer> detokenizer_;
   StopMatcher stops_;
   std::optional<int32_t> num_logprobs_;
+  bool shows_end_token_;
   uint32_t min_tokens_ = 0;
   uint32_t num_tokens_ = 0;
   double logprob_sum_ = 0;

@@ -54,6 +54,12 @@ void Checkpoint::AddMissingPrefix(std::string_view prefix, std::string_view witn
   places_ = std::move(prefixed);
 }
 
+void Checkpoint::AddAlias(const std::string& alias, std::string_view name) {
+  const auto place = places_.find(name);
+  QUIRE_CHECK(place != places_.end());
+  places_.emplace(alias, place->second);
+}
+
 std::vector<std::string> Checkpoint::names() const {
   std::vector<std::string> names;
   for (const auto& [name, place] : places_) names.push_back(name);

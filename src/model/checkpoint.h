@@ -33,6 +33,9 @@ class Checkpoint {
   // every model has.
   void AddMissingPrefix(std::string_view prefix, std::string_view witness);
 
+  // REQUIRES: `name` is there. `alias` becomes another name of the same tensor.
+  void AddAlias(const std::string& alias, std::string_view name);
+
   // A read-only view, valid as long as the checkpoint. It must be a float tensor (F32, BF16, F16, or F64, which is
   // narrowed to F32) of that shape.
   Result<Tensor> Find(std::string_view name, std::span<const int64_t> shape);

@@ -224,6 +224,16 @@ TEST_F(CheckpointLayoutTest, AHeadThatIsEqualOrAbsentIsTied) {
   EXPECT_THAT(absent.warnings, ElementsAre(HasSubstr("there is no lm_head.weight")));
 }
 
+TEST_F(CheckpointLayoutTest, ATiedEmbeddingMayBeStoredAsTheHead) {
+  Find(tensors_, kHead).data = Find(tensors_, kEmbedding).data;
+  config_["tie_word_embeddings"] = true;
+  Write(kSingle, tensors_);
+  const Loaded both = Load();
+  std::erase_if(tensors_, [](const RawTensor& tensor) { return tensor.name == kEmbedding; });
+  Write(kSingle, tensors_);
+  EXPECT_TRUE(Load().logits == both.logits);
+}
+
 TEST_F(CheckpointLayoutTest, ATiedHeadOfAnotherShapeIsIgnored) {
   RawTensor& head = Find(tensors_, kHead);
   head.shape = {1, head.shape[0] * head.shape[1]};

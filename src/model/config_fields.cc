@@ -1,5 +1,6 @@
 #include "model/config_fields.h"
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -101,9 +102,10 @@ std::optional<int32_t> ConfigFields::CheckedInt(const char* name, const json& va
     Fail(name, fmt::format("is {}: must be an integer", Shown(value)));
     return std::nullopt;
   }
-  // Numbers beyond 64 bits arrive as floats, and are as far out of range.
-  const bool fits = value.is_number_integer() && !(value.is_number_unsigned() && value.get<uint64_t>() > INT32_MAX);
-  const int64_t number = fits ? value.get<int64_t>() : 0;
+  // Some writers make 50.0 of 50. Numbers beyond 64 bits arrive as floats, too, and are as far out of range.
+  const auto exact = value.get<double>();
+  const bool fits = exact == std::floor(exact) && std::abs(exact) <= INT32_MAX;
+  const int64_t number = fits ? static_cast<int64_t>(exact) : 0;
   if (!fits || number < min || number > max) {
     Fail(name, fmt::format("is {}: must be an integer from {} to {}", Shown(value), min, max));
     return std::nullopt;

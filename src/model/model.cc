@@ -81,6 +81,10 @@ Status SettleHead(const WeightNames& names, Checkpoint& checkpoint, ModelConfig&
     return {};
   }
   if (!config.tie_word_embeddings) return {};
+  if (!checkpoint.Has(names.embedding)) {  // tied the other way round
+    checkpoint.AddAlias(std::string(names.embedding), names.lm_head);
+    return {};
+  }
   const std::array<int64_t, 2> shape = {config.vocab_size, config.hidden_size};
   const Result<Tensor> head = checkpoint.Find(names.lm_head, shape);
   if (!head.ok()) {

@@ -29,7 +29,9 @@ Result<const ArchSpec*> ReadArchitecture(ConfigFields& fields) {
   for (const std::string& architecture : architectures) {
     if (const ArchSpec* spec = FindArchSpec(architecture)) return spec;
   }
-  if (architectures.empty() && !model_type.empty()) {
+  // A model saved without its head ("LlamaModel") has a family all the same.
+  const bool without_head = !architectures.empty() && architectures.front().ends_with("Model");
+  if ((architectures.empty() || without_head) && !model_type.empty()) {
     if (const ArchSpec* spec = FindArchSpecByModelType(model_type)) return spec;
   }
   const std::string found = !architectures.empty() ? fmt::format("architecture {}", architectures.front())

@@ -223,6 +223,7 @@ TEST(ModelConfigTest, TypesByEitherNameAndPrefix) {
 TEST(ModelConfigTest, ArchitecturesInAnyCapitals) {
   EXPECT_EQ(Good(Config("LLaMAForCausalLM")).architecture, "LlamaForCausalLM");
   EXPECT_EQ(Good(R"({"model_type":"LLaMA","vocab_size":99})").architecture, "LlamaForCausalLM");
+  EXPECT_EQ(Good(R"({"architectures":["LlamaModel"],"model_type":"llama"})").architecture, "LlamaForCausalLM");
 }
 
 // An id that cannot occur stops nothing, and nothing begins with one.
@@ -249,6 +250,8 @@ TEST(ModelConfigTest, GenerationConfigComesFirst) {
   EXPECT_EQ(full.default_top_k, 20);
   EXPECT_EQ(full.default_max_tokens, 77);
   EXPECT_EQ(Good(config, R"({"top_p":null})").default_top_p, std::nullopt);
+  EXPECT_THAT(Good(config, R"({"eos_token_id":[8.0]})").eos_token_ids, ElementsAre(8));
+  EXPECT_EQ(Good(config, R"({"top_k":50.0})").default_top_k, 50);
 }
 
 TEST(ModelConfigTest, DefaultsThatMakeNoSenseAreDroppedWithAWarning) {

@@ -65,6 +65,7 @@ struct SchedulerEvent {
   uint32_t num_cached_tokens = 0;
   uint32_t position = 0;  // in prompt + output
   std::span<const TokenOutput> tokens;
+  bool ends_by_token = false;             // kTokens: the last of them is an end token, and kFinished follows
   std::span<const Candidate> candidates;  // what TokenOutput::first_candidate counts in
   FinishReason reason = FinishReason::kNone;
   bool last = false;

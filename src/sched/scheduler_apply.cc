@@ -193,6 +193,7 @@ void Scheduler::AppendTokens(RequestId id, uint32_t stream, std::span<const Toke
                                      .max_model_len = config_.max_model_len});
   }
   event.tokens = drawn.first(num_taken);
+  event.ends_by_token = stop.reason == FinishReason::kStop;
   waiting_.Charge(group, num_taken);
   if (stop.reason == FinishReason::kNone) return;
 
@@ -275,6 +276,7 @@ void Scheduler::AnswerBeams(SequenceGroup& group) {
       event.stream = stream;
       event.position = group.num_prompt_tokens();
       event.tokens = hypothesis.tokens;
+      event.ends_by_token = hypothesis.reason == FinishReason::kStop;
       event.candidates = hypothesis.candidates;
     }
     SchedulerEvent& end = Emit(SchedulerEvent::Kind::kFinished, group);

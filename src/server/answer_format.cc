@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 #include <string_view>
 
 #include "server/generation_request.h"
@@ -222,14 +223,24 @@ void AnswerFormat::WriteCompletionLogprobs(size_t choice, const OutputDelta& del
       json.Null();
       continue;
     }
-    json.BeginObject();
-    for (const Candidate& candidate : token->top) json.Key(Name(candidate.token)).Float(Finite(candidate.logprob));
-    if (!Contains(token->top, token->token)) json.Key(Name(token->token)).Float(Finite(token->logprob));
-    json.EndObject();
+    WriteTopLogprobs(*token, json);
   }
   json.EndArray().Key("text_offset").BeginArray();
   for (const size_t offset : offsets) json.Int(static_cast<int64_t>(offset));
   json.EndArray().EndObject();
+}
+
+// Different tokens may read the same, fragments of a character above all: of these the most likely one is kept.
+void AnswerFormat::WriteTopLogprobs(const TokenLogprob& token, JsonWriter& json) const {
+  std::set<std::string> written;
+  const auto write = [&](int32_t id, float logprob) {
+    const auto [name, is_new] = written.insert(Name(id));
+    if (is_new) json.Key(*name).Float(Finite(logprob));
+  };
+  json.BeginObject();
+  for (const Candidate& candidate : token.top) write(candidate.token, candidate.logprob);  // the best first
+  if (!Contains(token.top, token.token)) write(token.token, token.logprob);
+  json.EndObject();
 }
 
 void AnswerFormat::WriteChatToken(int32_t token, float logprob, JsonWriter& json) const {

@@ -55,6 +55,7 @@ class AnswerFormat {
   std::vector<size_t> OffsetsOf(const Prompt& prompt) const;
   size_t CountShownCharacters(int32_t token) const;
   void WriteChatLogprobs(const OutputDelta& delta, JsonWriter& json) const;
+  void WriteTopLogprobs(const TokenLogprob& token, JsonWriter& json) const;
   void WriteChatToken(int32_t token, float logprob, JsonWriter& json) const;
   void WritePromptLogprobs(const OutputDelta& delta, JsonWriter& json) const;
   void WriteUsage(const Usage& usage, JsonWriter& json) const;

@@ -126,7 +126,7 @@ Api::Api(const ServerOptions& options, const ServedModel& model)
       workers_(options.num_worker_threads) {}
 
 bool Api::IsAuthorized(const HttpRequest& head) const {
-  if (api_keys_.empty() || head.path == "/health") return true;
+  if (api_keys_.empty() || head.path == "/health" || head.path == "/ping") return true;
   if (head.path == "/metrics" && no_key_for_metrics_) return true;
   const std::optional<std::string_view> given = KeyOf(head);
   bool known = false;
@@ -197,6 +197,7 @@ std::unique_ptr<HttpExchange> Api::Generate(const HttpRequest& request, const st
     return std::make_unique<KnownAnswer>(ToReply(*error));
   }
   auto& generation = std::get<GenerationRequest>(parsed);
+  if (const std::string* name = request.Find(kRequestIdField)) SetRequestId(*name, generation);
   if (const auto key = KeyOf(request); key && !key->empty()) generation.client_key = *key;
   return StartGeneration(context_, std::move(generation), workers_, notify);
 }

@@ -30,7 +30,7 @@ HttpReply StreamHead() {
 // What is logged when the request ends, also when its client left before.
 class LifeLog {
  public:
-  explicit LifeLog(std::string id) : id_(std::move(id)), begin_(Clock::Real().NowUs()) {}
+  explicit LifeLog(const std::string& id) : id_(LogValue(id)), begin_(Clock::Real().NowUs()) {}
   ~LifeLog() {
     if (!ended_) LogInfo("request_cancelled id={} reason=\"client gone\" {}", id_, Numbers());
   }
@@ -266,13 +266,13 @@ std::unique_ptr<HttpExchange> StartGeneration(const ModelContext& context, Gener
     Result<RequestHandle> handle = context.model.engine->Submit(ArgsOf(request, prompt, max_model_len));
     if (!handle.ok()) {
       const ApiError error = SubmitError(request, prompt, handle.error(), max_model_len);
-      LogInfo("request_refused id={} status={} reason={}", request.id, error.status, LogValue(error.message));
+      LogInfo("request_refused id={} status={} reason={}", LogValue(request.id), error.status, LogValue(error.message));
       return std::make_unique<KnownAnswer>(ToReply(error));
     }
     handle->SetNotify(notify);
     handles.push_back(*std::move(handle));
   }
-  LogInfo("request_accepted id={} choices={} prompt_tokens={} max_tokens={} stream={}", request.id,
+  LogInfo("request_accepted id={} choices={} prompt_tokens={} max_tokens={} stream={}", LogValue(request.id),
           request.num_choices(), CountPromptTokens(request), request.params.max_tokens.value_or(0), request.stream);
   if (request.stream) return std::make_unique<StreamedAnswer>(context, std::move(request), std::move(handles));
   return std::make_unique<WholeAnswer>(context, std::move(request), std::move(handles), pool, std::move(notify));

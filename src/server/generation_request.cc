@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
+#include "server/foreign_fields.h"
 #include "server/json_fields.h"
 #include "server/model_context.h"
 #include "server/sampling_fields.h"
@@ -23,10 +24,11 @@ using nlohmann::ordered_json;
 
 constexpr size_t kMaxChoices = 2048;
 constexpr int32_t kDefaultCompletionTokens = 16;
+constexpr size_t kMaxRequestId = 256;
 
-std::string NewId(std::string_view prefix) {
+std::string NewName() {
   thread_local std::mt19937_64 engine(std::random_device{}());
-  return fmt::format("{}-{:016x}{:016x}", prefix, engine(), engine());
+  return fmt::format("{:016x}{:016x}", engine(), engine());
 }
 
 int64_t SecondsSinceEpoch() {
@@ -44,24 +46,31 @@ void ReadIds(FieldReader& fields, const ordered_json& list, std::vector<int32_t>
   }
 }
 
-// Reads add_special_tokens, whose default is given, and truncate_prompt_tokens: how many the client wants at most; -1:
-// as many as the model takes.
+// Reads add_special_tokens, whose default is given, truncate_prompt_tokens: how many the client wants at most; -1: as
+// many as the model takes; and truncation_side, from which the others go.
 TokenizeOptions ReadTokenizeOptions(const ModelContext& context, bool add_special_tokens, FieldReader& fields) {
   TokenizeOptions options{.add_special_tokens = add_special_tokens};
   fields.Read("add_special_tokens", options.add_special_tokens);
   std::optional<int32_t> limit;
   fields.Read("truncate_prompt_tokens", limit);
+  std::string side = "left";
+  fields.Read("truncation_side", side);
+  if (side != "left" && side != "right") {
+    fields.Fail("truncation_side", fmt::format("truncation_side is {}: it must be left or right", Shorten(side)));
+  }
+  options.keeps_end = side == "left";
   if (!limit) return options;
   fields.CheckRange("truncate_prompt_tokens", *limit, -1, context.model.max_model_len);
   if (*limit == 0) fields.Fail("truncate_prompt_tokens", "truncate_prompt_tokens is 0: it must be -1 or positive");
-  options.keep_last = static_cast<size_t>(std::max(1, *limit == -1 ? context.model.max_model_len - 1 : *limit));
+  options.keep = static_cast<size_t>(std::max(1, *limit == -1 ? context.model.max_model_len - 1 : *limit));
   return options;
 }
 
 // Whether there was more than is kept.
-bool KeepLast(const TokenizeOptions& options, std::vector<int32_t>& ids) {
-  if (!options.keep_last || ids.size() <= *options.keep_last) return false;
-  ids.erase(ids.begin(), ids.end() - static_cast<ptrdiff_t>(*options.keep_last));
+bool Truncate(const TokenizeOptions& options, std::vector<int32_t>& ids) {
+  if (!options.keep || ids.size() <= *options.keep) return false;
+  const auto surplus = static_cast<ptrdiff_t>(ids.size() - *options.keep);
+  options.keeps_end ? ids.erase(ids.begin(), ids.begin() + surplus) : ids.erase(ids.end() - surplus, ids.end());
   return true;
 }
 
@@ -73,10 +82,10 @@ void ReadPrompt(const ModelContext& context, const ordered_json& value, const To
   if (value.is_string()) {
     prompt.text = value.get<std::string>();
     prompt.ids = Tokenize(context, prompt.text, options, "prompt", fields);
-    must_decode = KeepLast(options, prompt.ids);
+    must_decode = Truncate(options, prompt.ids);
   } else if (value.is_array() && !value.empty() && value.front().is_number()) {
     ReadIds(fields, value, prompt.ids);
-    KeepLast(options, prompt.ids);
+    Truncate(options, prompt.ids);
     must_decode = true;
   } else {
     return fields.Fail("prompt",
@@ -124,7 +133,9 @@ void ReadChatLogprobs(FieldReader& fields, SamplingParams& params) {
 
 void ReadMaxTokens(FieldReader& fields, GenerationRequest& request) {
   std::optional<int32_t> max_tokens;
-  fields.Read("max_tokens", max_tokens);
+  const std::string_view name = NameInUse(fields, "max_tokens", "n_predict", "max_new_tokens");
+  fields.Read(name, max_tokens);
+  if (name == "n_predict" && max_tokens.value_or(0) < 0) return request.params.max_tokens.reset();  // no limit
   if (request.chat) fields.Read("max_completion_tokens", max_tokens);
   if (!max_tokens) return;
   if (*max_tokens == 0 && request.echo) {
@@ -133,6 +144,14 @@ void ReadMaxTokens(FieldReader& fields, GenerationRequest& request) {
   }
   request.params.max_tokens = max_tokens;
   request.max_tokens_given = true;
+}
+
+void ReadRequestId(FieldReader& fields, GenerationRequest& request) {
+  std::string name;
+  const std::string_view field = NameInUse(fields, "request_id", "rid", "rid");
+  fields.Read(field, name);
+  if (fields.failed() || name.empty() || SetRequestId(name, request)) return;
+  fields.Fail(field, fmt::format("{} must have at most {} characters of printable ASCII", field, kMaxRequestId));
 }
 
 void CheckNumChoices(FieldReader& fields, const GenerationRequest& request) {
@@ -158,7 +177,7 @@ void RefuseToolCalls(FieldReader& fields) {
 // After all fields that are known have been looked for.
 ParsedRequest Finish(const ModelContext& context, const FieldReader& fields, GenerationRequest request,
                      ServerCounters& counters) {
-  counters.unknown_fields += fields.CountUnknown();
+  counters.unknown_fields.Note(fields.Unknown());
   if (fields.failed()) return *fields.error();
   const Status valid = ValidateSamplingParams(request.params, context.model.engine->options().vocab_size);
   if (!valid.ok()) return ToRequestError(valid.error());
@@ -168,13 +187,20 @@ ParsedRequest Finish(const ModelContext& context, const FieldReader& fields, Gen
 GenerationRequest NewRequest(const ModelContext& context, bool chat) {
   GenerationRequest request;
   request.chat = chat;
-  request.id = NewId(chat ? "chatcmpl" : "cmpl");
+  SetRequestId(NewName(), request);
   request.created = SecondsSinceEpoch();
   request.params = context.model.defaults;
   return request;
 }
 
 }  // namespace
+
+bool SetRequestId(std::string_view name, GenerationRequest& request) {
+  const bool printable = std::ranges::all_of(name, [](char c) { return c > ' ' && c < 0x7F; });
+  if (!printable || name.empty() || name.size() > kMaxRequestId) return false;
+  request.id = fmt::format("{}-{}", request.chat ? "chatcmpl" : "cmpl", name);
+  return true;
+}
 
 void ReadModel(const ModelContext& context, FieldReader& fields, std::string& model) {
   fields.Read("model", model);
@@ -191,7 +217,7 @@ void ReadModel(const ModelContext& context, FieldReader& fields, std::string& mo
 
 std::vector<int32_t> Tokenize(const ModelContext& context, std::string_view text, const TokenizeOptions& options,
                               std::string_view field, FieldReader& fields) {
-  if (!options.keep_last && text.size() > context.max_prompt_bytes) {
+  if (!options.keep && text.size() > context.max_prompt_bytes) {
     fields.Fail(
         {.message = fmt::format("This model's maximum context length is {} tokens, but the prompt has {} bytes, "
                                 "more than so many tokens hold",
@@ -214,6 +240,7 @@ ParsedRequest ParseCompletionRequest(const ModelContext& context, std::string_vi
   FieldReader fields(object);
   GenerationRequest request = NewRequest(context, false);
   ReadModel(context, fields, request.model);
+  ReadRequestId(fields, request);
   request.params.max_tokens = kDefaultCompletionTokens;
   fields.Read("echo", request.echo);
   ReadMaxTokens(fields, request);
@@ -235,6 +262,7 @@ ParsedRequest ParseChatRequest(const ModelContext& context, std::string_view bod
   FieldReader fields(object);
   GenerationRequest request = NewRequest(context, true);
   ReadModel(context, fields, request.model);
+  ReadRequestId(fields, request);
   ReadMaxTokens(fields, request);
   ReadSamplingParams(fields, request.params);
   ReadAnswerFields(fields, request);
@@ -252,7 +280,7 @@ ParsedRequest ParseChatRequest(const ModelContext& context, std::string_view bod
   Prompt prompt;
   prompt.text = ReadChatPrompt(context, fields);
   if (!fields.failed()) prompt.ids = Tokenize(context, prompt.text, options, "messages", fields);
-  KeepLast(options, prompt.ids);
+  Truncate(options, prompt.ids);
   request.prompts.push_back(std::move(prompt));
   CheckNumChoices(fields, request);
   return Finish(context, fields, std::move(request), counters);

@@ -61,7 +61,8 @@ ParsedRequest ParseChatRequest(const ModelContext& context, std::string_view bod
 // How a prompt becomes ids.
 struct TokenizeOptions {
   bool add_special_tokens = true;
-  std::optional<size_t> keep_last;  // a longer prompt loses its beginning; absent: a text that cannot fit is an error
+  std::optional<size_t> keep;  // a longer prompt loses the rest; absent: a text that cannot fit is an error
+  bool keeps_end = true;       // it loses its beginning
 };
 
 // The text that a conversation becomes: reads messages and whatever its template is to know, tools included.
@@ -69,6 +70,8 @@ std::string ReadChatPrompt(const ModelContext& context, FieldReader& fields);
 // An error names `field`.
 std::vector<int32_t> Tokenize(const ModelContext& context, std::string_view text, const TokenizeOptions& options,
                               std::string_view field, FieldReader& fields);
+// "chatcmpl-" or "cmpl-" with what a client calls its request. False: it cannot be a part of an id.
+bool SetRequestId(std::string_view name, GenerationRequest& request);
 // Fails with model_not_found unless the named model, if any, is served.
 void ReadModel(const ModelContext& context, FieldReader& fields, std::string& model);
 

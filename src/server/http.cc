@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <iterator>
 
 namespace quire::server {
@@ -24,6 +25,21 @@ const std::string* HttpRequest::Find(std::string_view name) const {
     if (EqualsIgnoringCase(field, name)) return &value;
   }
   return nullptr;
+}
+
+std::string RoutePath(std::string_view path) {
+  if (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
+  std::string decoded;
+  for (size_t i = 0; i < path.size(); ++i) {
+    unsigned value = 0;
+    const char* digits = path.data() + i + 1;
+    const bool escaped = path[i] == '%' && i + 2 < path.size() &&
+                         std::from_chars(digits, digits + 2, value, 16).ptr == digits + 2 && value >= 0x20 &&
+                         value != 0x7F;
+    decoded += escaped ? static_cast<char>(value) : path[i];
+    if (escaped) i += 2;
+  }
+  return decoded;
 }
 
 std::string_view StatusText(int status) {
@@ -64,6 +80,7 @@ void AppendReply(const HttpReply& reply, const ReplyFraming& framing, std::strin
   fmt::format_to(end, "HTTP/1.1 {} {}\r\n", reply.status, StatusText(reply.status));
   if (!reply.content_type.empty()) fmt::format_to(end, "Content-Type: {}\r\n", reply.content_type);
   out += "Access-Control-Allow-Origin: *\r\n";  // pages of any origin may ask, as with vLLM
+  if (!framing.request_id.empty()) fmt::format_to(end, "{}: {}\r\n", kRequestIdField, framing.request_id);
   for (const auto& [name, value] : reply.fields) fmt::format_to(end, "{}: {}\r\n", name, value);
   if (!reply.streams) {
     if (reply.status != 204) fmt::format_to(end, "Content-Length: {}\r\n", reply.body.size());

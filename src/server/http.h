@@ -19,7 +19,7 @@ using HttpFields = std::vector<std::pair<std::string, std::string>>;
 
 struct HttpRequest {
   std::string method;  // "GET"
-  std::string path;    // decoded no further than it came, without the query
+  std::string path;    // RoutePath of what came, without the query
   HttpFields fields;
   ByteShare body_share;  // of what all bodies may take
   std::string body;
@@ -62,13 +62,20 @@ class HttpService {
 };
 
 // Wire format.
+// A path as routes know it: percent-decoded, without a final slash. What is no escape, or one of a control character,
+// stays.
+std::string RoutePath(std::string_view path);
 std::string_view StatusText(int status);
 bool EqualsIgnoringCase(std::string_view a, std::string_view b);
+
+// By which clients and proxies tell requests apart: it comes back with the answer.
+inline constexpr std::string_view kRequestIdField = "X-Request-Id";
 
 struct ReplyFraming {
   bool http10 = false;
   bool keep_alive = true;
   bool head_only = false;  // the answer to HEAD
+  std::string request_id;  // as the request gave it; empty: none
 };
 // Appends the status line and fields of `reply`; and its body, unless it streams or only the head is wanted. A stream
 // is chunked, or ended by closing for HTTP/1.0.

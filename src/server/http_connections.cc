@@ -271,7 +271,7 @@ std::string_view PathOf(std::string_view target) {
 HttpRequest HeadOf(const Parser& parser) {
   HttpRequest request;
   request.method = ToStd(parser.get().method_string());
-  request.path = PathOf(ToStd(parser.get().target()));
+  request.path = RoutePath(PathOf(ToStd(parser.get().target())));
   for (const auto& field : parser.get()) {
     request.fields.emplace_back(ToStd(field.name_string()), ToStd(field.value()));
   }
@@ -328,6 +328,7 @@ asio::awaitable<bool> Session::HandleOne() {
   framing_ = {.http10 = parser.get().version() < 11,
               .keep_alive = parser.keep_alive() && shared_.accepting,
               .head_only = request.method == "HEAD"};
+  if (const std::string* id = request.Find(kRequestIdField)) framing_.request_id = *id;
   const std::optional<HttpReply> refusal = shared_.service.Refuse(request);
   if (refusal) {
     must_linger_ = !parser.is_done();

@@ -198,10 +198,16 @@ void FieldReader::Unsupported(std::string_view name, std::string_view what) {
         .code = "unsupported_parameter"});
 }
 
-size_t FieldReader::CountUnknown() const {
-  size_t count = num_unknown_inside_;
-  for (const auto& [key, value] : object_.items()) count += std::ranges::find(known_, key) == known_.end() ? 1 : 0;
-  return count;
+std::vector<std::string> FieldReader::Unknown() const {
+  std::vector<std::string> unknown = unknown_inside_;
+  for (const auto& [key, value] : object_.items()) {
+    if (std::ranges::find(known_, key) == known_.end()) unknown.push_back(key);
+  }
+  return unknown;
+}
+
+void FieldReader::AddUnknown(std::string_view name, const FieldReader& inner) {
+  for (const std::string& field : inner.Unknown()) unknown_inside_.push_back(fmt::format("{}.{}", name, field));
 }
 
 }  // namespace quire::server

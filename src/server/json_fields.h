@@ -57,16 +57,16 @@ class FieldReader {
   void Fail(ApiError error);
   bool failed() const { return error_.has_value(); }
   const std::optional<ApiError>& error() const { return error_; }
-  // Fields that nobody asked for; those of an object inside are added by whoever reads that one.
-  size_t CountUnknown() const;
-  void AddUnknown(size_t count) { num_unknown_inside_ += count; }
+  // Fields that nobody asked for. Those of an object inside, as "name.field", are added by whoever reads that one.
+  std::vector<std::string> Unknown() const;
+  void AddUnknown(std::string_view name, const FieldReader& inner);
 
  private:
   void FailType(std::string_view name, const nlohmann::ordered_json& value, std::string_view expected);
 
   const nlohmann::ordered_json& object_;
   std::vector<std::string_view> known_;
-  size_t num_unknown_inside_ = 0;
+  std::vector<std::string> unknown_inside_;
   std::optional<ApiError> error_;
 };
 

@@ -18,7 +18,31 @@ TEST_F(LiveServer, AnswersEveryRouteThatIsRead) {
   const Reply metrics = Ask(Get("/metrics"));
   EXPECT_NE(metrics.body.find("vllm:num_requests_running{model_name=\"ascii\""), std::string::npos);
   EXPECT_NE(metrics.body.find("vllm:time_to_first_token_seconds_bucket"), std::string::npos);
-  EXPECT_NE(metrics.body.find("quire:http_requests_total"), std::string::npos);
+  EXPECT_NE(metrics.body.find("quire_http_requests_total"), std::string::npos);
+}
+
+TEST_F(LiveServer, PathsAreDecodedAndMayEndInASlash) {
+  Start();
+  EXPECT_EQ(Ask(Get("/v1/models/")).json()["object"], "list");
+  EXPECT_EQ(Ask(Get("/%76%31/models/%61scii/")).json()["id"], "ascii");
+  EXPECT_EQ(Ask(Post("/v1/completions/", R"({"prompt": "hello", "max_tokens": 1})")).status, 200);
+  const ordered_json missing = Ask(Get("/v1/models/org%2Fna%20me%zz%0a")).json();
+  EXPECT_EQ(missing["error"]["message"], "The model `org/na me%zz%0a` does not exist.");
+  EXPECT_EQ(Ask(Get("/")).status, 404);
+}
+
+TEST_F(LiveServer, RequestIdsComeBack) {
+  Start();
+  const std::string field = "X-Request-Id: trace-7\r\n";
+  const Reply answer =
+      Ask(Post("/v1/completions", R"({"prompt": "hello", "max_tokens": 1, "request_id": "x"})", field));
+  EXPECT_EQ(answer.json()["id"], "cmpl-trace-7");
+  for (const Reply& reply :
+       {answer, Ask(Get("/health", field)), Ask(Get("/nowhere", field)), Ask(Post("/v1/completions", "{", field)),
+        Ask(Post("/v1/completions", R"({"prompt": "hello", "stream": true})", field))}) {
+    EXPECT_NE(reply.head.find(field), std::string::npos) << reply.head;
+  }
+  EXPECT_EQ(Ask(Get("/health")).head.find("X-Request-Id"), std::string::npos);
 }
 
 TEST_F(LiveServer, RefusesWhatIsNoRoute) {
@@ -140,8 +164,8 @@ TEST_F(LiveServer, ShowsWhereEverySlotIs) {
   ASSERT_EQ(kv["requests"][0]["sequences"].size(), 2U);
   EXPECT_FALSE(kv["requests"][0]["sequences"][1]["blocks"].empty());
   const std::string metrics = Ask(Get("/metrics")).body;
-  EXPECT_NE(metrics.find("quire:kv_slots{model_name=\"ascii\",engine=\"0\",state=\"token\"}"), std::string::npos);
-  EXPECT_NE(metrics.find("quire:kv_slot_seconds_total"), std::string::npos);
+  EXPECT_NE(metrics.find("quire_kv_slots{model_name=\"ascii\",engine=\"0\",state=\"token\"}"), std::string::npos);
+  EXPECT_NE(metrics.find("quire_kv_slot_seconds_total"), std::string::npos);
 }
 
 TEST_F(LiveServer, ResetsThePrefixCacheUnlessItIsInUse) {
@@ -208,7 +232,7 @@ TEST_F(LiveServer, UnknownFieldsAreCountedOnEveryRoute) {
   EXPECT_EQ(Ask(Post("/tokenize", R"({"add_special_tokens": false, "mystery": 1})")).status, 400);
   EXPECT_EQ(Ask(Post("/detokenize", R"({"tokens": [1], "mystery": 1})")).status, 200);
   const std::string metrics = Ask(Get("/metrics")).body;
-  EXPECT_NE(metrics.find("quire:unknown_request_fields_total{model_name=\"ascii\",engine=\"0\"} 6"), std::string::npos);
+  EXPECT_NE(metrics.find("quire_unknown_request_fields_total{model_name=\"ascii\",engine=\"0\"} 6"), std::string::npos);
 }
 
 TEST_F(LiveServer, TokenizesAndBack) {
@@ -233,8 +257,8 @@ TEST_F(LiveServer, TooLongPromptsAreRefusedWithTheNumbers) {
 
 TEST_F(LiveServer, KeyGuardsEveryRouteButHealth) {
   Start({.api_keys = {"secret", "other"}});
-  EXPECT_EQ(Ask(Get("/health")).status, 200);
-  for (const char* path : {"/metrics", "/v1/models", "/version", "/ping", "/debug/kv", "/nowhere"}) {
+  for (const char* path : {"/health", "/ping"}) EXPECT_EQ(Ask(Get(path)).status, 200) << path;
+  for (const char* path : {"/metrics", "/v1/models", "/version", "/debug/kv", "/nowhere"}) {
     EXPECT_EQ(Ask(Get(path)).status, 401) << path;
   }
   EXPECT_EQ(Ask(Completion(1)).status, 401);

@@ -65,21 +65,22 @@ void AddState(const StatsSnapshot& stats, const SchedulerConfig& config, Page& p
              static_cast<double>(stats.num_waiting));
   page.Gauge("vllm:num_requests_swapped", "Of these, requests whose memory is in swap space.",
              static_cast<double>(stats.num_swapped));
-  page.Gauge("quire:num_queued_tokens", "Prompt tokens of requests that have not started.",
+  page.Gauge("quire_num_queued_tokens", "Prompt tokens of requests that have not started.",
              static_cast<double>(stats.queued_tokens));
   page.Gauge("vllm:cpu_cache_usage_perc", "Share of swap space in use; 1 is all.", stats.swap_usage);
   page.Gauge("vllm:kv_cache_usage_perc", "Share of the KV cache's blocks in use; 1 is all.", stats.kv_cache_usage);
+  page.Gauge("vllm:gpu_cache_usage_perc", "The same under its older name.", stats.kv_cache_usage);
   page.Gauge("vllm:cache_config_info", "The KV cache's configuration.", 1,
              {{"block_size", std::to_string(config.block_size)},
               {"num_gpu_blocks", std::to_string(config.num_blocks)},
               {"num_cpu_blocks", std::to_string(config.num_swap_blocks)},
               {"enable_prefix_caching", config.enable_prefix_caching ? "True" : "False"}});
   const char* help = "Blocks of the KV cache by what they hold.";
-  page.Gauge("quire:kv_blocks", help, static_cast<double>(stats.blocks_used), {{"state", "used"}});
-  page.Gauge("quire:kv_blocks", help, static_cast<double>(stats.blocks_cached), {{"state", "cached"}});
-  page.Gauge("quire:kv_blocks", help, static_cast<double>(stats.blocks_free), {{"state", "free"}});
-  page.Gauge("quire:kv_blocks_total", "Blocks of the KV cache.", static_cast<double>(stats.blocks_total));
-  page.Gauge("quire:kv_pinned_blocks", "Blocks of shared prefixes that stay.",
+  page.Gauge("quire_kv_blocks", help, static_cast<double>(stats.blocks_used), {{"state", "used"}});
+  page.Gauge("quire_kv_blocks", help, static_cast<double>(stats.blocks_cached), {{"state", "cached"}});
+  page.Gauge("quire_kv_blocks", help, static_cast<double>(stats.blocks_free), {{"state", "free"}});
+  page.Gauge("quire_kv_blocks_capacity", "Blocks of the KV cache.", static_cast<double>(stats.blocks_total));
+  page.Gauge("quire_kv_pinned_blocks", "Blocks of shared prefixes that stay.",
              static_cast<double>(stats.blocks_pinned));
 }
 
@@ -96,53 +97,54 @@ void AddSlots(const StatsSnapshot& stats, Page& page) {
                                       {"cached", &SlotAccount::cached, &SlotSeconds::cached},
                                       {"free", &SlotAccount::free, &SlotSeconds::free}};
   for (const State& state : kStates) {
-    page.Gauge("quire:kv_slots", "Token slots of the KV cache by what they hold: they add up to the cache.",
+    page.Gauge("quire_kv_slots", "Token slots of the KV cache by what they hold: they add up to the cache.",
                static_cast<double>(stats.slots.*state.now), {{"state", state.name}});
   }
-  page.Gauge("quire:kv_shared_slots", "Slots that would be needed on top if sequences shared nothing.",
+  page.Gauge("quire_kv_shared_slots", "Slots that would be needed on top if sequences shared nothing.",
              static_cast<double>(stats.slots.shared));
-  page.Gauge("quire:kv_swapped_slots", "Slots in swap space.", static_cast<double>(stats.slots.swapped));
-  page.Gauge("quire:kv_disk_slots", "Slots of the prefix cache on disk.", static_cast<double>(stats.slots.on_disk));
+  page.Gauge("quire_kv_swapped_slots", "Slots in swap space.", static_cast<double>(stats.slots.swapped));
+  page.Gauge("quire_kv_disk_slots", "Slots of the prefix cache on disk.", static_cast<double>(stats.slots.on_disk));
   const char* help = "Slots by what they held, times seconds; shared, swapped and on_disk are beside the cache.";
   for (const State& state : kStates) {
-    page.Total("quire:kv_slot_seconds_total", help, stats.slot_seconds.*state.seconds, {{"state", state.name}});
+    page.Total("quire_kv_slot_seconds_total", help, stats.slot_seconds.*state.seconds, {{"state", state.name}});
   }
-  page.Total("quire:kv_slot_seconds_total", help, stats.slot_seconds.shared, {{"state", "shared"}});
-  page.Total("quire:kv_slot_seconds_total", help, stats.slot_seconds.swapped, {{"state", "swapped"}});
-  page.Total("quire:kv_slot_seconds_total", help, stats.slot_seconds.on_disk, {{"state", "on_disk"}});
+  page.Total("quire_kv_slot_seconds_total", help, stats.slot_seconds.shared, {{"state", "shared"}});
+  page.Total("quire_kv_slot_seconds_total", help, stats.slot_seconds.swapped, {{"state", "swapped"}});
+  page.Total("quire_kv_slot_seconds_total", help, stats.slot_seconds.on_disk, {{"state", "on_disk"}});
 }
 
 void AddMoves(const StatsSnapshot& stats, Page& page) {
   page.Counter("vllm:num_preemptions_total", "Preemptions of running requests.", stats.preemptions());
   const char* help = "Preemptions by what happened to the memory.";
-  page.Counter("quire:preemptions_total", help, stats.preemptions_recompute, {{"mode", "recompute"}});
-  page.Counter("quire:preemptions_total", help, stats.preemptions_swap, {{"mode", "swap"}});
-  page.Counter("quire:swapped_out_blocks_total", "Blocks moved to swap space.", stats.blocks_swapped_out);
-  page.Counter("quire:swapped_in_blocks_total", "Blocks moved back.", stats.blocks_swapped_in);
-  page.Counter("quire:swap_failures_total", "Moves that failed: the requests were computed again.",
+  page.Counter("quire_preemptions_total", help, stats.preemptions_recompute, {{"mode", "recompute"}});
+  page.Counter("quire_preemptions_total", help, stats.preemptions_swap, {{"mode", "swap"}});
+  page.Counter("quire_swapped_out_blocks_total", "Blocks moved to swap space.", stats.blocks_swapped_out);
+  page.Counter("quire_swapped_in_blocks_total", "Blocks moved back.", stats.blocks_swapped_in);
+  page.Counter("quire_swap_failures_total", "Moves that failed: the requests were computed again.",
                stats.swap_failures);
-  page.Counter("quire:copied_blocks_total", "Shared blocks copied because one sequence wrote.", stats.blocks_copied);
+  page.Counter("quire_copied_blocks_total", "Shared blocks copied because one sequence wrote.", stats.blocks_copied);
   help = "Blocks of the prefix cache on disk by what happened to them.";
-  page.Counter("quire:disk_blocks_total", help, stats.disk_blocks_stored, {{"event", "stored"}});
-  page.Counter("quire:disk_blocks_total", help, stats.disk_blocks_loaded, {{"event", "loaded"}});
-  page.Counter("quire:disk_blocks_total", help, stats.disk_store_failures, {{"event", "store_failed"}});
-  page.Counter("quire:disk_blocks_total", help, stats.disk_load_failures, {{"event", "load_failed"}});
-  page.Counter("quire:disk_blocks_total", help, stats.disk_blocks_missed, {{"event", "missed"}});
+  page.Counter("quire_disk_blocks_total", help, stats.disk_blocks_stored, {{"event", "stored"}});
+  page.Counter("quire_disk_blocks_total", help, stats.disk_blocks_loaded, {{"event", "loaded"}});
+  page.Counter("quire_disk_blocks_total", help, stats.disk_store_failures, {{"event", "store_failed"}});
+  page.Counter("quire_disk_blocks_total", help, stats.disk_load_failures, {{"event", "load_failed"}});
+  page.Counter("quire_disk_blocks_total", help, stats.disk_blocks_missed, {{"event", "missed"}});
 }
 
 void AddCounts(const StatsSnapshot& stats, Page& page) {
   page.Counter("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", stats.prefix_queries);
   page.Counter("vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", stats.prefix_hits);
-  page.Gauge("quire:prefix_cache_hit_rate", "Share of prompt tokens found in the prefix cache, latest 1000 admissions.",
+  page.Gauge("quire_prefix_cache_hit_rate", "Share of prompt tokens found in the prefix cache, latest 1000 admissions.",
              stats.recent_prefix_hit_rate);
   page.Counter("vllm:prompt_tokens_total", "Prompt tokens processed.", stats.prompt_tokens);
+  page.Counter("vllm:prompt_tokens_cached_total", "Of these, found in the prefix cache.", stats.prompt_tokens_cached);
   page.Counter("vllm:generation_tokens_total", "Tokens generated.", stats.generation_tokens);
   const char* help = "Requests by how they ended.";
   page.Counter("vllm:request_success_total", help, stats.requests_stop, {{"finished_reason", "stop"}});
   page.Counter("vllm:request_success_total", help, stats.requests_length, {{"finished_reason", "length"}});
   page.Counter("vllm:request_success_total", help, stats.requests_abort, {{"finished_reason", "abort"}});
   page.Counter("vllm:request_success_total", help, stats.requests_error, {{"finished_reason", "error"}});
-  page.Counter("quire:engine_steps_total", "Steps of the engine.", stats.steps);
+  page.Counter("quire_engine_steps_total", "Steps of the engine.", stats.steps);
 }
 
 void AddHistograms(const StatsSnapshot& stats, Page& page) {
@@ -158,6 +160,11 @@ void AddHistograms(const StatsSnapshot& stats, Page& page) {
   page.Distribution("vllm:request_prefill_time_seconds", "From the first step to the first token.",
                     stats.prefill_time_s);
   page.Distribution("vllm:request_decode_time_seconds", "From the first token to the last.", stats.decode_time_s);
+  page.Distribution("vllm:request_inference_time_seconds", "From the first step to the last token.",
+                    stats.inference_time_s);
+  page.Distribution("vllm:request_prefill_kv_computed_tokens",
+                    "Prompt tokens of a request whose keys and values were computed, not found in the prefix cache.",
+                    stats.prefill_computed_tokens);
   page.Distribution("vllm:request_prompt_tokens", "Prompt tokens of a request.", stats.prompt_length);
   page.Distribution("vllm:request_generation_tokens", "Generated tokens of a request.", stats.generation_length);
   page.Distribution("vllm:request_max_num_generation_tokens", "Generated tokens of a request's longest sequence.",
@@ -168,14 +175,14 @@ void AddHistograms(const StatsSnapshot& stats, Page& page) {
 }
 
 void AddServer(const ServerCounters& counters, Page& page) {
-  page.Gauge("quire:build_info", "The program's version.", 1, {{"version", kVersion}});
+  page.Gauge("quire_build_info", "The program's version.", 1, {{"version", kVersion}});
   for (size_t status = 0; status < counters.replies.size(); ++status) {
     const uint64_t count = counters.replies[status];
     if (count == 0) continue;
-    page.Counter("quire:http_requests_total", "HTTP answers by status.", count, {{"status", std::to_string(status)}});
+    page.Counter("quire_http_requests_total", "HTTP answers by status.", count, {{"status", std::to_string(status)}});
   }
-  page.Counter("quire:unknown_request_fields_total", "Request fields that were accepted and ignored.",
-               counters.unknown_fields);
+  page.Counter("quire_unknown_request_fields_total", "Request fields that were accepted and ignored.",
+               counters.unknown_fields.count());
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "server/server.h"
 #include "server/token_strings.h"
+#include "server/unknown_fields.h"
 
 namespace quire::server {
 
@@ -18,7 +19,7 @@ namespace quire::server {
 struct ServerCounters {
   static constexpr size_t kNumStatuses = 600;
   std::array<std::atomic<uint64_t>, kNumStatuses> replies{};  // [status]
-  std::atomic<uint64_t> unknown_fields{0};
+  UnknownFields unknown_fields;
 };
 
 struct ModelContext {

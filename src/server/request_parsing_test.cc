@@ -46,9 +46,9 @@ class RequestParsing : public testing::Test {
   }
   // How many unknown fields a request has that is good or bad.
   uint64_t NumUnknown(bool chat, const std::string& body) {
-    const uint64_t before = counters_.unknown_fields;
+    const uint64_t before = counters_.unknown_fields.count();
     Parse(context_, chat, body);
-    return counters_.unknown_fields - before;
+    return counters_.unknown_fields.count() - before;
   }
 
   TestModel model_;
@@ -86,7 +86,7 @@ TEST_F(RequestParsing, ReadsEverySamplingField) {
   EXPECT_EQ(request.priority, -3);
   EXPECT_EQ(request.cache_salt, "s");
   EXPECT_EQ(request.client_key, "u");
-  EXPECT_EQ(counters_.unknown_fields.load(), 0U);
+  EXPECT_EQ(counters_.unknown_fields.count(), 0U);
   EXPECT_EQ(request.prompts.front().ids, (std::vector<int32_t>{AsciiTokenizer::kBos, 'a' - ' ', 'b' - ' '}));
 }
 
@@ -105,7 +105,7 @@ TEST_F(RequestParsing, NullMeansAbsentAndUnknownFieldsAreCounted) {
       Good(false, R"({"prompt": "a", "max_tokens": null, "stop": null, "logprobs": null, "top_p": null, "suffix": null,
                       "mystery": 1, "enigma": null})");
   EXPECT_EQ(request.params.max_tokens, 16);
-  EXPECT_EQ(counters_.unknown_fields.load(), 2U);
+  EXPECT_EQ(counters_.unknown_fields.count(), 2U);
   EXPECT_EQ(request.model, "ascii");
   EXPECT_FALSE(request.max_tokens_given);
 }
@@ -155,7 +155,7 @@ TEST_F(RequestParsing, AModelThatCannotChatSaysWhy) {
   EXPECT_EQ(message(), "this model has no chat template: use /v1/completions");
   served.chat_template_problem = "line 3: there is no filter frobnicate";
   EXPECT_EQ(message(), "this model cannot chat: line 3: there is no filter frobnicate");
-  EXPECT_EQ(counters_.unknown_fields.load(), 0U);
+  EXPECT_EQ(counters_.unknown_fields.count(), 0U);
 }
 
 TEST_F(RequestParsing, DefaultsComeFromTheGenerationConfig) {
@@ -197,7 +197,7 @@ TEST_F(RequestParsing, ReadsBestOfAndThePrefixCachesSwitches) {
   EXPECT_TRUE(!writes.reads_prefix_cache && writes.writes_prefix_cache);
   const GenerationRequest both = Good(false, R"({"prompt": "a", "cache_prompt": true})");
   EXPECT_TRUE(both.reads_prefix_cache && both.writes_prefix_cache);
-  EXPECT_EQ(counters_.unknown_fields.load(), 0U);
+  EXPECT_EQ(counters_.unknown_fields.count(), 0U);
 }
 
 TEST_F(RequestParsing, RendersConversations) {

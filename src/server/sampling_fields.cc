@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "server/foreign_fields.h"
 #include "server/generation_request.h"
 #include "server/json_fields.h"
 
@@ -26,7 +27,7 @@ void ReadStreamOptions(FieldReader& fields, GenerationRequest& request) {
   inner.Read("continuous_usage_stats", request.continuous_usage);
   inner.Ignore({"include_obfuscation"});
   if (inner.failed()) fields.Fail(*inner.error());
-  fields.AddUnknown(inner.CountUnknown());
+  fields.AddUnknown("stream_options", inner);
 }
 
 // Transformers' names: true, false or "never".
@@ -60,6 +61,22 @@ void ReadStreams(FieldReader& fields, SamplingParams& params) {
   ReadEarlyStopping(fields, params);
 }
 
+// llama.cpp's penalty covers the latest tokens; here it covers prompt and output.
+void ReadRepetitionPenalty(FieldReader& fields, SamplingParams& params) {
+  const std::string_view name = NameInUse(fields, "repetition_penalty", "repeat_penalty", "rep_pen");
+  fields.Read(name, params.repetition_penalty);
+  std::optional<int32_t> window;
+  fields.Read("repeat_last_n", window);
+  if (!window || fields.failed() || params.repetition_penalty == 1) return;
+  if (*window == 0) params.repetition_penalty = 1;
+  if (*window <= 0) return;
+  fields.Fail({.message = fmt::format("repeat_last_n is {}: the repetition penalty covers the whole of prompt and "
+                                      "output here; send -1, or leave it out",
+                                      *window),
+               .param = "repeat_last_n",
+               .code = "unsupported_parameter"});
+}
+
 // vLLM's and llama.cpp's names for keeping out of the prefix cache.
 void ReadCacheFields(FieldReader& fields, GenerationRequest& request) {
   bool skip_reading = false, cache_prompt = true;
@@ -89,13 +106,13 @@ void ReadSamplingParams(FieldReader& fields, SamplingParams& params) {
   fields.Read("top_p", params.top_p);
   fields.Read("top_k", params.top_k);
   fields.Read("min_p", params.min_p);
-  fields.Read("repetition_penalty", params.repetition_penalty);
+  ReadRepetitionPenalty(fields, params);
   fields.Read("presence_penalty", params.presence_penalty);
   fields.Read("frequency_penalty", params.frequency_penalty);
   fields.ReadBias("logit_bias", params.logit_bias);
   fields.Read("seed", params.seed);
   if (params.seed == std::numeric_limits<uint64_t>::max()) params.seed.reset();  // -1: any
-  fields.Read("min_tokens", params.min_tokens);
+  fields.Read(NameInUse(fields, "min_tokens", "min_new_tokens", "min_new_tokens"), params.min_tokens);
   fields.Read("stop", params.stop);
   fields.Read("include_stop_str_in_output", params.include_stop_str_in_output);
   ReadStopTokenIds(fields, params.stop_token_ids);
@@ -132,6 +149,7 @@ void RefuseUnsupported(FieldReader& fields) {
   fields.Unsupported("guided_regex", "structured output");
   fields.Unsupported("guided_choice", "structured output");
   fields.Unsupported("guided_grammar", "structured output");
+  RefuseForeignFields(fields);
   RefuseResponseFormat(fields);
   fields.Ignore({"spaces_between_special_tokens", "metadata", "store", "service_tier", "safety_identifier",
                  "prompt_cache_key", "parallel_tool_calls"});

@@ -63,7 +63,7 @@ HttpReply AnswerTokenize(const ModelContext& context, std::string_view body, Ser
   bool return_token_strs = false;
   fields.Read("return_token_strs", return_token_strs);
   const std::vector<int32_t> ids = ReadTokens(context, fields);
-  counters.unknown_fields += fields.CountUnknown();
+  counters.unknown_fields.Note(fields.Unknown());
   if (fields.failed()) return ToReply(*fields.error());
   return TokensReply(context, ids, return_token_strs);
 }
@@ -77,7 +77,7 @@ HttpReply AnswerDetokenize(const ModelContext& context, std::string_view body, S
   std::vector<int32_t> ids;
   if (!fields.Has("tokens")) fields.Fail("tokens", "tokens is missing");
   fields.Read("tokens", ids);
-  counters.unknown_fields += fields.CountUnknown();
+  counters.unknown_fields.Note(fields.Unknown());
   const int32_t vocab_size = context.model.tokenizer->vocab_size();
   for (const int32_t id : ids) {
     if (id >= 0 && id < vocab_size) continue;

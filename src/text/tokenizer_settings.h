@@ -1,5 +1,5 @@
-// What the files beside tokenizer.json say of it: tokenizer_config.json, special_tokens_map.json, added_tokens.json, and
-// the family that config.json names. Merged as AutoTokenizer of Transformers 5 does it for a directory that has a
+// What the files beside tokenizer.json say of it: tokenizer_config.json, special_tokens_map.json, added_tokens.json,
+// and the family that config.json names. Merged as AutoTokenizer of Transformers 5 does it for a directory that has a
 // tokenizer.json; where that refuses a file for its form alone (a token written as an object), the token is taken.
 // Plain data; any thread.
 #pragma once

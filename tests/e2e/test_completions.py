@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from typing import Any
@@ -116,8 +117,36 @@ def test_truncated_prompts_are_echoed_as_far_as_they_are_kept(
         assert "".join(choice.logprobs.tokens) == choice.text
 
 
+def test_keys_of_top_logprobs_are_unique(server: Server) -> None:
+    prompt = "The emoji \U0001f600 and 模型 नमस्ते"  # tokens that are fragments of a character read alike
+    body = {"prompt": prompt, "max_tokens": 0, "echo": True, "logprobs": 20}
+    text = server.post("/v1/completions", body).text
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        assert len({key for key, _ in pairs}) == len(pairs), pairs
+        return dict(pairs)
+
+    logprobs = json.loads(text, object_pairs_hook=unique)["choices"][0]["logprobs"]
+    alternatives = [top for top in logprobs["top_logprobs"] if top]
+    assert any("\ufffd" in top for top in alternatives)
+    for logprob, top in zip(logprobs["token_logprobs"][1:], alternatives, strict=True):
+        assert max(top.values()) >= logprob
+
+
+def test_the_token_that_ends_an_answer_is_not_shown(server: Server) -> None:
+    messages = [{"role": "user", "content": "What is 7 + 8?"}]
+    body = {"messages": messages, "temperature": 0, "max_tokens": 60, "skip_special_tokens": False}
+    answer = server.post("/v1/chat/completions", body).json()["choices"][0]
+    assert (answer["message"]["content"], answer["finish_reason"]) == ("7 + 8 = 15.", "stop")
+    answer = server.post("/v1/chat/completions", {**body, "include_stop_str_in_output": True}).json()["choices"][0]
+    assert answer["message"]["content"] == "7 + 8 = 15.<|im_end|>"
+    beams = {**body, "use_beam_search": True, "n": 2}
+    for choice in server.post("/v1/chat/completions", beams).json()["choices"]:
+        assert "<|im_end|>" not in choice["message"]["content"]
+
+
 def test_unknown_fields_are_counted_on_every_route(server: Server) -> None:
-    before = server.metric("quire:unknown_request_fields_total")
+    before = server.metric("quire_unknown_request_fields_total")
     messages = [{"role": "user", "content": "Hello."}]
     for path, body in (
         ("/v1/completions", {"prompt": PROMPT, "max_tokens": 1}),
@@ -127,7 +156,7 @@ def test_unknown_fields_are_counted_on_every_route(server: Server) -> None:
     ):
         assert server.post(path, {**body, "mystery": 1}).status_code == 200
     assert server.post("/v1/completions", {"prompt": PROMPT, "n": 0, "mystery": 1}).is_error
-    assert server.metric("quire:unknown_request_fields_total") == before + 5
+    assert server.metric("quire_unknown_request_fields_total") == before + 5
 
 
 def test_scores_of_an_echo_are_those_of_generation(client: OpenAI) -> None:

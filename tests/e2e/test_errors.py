@@ -134,6 +134,7 @@ def test_the_key_is_required_but_not_for_health(start_server: Callable[..., Serv
     assert server.get("/v1/models").status_code == 401
     assert server.get("/metrics").status_code == 401
     assert server.get("/health").status_code == 200
+    assert server.get("/ping").status_code == 200
 
 
 def test_a_full_queue_turns_requests_away(start_server: Callable[..., Server]) -> None:
@@ -162,7 +163,7 @@ def test_more_waiting_tokens_than_may_are_turned_away(start_server: Callable[...
     next(running)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(ask, model=MODEL, prompt=[5] * 15, max_tokens=3)
-        server.wait_for_metric("quire:num_queued_tokens", 15)
+        server.wait_for_metric("quire_num_queued_tokens", 15)
         with pytest.raises(openai.RateLimitError) as caught:
             ask(model=MODEL, prompt=[5] * 6, max_tokens=3)
         assert int(caught.value.response.headers["Retry-After"]) >= 1

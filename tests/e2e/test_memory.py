@@ -52,8 +52,8 @@ def test_every_slot_is_somewhere(client: OpenAI, server: Server) -> None:
     assert_adds_up(kv)
     assert kv["requests"] == []
     assert kv["slots"]["token"] == kv["slots"]["reserved"] == kv["waste_pct"] == 0
-    assert server.metric("quire:kv_slots") == kv["total_slots"]
-    assert server.metric("quire:kv_slot_seconds_total") > 0
+    assert server.metric("quire_kv_slots") == kv["total_slots"]
+    assert server.metric("quire_kv_slot_seconds_total") > 0
 
 
 def test_the_prefix_cache_is_reset_unless_it_is_in_use(start_server: Callable[..., Server]) -> None:
@@ -105,15 +105,15 @@ def test_preempted_answers_are_the_same(
         crowded = list(pool.map(lambda seed: ask(server.client, seed), range(12)))
     assert crowded == alone
     by_mode = dict(
-        re.findall(r'quire:preemptions_total\{.*mode="(\w+)".*\} (\d+)', server.get("/metrics").text)
+        re.findall(r'quire_preemptions_total\{.*mode="(\w+)".*\} (\d+)', server.get("/metrics").text)
     )
     assert int(by_mode[mode]) > 0
     assert server.metric("vllm:num_preemptions_total") == sum(map(int, by_mode.values()))
     assert re.search(rf"request_preempted id=cmpl-\w+ mode={mode} reason=", server.log())
     if mode == "swap":
-        assert server.metric("quire:swapped_out_blocks_total") > 0
-        assert server.metric("quire:swapped_in_blocks_total") > 0
-    assert server.metric("quire:swap_failures_total") == 0
+        assert server.metric("quire_swapped_out_blocks_total") > 0
+        assert server.metric("quire_swapped_in_blocks_total") > 0
+    assert server.metric("quire_swap_failures_total") == 0
     assert_adds_up(server.get("/debug/kv").json())
 
 
@@ -164,7 +164,7 @@ def fill_disk(server: Server) -> list[str]:
     for _ in range(2):
         for prompt in prompts:
             answer_to(server.client, prompt)
-    assert server.metric("quire:kv_disk_slots") > 0
+    assert server.metric("quire_kv_disk_slots") > 0
     return prompts
 
 
@@ -179,7 +179,7 @@ def test_prefixes_survive_a_restart(
     answers = [answer_to(second.client, prompt) for prompt in prompts]
     assert [text for text, _ in answers] == [answer_to(client, prompt)[0] for prompt in prompts]
     assert sum(cached for _, cached in answers) > 0
-    assert re.search(r'quire:disk_blocks_total\{.*event="loaded".*\} [1-9]', second.get("/metrics").text)
+    assert re.search(r'quire_disk_blocks_total\{.*event="loaded".*\} [1-9]', second.get("/metrics").text)
 
 
 def test_what_memory_had_room_for_survives_a_restart_too(
@@ -213,8 +213,8 @@ def test_damaged_files_are_skipped_and_counted(
     for prompt in prompts:
         assert answer_to(second.client, prompt)[0] == answer_to(client, prompt)[0]
     metrics = second.get("/metrics").text
-    assert re.search(r'quire:disk_blocks_total\{.*event="load_failed".*\} [1-9]', metrics)
-    assert re.search(r'quire:disk_blocks_total\{.*event="loaded".*\} 0', metrics)
+    assert re.search(r'quire_disk_blocks_total\{.*event="load_failed".*\} [1-9]', metrics)
+    assert re.search(r'quire_disk_blocks_total\{.*event="loaded".*\} 0', metrics)
 
 
 def test_a_shared_prefix_stays(start_server: Callable[..., Server], tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_a_shared_prefix_stays(start_server: Callable[..., Server], tmp_path: Pa
     assert f"{num_blocks} blocks" in server.printed()
     assert server.post("/reset_prefix_cache").status_code == 200
     assert cached_tokens(server.client, STORY + " Then") >= (num_blocks - 1) * BLOCK
-    assert server.metric("quire:kv_pinned_blocks") == num_blocks
+    assert server.metric("quire_kv_pinned_blocks") == num_blocks
 
 
 def test_a_shared_prefix_that_cannot_be_is_an_error(tmp_path: Path) -> None:
