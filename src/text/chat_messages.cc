@@ -139,14 +139,9 @@ class Normalizer {
   }
 
   Status NormalizeToolCalls(Json& message) {
-    if (message.contains("function_call") && !traits_.shows_function_call) {
-      return InvalidArgument("{}.function_call: this model's chat template does not show it; send tool_calls", where_);
-    }
+    if (message.contains("function_call") && !traits_.shows_function_call) WarnOfCalls("function_call");
     if (!message.contains("tool_calls") || !IsText(message, "role", "assistant")) return {};
-    if (!traits_.shows_tool_calls) {
-      return InvalidArgument(
-          "{}.tool_calls: this model's chat template does not show tool calls; put them into content", where_);
-    }
+    if (!traits_.shows_tool_calls) WarnOfCalls("tool_calls");
     Json& calls = message["tool_calls"];
     if (!calls.is_array()) return InvalidArgument("{}.tool_calls must be a list", where_);
     for (size_t i = 0; i < calls.size(); ++i) {
@@ -154,6 +149,11 @@ class Normalizer {
       QUIRE_RETURN_IF_ERROR(NormalizeToolCall(place, calls[i]));
     }
     return {};
+  }
+
+  // Clients go on with histories of other models: as with other servers of this API, that is no reason to refuse them.
+  void WarnOfCalls(const char* field) const {
+    LogWarning("tool_calls_not_shown at={}.{} reason=\"the chat template has no place for them\"", where_, field);
   }
 
   Status NormalizeToolCall(const std::string& place, Json& call) {

@@ -15,7 +15,8 @@ namespace quire {
 //  - arguments of tool calls are objects, also where they were sent as JSON in a string; {} where that is no object;
 //  - the reasoning has the three names that templates read; a refusal is the content where there is no other.
 // A developer is the system to a template that does not know the role; all of the system's messages are the first then.
-// InvalidArgument names the message and what is wrong with it: anything but text, or what the template cannot show.
+// Calls that the template does not show are left to it, with a warning in the log.
+// InvalidArgument names the message and what is wrong with it, like anything but text.
 Result<nlohmann::ordered_json> NormalizeMessages(const nlohmann::ordered_json& messages,
                                                  const ChatTemplateTraits& traits);
 

@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "base/error.h"
-#include "text/checkpoint_files.h"
+#include "text/checkpoint_json.h"
 
 namespace quire {
 namespace {

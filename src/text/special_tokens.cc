@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "text/checkpoint_files.h"
+#include "text/checkpoint_json.h"
 
 namespace quire {
 namespace {
@@ -49,7 +49,6 @@ std::string Text(const Json& file, const char* name) {
   return field != file.end() && field->is_string() ? field->get<std::string>() : "";
 }
 
-// The class that Transformers makes: some model types have one of their own, whatever the tokenizer's file says.
 std::string TokenizerClass(const Json& config, const std::string& model_type) {
   std::string name = Text(config, "tokenizer_class");
   if (name.ends_with("Fast")) name.resize(name.size() - 4);
@@ -100,14 +99,29 @@ Result<Json> Load(const std::filesystem::path& directory) {
   return tokens;
 }
 
-}  // namespace
-
-Result<Json> LoadSpecialTokens(const std::string& directory) {
+// What the JSON library throws ends here.
+template <typename Load>
+auto Contained(const std::string& directory, Load load) -> decltype(load()) {
   try {
-    return Load(directory);
+    return load();
   } catch (const std::exception& error) {
     return Io("cannot read the special tokens of {}: {}", directory, error.what());
   }
+}
+
+}  // namespace
+
+Result<Json> LoadSpecialTokens(const std::string& directory) {
+  return Contained(directory, [&] { return Load(directory); });
+}
+
+Result<std::string> LoadTokenizerClass(const std::string& directory) {
+  return Contained(directory, [&]() -> Result<std::string> {
+    const std::filesystem::path base(directory);
+    QUIRE_ASSIGN_OR_RETURN(const Json config, ReadCheckpointJson(base / "tokenizer_config.json"));
+    QUIRE_ASSIGN_OR_RETURN(const Json model, ReadCheckpointJson(base / "config.json"));
+    return TokenizerClass(config, Text(model, "model_type"));
+  });
 }
 
 }  // namespace quire

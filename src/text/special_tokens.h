@@ -15,4 +15,8 @@ namespace quire {
 // class of the tokenizer.
 Result<nlohmann::ordered_json> LoadSpecialTokens(const std::string& directory);
 
+// The class that Transformers makes of the tokenizer, without "Fast"; empty: the plain one. Some model types have one
+// of their own, whatever the tokenizer's file says.
+Result<std::string> LoadTokenizerClass(const std::string& directory);
+
 }  // namespace quire

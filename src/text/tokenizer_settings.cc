@@ -9,6 +9,7 @@
 #include "base/env.h"
 #include "base/error.h"
 #include "text/json_file.h"
+#include "text/special_tokens.h"
 
 namespace quire::text {
 namespace {
@@ -52,6 +53,7 @@ class SettingsReader {
     // What follows is the older layout, which the table of ids replaced.
     if (!has_table_ && map) QUIRE_RETURN_IF_ERROR(map->Named(CollectTokens(map->root())));
     if (!has_table_ && added) QUIRE_RETURN_IF_ERROR(added->Named(ReadAddedTokensJson(added->root())));
+    QUIRE_RETURN_IF_ERROR(AddRolesOfTheClass());
     if (config) QUIRE_RETURN_IF_ERROR(config->Named(ReadFlags(config->root())));
     return Finish();
   }
@@ -140,23 +142,25 @@ class SettingsReader {
     if (!prefix_space) return {};
     QUIRE_ASSIGN_OR_RETURN(settings_.add_prefix_space, prefix_space->AsBool());
     QUIRE_ASSIGN_OR_RETURN(settings_.legacy, config.BoolOr("legacy", false));
-    QUIRE_ASSIGN_OR_RETURN(settings_.prefix_space_rule, FindPrefixSpaceRule(config));
+    QUIRE_ASSIGN_OR_RETURN(settings_.prefix_space_rule, FindPrefixSpaceRule());
     return {};
   }
 
-  // By the class that is built: the one that tokenizer_config.json names, but for families known to name a wrong one
-  // (Qwen 2) or to come with the class of another (Mistral).
-  Result<PrefixSpaceRule> FindPrefixSpaceRule(const JsonNode& config) {
-    QUIRE_ASSIGN_OR_RETURN(std::string name, config.StringOr("tokenizer_class", ""));
-    QUIRE_ASSIGN_OR_RETURN(const std::optional<JsonFile> model, JsonFile::OpenIfThere(directory_, "config.json"));
-    std::string family;
-    if (model && model->root().IsObject()) {
-      QUIRE_ASSIGN_OR_RETURN(family, model->root().StringOr("model_type", ""));
-    }
-    if (name.ends_with("Fast")) name.resize(name.size() - 4);
-    if (family == "mistral") return PrefixSpaceRule::kFile;
-    if (family == "qwen2" || name == "Qwen2Tokenizer" || name == "GPT2Tokenizer") return PrefixSpaceRule::kByteLevel;
+  Result<PrefixSpaceRule> FindPrefixSpaceRule() const {
+    QUIRE_ASSIGN_OR_RETURN(const std::string name, LoadTokenizerClass(directory_));
+    if (name == "Qwen2Tokenizer" || name == "GPT2Tokenizer") return PrefixSpaceRule::kByteLevel;
     return name == "LlamaTokenizer" ? PrefixSpaceRule::kMetaspace : PrefixSpaceRule::kFile;
+  }
+
+  // Roles that no file fills, but the tokenizer's class.
+  Status AddRolesOfTheClass() {
+    QUIRE_ASSIGN_OR_RETURN(const nlohmann::ordered_json tokens, LoadSpecialTokens(directory_));
+    for (const auto& [name, text] : tokens.items()) {
+      const auto is_it = [&](const Role& role) { return role.first == name; };
+      if (std::any_of(roles_.begin(), roles_.end(), is_it)) continue;
+      SetRole(name, {.content = text.get<std::string>(), .special = true});
+    }
+    return {};
   }
 
   TokenizerSettings Finish() {

@@ -1,4 +1,4 @@
-#include "text/checkpoint_files.h"
+#include "text/checkpoint_json.h"
 
 #include <fstream>
 #include <iterator>
