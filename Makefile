@@ -2,11 +2,18 @@
 BUILD := build/release
 MODEL ?=
 ARGS ?=
+# Models that scripts/fetch_model downloads: served by that name, from where they are kept.
+FETCHED := smollm2
 
 .PHONY: serve test build format clean
 
 serve: build
+ifneq ($(filter $(MODEL),$(FETCHED)),)
+	directory=$$(scripts/fetch_model $(MODEL)) && \
+	  exec $(BUILD)/quire serve "$$directory" --served-model-name $(MODEL) $(ARGS)
+else
 	exec $(BUILD)/quire serve $(MODEL) $(ARGS)
+endif
 
 test:
 	scripts/test
