@@ -1,0 +1,56 @@
+"""A trained model: its answers are those of Transformers, token for token."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from harness import REPO, Server
+
+NAME = "smollm2"
+GOLDEN = json.loads((REPO / "tests" / "goldens" / "smollm2.json").read_text(encoding="utf-8"))
+PROMPTS: list[dict[str, Any]] = GOLDEN["prompts"]
+
+
+@pytest.fixture(scope="module")
+def smollm2() -> Iterator[Server]:
+    directory = os.environ.get("QUIRE_SMOLLM2")
+    if not directory:
+        pytest.skip("QUIRE_SMOLLM2 is not set: QUIRE_SMOLLM2=$(scripts/fetch_model smollm2)")
+    server = Server(directory, "--served-model-name", NAME, "--dtype", "float32")
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def answer(server: Server, prompt: dict[str, Any]) -> Any:
+    return server.client.with_options(timeout=120).chat.completions.create(
+        model=NAME,
+        messages=prompt["messages"],
+        temperature=0,
+        max_tokens=GOLDEN["max_new_tokens"],
+        extra_body={"return_token_ids": True},
+    )
+
+
+def test_a_trained_models_chats_are_tokenized_as_by_transformers(smollm2: Server) -> None:
+    for prompt in PROMPTS:
+        reply = smollm2.post("/tokenize", {"model": NAME, "messages": prompt["messages"]})
+        assert reply.json()["tokens"] == prompt["prompt_ids"]
+
+
+def test_a_trained_models_answers_are_those_of_transformers(smollm2: Server) -> None:
+    """All at once, so that they share steps and the blocks of what they have in common."""
+    with ThreadPoolExecutor(len(PROMPTS)) as pool:
+        answers = list(pool.map(lambda prompt: answer(smollm2, prompt), PROMPTS))
+    for prompt, reply in zip(PROMPTS, answers, strict=True):
+        (choice,) = reply.choices
+        assert reply.prompt_token_ids == prompt["prompt_ids"]
+        assert choice.token_ids == prompt["greedy_ids"], prompt["greedy_text"]
+        assert choice.finish_reason == prompt["finish_reason"]
+        assert choice.message.content == prompt["greedy_text"]
