@@ -1,0 +1,127 @@
+"""Whether two answers agree, and how to say that they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from texts import TEXTS
+
+CLOSE_DECISION = 1e-3  # of two logits: float32 sums in another order may decide otherwise
+SHOWN = 160
+
+
+@dataclass
+class Difference:
+    check: str
+    quire: str
+    transformers: dict[str, str]  # by version
+    serious: bool = True
+
+    def __str__(self) -> str:
+        lines = [f"{'' if self.serious else 'note: '}{self.check}", f"Quire: {self.quire}"]
+        lines += [f"Transformers {version}: {said}" for version, said in self.transformers.items()]
+        return "\n        ".join(lines)
+
+
+def shorten(value: object) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+
+
+def stops_of(result: dict) -> set[int]:
+    """What ends an answer: generation_config's tokens, or else config's, and the tokenizer's eos, as in vLLM."""
+    return {*result["model"]["generation_eos"], *result["tokenizer"].get("tokenizer_eos", [])}
+
+
+def stop_candidates(results: Iterable[dict]) -> list[int]:
+    found: set[int] = set()
+    for result in results:
+        if "error" not in result["model"]:
+            named = {*result["model"]["named_ids"], *stops_of(result)}
+            found |= {token for token in named if 0 <= token < result["model"]["vocab_size"]}
+    return sorted(found)
+
+
+def errors(part: str, results: dict[str, dict], answers: dict, nonsense: bool) -> Difference | None:
+    """One loads what the other refuses: serious when it is Quire that refuses what makes sense."""
+    said = {version: result[part].get("error", "loads") for version, result in results.items()}
+    quire = answers[part].get("error", "loads")
+    if quire == "loads":
+        refused = all(text != "loads" for text in said.values())
+        return Difference(f"{part} is accepted", quire, said, serious=False) if refused else None
+    if quire.startswith("CRASH") or any(text == "loads" for text in said.values()):
+        return Difference(f"{part} is refused", quire, said, serious=quire.startswith("CRASH") or not nonsense)
+    return None
+
+
+def first_unequal(mine: list, theirs: list) -> int | None:
+    return next((i for i, (a, b) in enumerate(zip(mine, theirs, strict=True)) if a != b), None)
+
+
+def compare_lists(check: str, mine: list, theirs: dict[str, list], labels: list) -> Difference | None:
+    """Serious where Quire agrees with no version; a note where the versions differ."""
+    unequal = {version: first_unequal(mine, rows) for version, rows in theirs.items()}
+    at = next((index for index in unequal.values() if index is not None), None)
+    if at is None:
+        return None
+    said = {version: shorten(rows[at]) for version, rows in theirs.items()}
+    serious = all(index is not None for index in unequal.values())
+    return Difference(f"{check} of {shorten(labels[at])}", shorten(mine[at]), said, serious)
+
+
+def compare_tokenizers(results: dict[str, dict], mine: dict) -> Iterator[Difference | None]:
+    theirs = {version: result["tokenizer"] for version, result in results.items() if "error" not in result["tokenizer"]}
+    if not theirs or "error" in mine:
+        return
+    decode_ids = next(iter(theirs.values()))["decode_ids"]
+    for checks, labels in ((("ids", "ids_special"), TEXTS), (("decoded", "decoded_skip"), decode_ids)):
+        for check in checks:
+            rows = {version: part[check] for version, part in theirs.items()}
+            found = compare_lists(check, mine[check], rows, labels)
+            yield found
+            if found is not None:  # the other of the pair would say the same again
+                break
+
+
+def without_reason(rows: list) -> list:
+    """Both refuse to render: their words need not be the same."""
+    return ["refused" if isinstance(row, str) else row for row in rows]
+
+
+def compare_chat(results: dict[str, dict], mine: dict) -> Difference | None:
+    theirs = {v: result["tokenizer"]["chat"] for v, result in results.items() if "error" not in result["tokenizer"]}
+    if not theirs:
+        return None
+    plain = {version: without_reason(rows) for version, rows in theirs.items()}
+    found = compare_lists("chat", without_reason(mine["chat"]), plain, list(range(len(mine["chat"]))))
+    if found is None:
+        return None
+    at = int(found.check.removeprefix("chat of "))
+    said = {version: shorten(rows[at]) for version, rows in theirs.items()}
+    return Difference(f"chat {at}", shorten(mine["chat"][at]), said, found.serious)
+
+
+def compare_models(results: dict[str, dict], mine: dict) -> Iterator[Difference | None]:
+    if "error" in mine:
+        return
+    yield compare_chat(results, mine)
+    theirs = {v: result["model"] for v, result in results.items() if "error" not in result["model"]}
+    if not theirs:
+        return
+    decided = [i for i, row in enumerate(next(iter(theirs.values()))["greedy"]) if row["gap"] > CLOSE_DECISION]
+    rows = {version: [part["greedy"][i]["ids"] for i in decided] for version, part in theirs.items()}
+    yield compare_lists("greedy", [mine["greedy"][i] for i in decided], rows, decided)
+    stops = {version: [sorted(t for t in stops_of(results[version]) if 0 <= t < part["vocab_size"])]
+             for version, part in theirs.items()}  # fmt: skip
+    yield compare_lists("stop tokens", [mine["stops"]], stops, ["an answer"])
+
+
+def compare(results: dict[str, dict], answers: dict, nonsense: bool) -> list[Difference]:
+    """`nonsense`: Quire may refuse what Transformers loads without a look."""
+    found = [errors(part, results, answers, nonsense) for part in ("tokenizer", "model")]
+    if "error" in answers["tokenizer"]:
+        found.pop()  # the model was not tried
+    found += compare_tokenizers(results, answers["tokenizer"])
+    found += compare_models(results, answers["model"])
+    return [difference for difference in found if difference is not None]
