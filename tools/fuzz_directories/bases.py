@@ -90,24 +90,29 @@ def saved_bases(base: Base, oracles: list[Oracle], work: Path) -> Iterator[Base]
             yield Base(f"{base.name} {name} by Transformers {oracle.version}", out, ("as is",))
 
 
+def wanted(args: argparse.Namespace, name: str) -> bool:
+    return args.base.search(name) is not None
+
+
 def plain_bases(args: argparse.Namespace, work: Path) -> Iterator[Base]:
-    yield Base("tiny", REPO / "models" / "tiny", ALL)
+    if wanted(args, "tiny"):
+        yield Base("tiny", REPO / "models" / "tiny", ALL)
     for family, options in FAMILIES.items():
-        path = work / family
-        random_model(path, 300, "--model-type", family, *options)
-        yield Base(f"random {family}", path, WEIGHTS)
+        if wanted(args, name := f"random {family}"):
+            random_model(work / family, 300, "--model-type", family, *options)
+            yield Base(name, work / family, WEIGHTS)
     for source in args.model:
-        path = work / source.name
-        with_random_weights(source, path, vocab_size_of(source))
-        yield Base(source.name, path, TEXT)
+        if wanted(args, source.name):
+            with_random_weights(source, work / source.name, vocab_size_of(source))
+            yield Base(source.name, work / source.name, TEXT)
     for source in tokenizer_sources(args.data):
-        path = work / f"tokenizer-{source.name}"
-        with_random_weights(source, path, vocab_size_of(source))
-        yield Base(f"tokenizer {source.name}", path, ("tokenizer",))
+        if wanted(args, name := f"tokenizer {source.name}"):
+            path = work / f"tokenizer-{source.name}"
+            with_random_weights(source, path, vocab_size_of(source))
+            yield Base(name, path, ("tokenizer",))
 
 
 def make_bases(args: argparse.Namespace, oracles: list[Oracle], work: Path) -> Iterator[Base]:
     for base in plain_bases(args, work):
-        if args.base.search(base.name):
-            yield base
-            yield from saved_bases(base, oracles, work)
+        yield base
+        yield from saved_bases(base, oracles, work)
