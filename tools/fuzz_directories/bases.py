@@ -48,6 +48,11 @@ def random_model(out: Path, vocab_size: int, *options: str) -> None:
     subprocess.run([*command, "--seed", "3", *options], check=True, capture_output=True)
 
 
+def tokenizer_json(source: Path) -> bytes:
+    packed = source / "tokenizer.json.gz"
+    return gzip.decompress(packed.read_bytes()) if packed.exists() else (source / "tokenizer.json").read_bytes()
+
+
 def with_random_weights(source: Path, out: Path, vocab_size: int) -> None:
     """The tokenizer of `source` on a model of four small layers."""
     random_model(out, vocab_size)
@@ -55,18 +60,14 @@ def with_random_weights(source: Path, out: Path, vocab_size: int) -> None:
         (out / name).unlink(missing_ok=True)
         if (source / name).exists():
             shutil.copy(source / name, out / name)
-    packed = source / "tokenizer.json.gz"
-    text = gzip.decompress(packed.read_bytes()) if packed.exists() else (source / "tokenizer.json").read_bytes()
-    (out / "tokenizer.json").unlink()
-    (out / "tokenizer.json").write_bytes(text)
+    Checkpoint(out).write("tokenizer.json", tokenizer_json(source))
     config = json.loads((source / "config.json").read_text()) if (source / "config.json").exists() else {}
     kept = {key: config.get(key, 0) for key in ("bos_token_id", "eos_token_id")}
     Checkpoint(out).set("config.json", **kept)
 
 
 def vocab_size_of(source: Path) -> int:
-    packed = source / "tokenizer.json.gz"
-    tokenizer = json.loads(gzip.decompress(packed.read_bytes()) if packed.exists() else (source / "tokenizer.json").read_bytes())
+    tokenizer = json.loads(tokenizer_json(source))
     vocab = tokenizer["model"]["vocab"]
     ids = list(vocab.values()) if isinstance(vocab, dict) else [len(vocab) - 1]
     return max([*ids, *(token["id"] for token in tokenizer["added_tokens"])]) + 32

@@ -47,10 +47,11 @@ def read_tensors(path: Path) -> Tensors:
     (size,) = struct.unpack_from("<Q", raw)
     header, begin = json.loads(raw[8 : 8 + size]), 8 + size
     header.pop("__metadata__", None)
-    return {
-        name: Tensor(entry["dtype"], tuple(entry["shape"]), raw[begin + entry["data_offsets"][0] : begin + entry["data_offsets"][1]])
-        for name, entry in header.items()
-    }  # fmt: skip
+    tensors = {}
+    for name, entry in header.items():
+        first, last = entry["data_offsets"]
+        tensors[name] = Tensor(entry["dtype"], tuple(entry["shape"]), raw[begin + first : begin + last])
+    return tensors
 
 
 def write_tensors(path: Path, tensors: Tensors, metadata: bool = True, padding: bool = True) -> None:

@@ -59,15 +59,24 @@ def first_unequal(mine: list, theirs: list) -> int | None:
     return next((i for i, (a, b) in enumerate(zip(mine, theirs, strict=True)) if a != b), None)
 
 
+def around(row: object, other: object) -> str:
+    """What is about the first difference, where a whole row is too long to show."""
+    if not isinstance(row, list) or not isinstance(other, list) or len(repr(row)) <= SHOWN:
+        return shorten(row)
+    at = next((i for i, (a, b) in enumerate(zip(row, other, strict=False)) if a != b), min(len(row), len(other)))
+    return f"... from {at} of {len(row)}: {shorten(row[at : at + 16])}"
+
+
 def compare_lists(check: str, mine: list, theirs: dict[str, list], labels: list) -> Difference | None:
     """Serious where Quire agrees with no version; a note where the versions differ."""
     unequal = {version: first_unequal(mine, rows) for version, rows in theirs.items()}
     at = next((index for index in unequal.values() if index is not None), None)
     if at is None:
         return None
-    said = {version: shorten(rows[at]) for version, rows in theirs.items()}
     serious = all(index is not None for index in unequal.values())
-    return Difference(f"{check} of {shorten(labels[at])}", shorten(mine[at]), said, serious)
+    said = {v: "the same" if rows[at] == mine[at] else around(rows[at], mine[at]) for v, rows in theirs.items()}
+    other = next(rows[at] for rows in theirs.values() if rows[at] != mine[at])
+    return Difference(f"{check} of {shorten(labels[at])}", around(mine[at], other), said, serious)
 
 
 def compare_tokenizers(results: dict[str, dict], mine: dict) -> Iterator[Difference | None]:
@@ -85,7 +94,7 @@ def compare_tokenizers(results: dict[str, dict], mine: dict) -> Iterator[Differe
 
 
 def without_reason(rows: list) -> list:
-    """Both refuse to render: their words need not be the same."""
+    """Who refuses to render need not do so in the same words."""
     return ["refused" if isinstance(row, str) else row for row in rows]
 
 
@@ -94,12 +103,7 @@ def compare_chat(results: dict[str, dict], mine: dict) -> Difference | None:
     if not theirs:
         return None
     plain = {version: without_reason(rows) for version, rows in theirs.items()}
-    found = compare_lists("chat", without_reason(mine["chat"]), plain, list(range(len(mine["chat"]))))
-    if found is None:
-        return None
-    at = int(found.check.removeprefix("chat of "))
-    said = {version: shorten(rows[at]) for version, rows in theirs.items()}
-    return Difference(f"chat {at}", shorten(mine["chat"][at]), said, found.serious)
+    return compare_lists("chat", without_reason(mine["chat"]), plain, list(range(len(mine["chat"]))))
 
 
 def compare_models(results: dict[str, dict], mine: dict) -> Iterator[Difference | None]:

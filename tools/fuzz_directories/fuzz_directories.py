@@ -30,13 +30,14 @@ from texts import CONVERSATIONS, TEXTS
 REPO = Path(__file__).resolve().parents[2]
 
 
-def probe_all(directory: Path, oracles: list[Oracle], quire: Quire) -> tuple[dict[str, dict], dict]:
-    """The oracles' results by version, and Quire's for the same questions."""
-    results, decode_ids = {}, None
+def probe_all(directory: Path, oracles: list[Oracle], quire: Quire, text: bool) -> tuple[dict[str, dict], dict]:
+    """The oracles' results by version, and Quire's for the same questions; `text`: about the tokenizer, too."""
+    results: dict[str, dict] = {}
+    texts, conversations, decode_ids = (TEXTS, CONVERSATIONS, None) if text else ([], [], [[0]])
     for oracle in oracles:
-        results[oracle.version] = oracle.probe(directory, TEXTS, CONVERSATIONS, decode_ids)
+        results[oracle.version] = oracle.probe(directory, texts, conversations, decode_ids)
         decode_ids = decode_ids or results[oracle.version]["tokenizer"].get("decode_ids")
-    answers = {"tokenizer": quire.tokenizer(directory, TEXTS, decode_ids or [[0]])}
+    answers = {"tokenizer": quire.tokenizer(directory, texts, decode_ids or [[0]])}
     if "error" in answers["tokenizer"]:
         answers["model"] = {"error": answers["tokenizer"]["error"]}
         return results, answers
@@ -44,7 +45,7 @@ def probe_all(directory: Path, oracles: list[Oracle], quire: Quire) -> tuple[dic
     prompts = models[0]["prompts"] if models else [[0]]
     length = len(models[0]["greedy"][0]["ids"]) if models else 1
     candidates = compare.stop_candidates(results.values())
-    answers["model"] = quire.model(directory, CONVERSATIONS, prompts, candidates, length)
+    answers["model"] = quire.model(directory, conversations, prompts, candidates, length)
     return results, answers
 
 
@@ -88,7 +89,8 @@ def main() -> int:
     log = args.json.open("w") if args.json else None
     with tempfile.TemporaryDirectory(prefix="fuzz-directories-") as folder:
         for case, path in cases(args, oracles, Path(folder)):
-            results, answers = probe_all(path, oracles, quire)
+            about_text = not re.search(": (weights|config|generation)/", case)
+            results, answers = probe_all(path, oracles, quire, about_text)
             count += 1
             for difference in compare.compare(results, answers, nonsense=variations.NONSENSE in case):
                 found.append((case, difference))

@@ -98,6 +98,9 @@ VARIATIONS: dict[str, Change] = {
     "names eos, an object": only(token_object),
     "names tokens of special_tokens_map": only(tokens_in_map),
     "names what is not there": in_config(MESSAGES + "{{ nothing }}{% if tools %}T{% endif %}{{ documents }}"),
+    "asks whether tools are defined": in_config(
+        MESSAGES + "{% if tools is defined %}T{% endif %}{% if documents is defined %}D{% endif %}"
+    ),
     "calls raise_exception": in_config("{{ raise_exception('no') }}"),
     "calls strftime_now": in_config("{{ strftime_now('%Y') }}" + MESSAGES),
     "generation tag": in_config(

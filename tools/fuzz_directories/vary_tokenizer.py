@@ -12,7 +12,7 @@ CONFIG = "tokenizer_config.json"
 MAP = "special_tokens_map.json"
 ADDED = "added_tokens.json"
 CLASSES = ["PreTrainedTokenizerFast", "TokenizersBackend", "LlamaTokenizer", "LlamaTokenizerFast", "GPT2Tokenizer",
-           "GPT2TokenizerFast", "Qwen2Tokenizer", "Qwen2TokenizerFast", "CodeLlamaTokenizer"]  # fmt: skip
+           "GPT2TokenizerFast", "Qwen2Tokenizer", "Qwen2TokenizerFast"]  # fmt: skip
 NAMES = ("bos_token", "eos_token", "unk_token", "pad_token")
 FLAGS = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
 

@@ -134,6 +134,13 @@ def written(**options: bool) -> Change:
     return lambda c: c.write_single(c.tensors(), **options)
 
 
+def base_model(c: Checkpoint) -> None:
+    """What LlamaModel.save_pretrained writes, or another family's."""
+    (name,) = c.json(CONFIG)["architectures"]
+    c.set(CONFIG, architectures=[name.replace("ForCausalLM", "Model")])
+    c.change_tensors(lambda ts: {name.removeprefix("model."): t for name, t in ts.items() if name != HEAD})
+
+
 def transformer_prefix(name: str) -> str:
     return name if name == HEAD else "transformer." + name.removeprefix("model.")
 
@@ -154,10 +161,7 @@ VARIATIONS: dict[str, Change] = {
     "only model.fp16.safetensors": single_named("model.fp16.safetensors"),
     "only model-00001-of-00001.safetensors": single_named("model-00001-of-00001.safetensors"),
     "no prefix model.": renamed(lambda name: name.removeprefix("model.")),
-    "no prefix, architecture LlamaModel": lambda c: (
-        renamed(lambda name: name.removeprefix("model."))(c),
-        c.set(CONFIG, architectures=["LlamaModel"]),
-    ),
+    "base model": base_model,
     "prefix transformer.": renamed(transformer_prefix),
     "head stored, equal, tied": with_head(lambda t: t, tie_word_embeddings=True),
     "head stored, equal, untied": with_head(lambda t: t, tie_word_embeddings=False),
