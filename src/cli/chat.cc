@@ -1,13 +1,16 @@
 // quire chat [MODEL]: a conversation in the terminal. Ctrl-C ends an answer, Ctrl-D the conversation.
 #include <chrono>
 #include <cstdio>
-#include <iostream>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "cli/conversation.h"
 #include "cli/generate.h"
+#include "cli/line_editor.h"
+#include "cli/output.h"
 #include "llm/loader.h"
 #include "text/chat_rendering.h"
 #include "text/tokenizer.h"
@@ -26,33 +29,48 @@ Result<std::string> Answer(RunningModel& running, const Json& messages, const Sa
   return StreamToTerminal(running.engine(), std::move(args));
 }
 
+// What is printed besides answers is for people, who see it in a terminal.
+void Tell(const LineEditor& editor, const std::string& text) {
+  if (editor.is_interactive()) PrintAll(text);
+}
+
+void AnswerInto(Conversation& conversation, RunningModel& running, const SamplingOptions& sampling) {
+  const Result<std::string> answer = Answer(running, conversation.messages(), sampling);
+  if (answer.ok()) {
+    conversation.AddAnswer(*answer);
+  } else {
+    Complain(answer.error());
+    conversation.DropQuestion();
+  }
+}
+
+void TalkUntilQuit(const ChatCommand& command, RunningModel& running, LineEditor& editor) {
+  Conversation conversation(command.system);
+  std::string message, reply;
+  while (std::ferror(stdout) == 0) {
+    const LineEditor::End end = editor.Read(message);
+    if (end == LineEditor::End::kNoMore) break;
+    if (end == LineEditor::End::kInterrupted) {
+      Tell(editor, "(Ctrl-D or /quit ends)\n");
+      continue;
+    }
+    const Conversation::Next next = conversation.Take(message, reply);
+    if (next == Conversation::Next::kQuit) return;
+    PrintAll(reply);
+    if (next == Conversation::Next::kAnswer) AnswerInto(conversation, running, command.sampling);
+  }
+  Tell(editor, "\n");
+}
+
 Status Converse(const ChatCommand& command) {
   QUIRE_ASSIGN_OR_RETURN(RunningModel running, RunningModel::Start(command.load));
   if (!running.loaded().chat_template) return InvalidArgument("{}", running.loaded().chat_template_problem);
-  Json messages = Json::array();
-  const auto start_over = [&] {
-    messages = Json::array();
-    if (!command.system.empty()) messages.push_back({{"role", "system"}, {"content", command.system}});
-  };
-  start_over();
-  std::printf("%s. /new starts over, /quit or Ctrl-D ends, Ctrl-C stops an answer.\n", running.loaded().name.c_str());
-  for (std::string line; std::printf("> "), std::fflush(stdout), std::getline(std::cin, line);) {
-    if (line == "/quit" || line == "/exit") break;
-    if (line == "/new") start_over();
-    if (line.empty() || line == "/new") continue;
-    messages.push_back({{"role", "user"}, {"content", line}});
-    const Result<std::string> answer = Answer(running, messages, command.sampling);
-    if (answer.ok()) {
-      messages.push_back({{"role", "assistant"}, {"content", *answer}});
-    } else {
-      Complain(answer.error());
-      messages.erase(messages.size() - 1);
-    }
-  }
-  std::printf("\n");
+  const std::unique_ptr<LineEditor> editor = LineEditor::Create();
+  Tell(*editor, running.loaded().name + ". /help lists the commands, Ctrl-C stops an answer, Ctrl-D ends.\n");
+  TalkUntilQuit(command, running, *editor);
   const InterruptGuard guard;
-  running.StorePrefixCache([&guard, rounds = 0]() mutable {
-    if (++rounds == 50) std::printf("storing the prefix cache; Ctrl-C gives up\n");
+  running.StorePrefixCache([&, rounds = 0]() mutable {
+    if (++rounds == 50) Tell(*editor, "storing the prefix cache; Ctrl-C gives up\n");
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     return guard.WasInterrupted();
   });

@@ -9,6 +9,7 @@
 #include "base/env.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "cli/output.h"
 #include "text/tokenizer.h"
 
 namespace quire {
@@ -96,8 +97,10 @@ Result<std::string> StreamToTerminal(Engine& engine, SubmitArgs args) {
       continue;
     }
     text += delta->text;
-    std::fwrite(delta->text.data(), 1, delta->text.size(), stdout);
-    std::fflush(stdout);
+    if (!PrintAll(delta->text)) {
+      handle.Abort();
+      return LostOutput();
+    }
     if (delta->error) return *delta->error;
     if (delta->finished() || guard.WasInterrupted()) break;
   }

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cli/generate.h"
+#include "cli/port_probe.h"
 #include "engine/engine.h"
 #include "llm/loader.h"
 #include "server/server.h"
@@ -100,7 +101,9 @@ void PrintWelcome(const ServeCommand& command, const LoadedModel& loaded, const 
         "    -d '{\"model\": \"%s\", \"prompt\": \"Once upon a time\", \"max_tokens\": 64}'\n",
         host.c_str(), unsigned{port}, key.c_str(), model_name.c_str());
   }
-  std::fflush(stdout);
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+  LogWarning("welcome_not_printed reason=\"standard output cannot be written\"");
+  std::clearerr(stdout);  // it serves all the same
 }
 
 void LogStartup(const LoadedModel& loaded, double listen_s) {
@@ -133,6 +136,7 @@ Status Serve(const ServeCommand& command) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
 
+  QUIRE_RETURN_IF_ERROR(ProbePort(command.host, command.port));
   QUIRE_ASSIGN_OR_RETURN(RunningModel running, StartInterruptibly(command.load));
   const TimeUs begin = Clock::Real().NowUs();
   const ServerOptions options = ToServerOptions(command, running.loaded().name);

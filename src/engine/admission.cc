@@ -1,9 +1,11 @@
 #include "engine/admission.h"
 
+#include <array>
 #include <random>
 #include <utility>
 
 #include "base/error.h"
+#include "base/rng.h"
 
 namespace quire {
 namespace {
@@ -43,12 +45,20 @@ Status FitMaxTokens(size_t max_len, size_t num_prompt_tokens, SamplingParams& pa
 
 }  // namespace
 
+uint64_t NewSeed(const EngineOptions& options, uint64_t request_id) {
+  if (!options.seed) return RandomSeed();
+  const RngKey key = {.seed = *options.seed,
+                      .stream = static_cast<uint32_t>(request_id >> 32),
+                      .position = static_cast<uint32_t>(request_id)};
+  const std::array<uint32_t, 4> bits = Philox(key, 0);
+  return uint64_t{bits[0]} << 32 | bits[1];
+}
+
 Result<Request> MakeRequest(const EngineOptions& options, SubmitArgs args, uint32_t num_pinned_blocks) {
   QUIRE_RETURN_IF_ERROR(ValidateSamplingParams(args.params, options.vocab_size));
   QUIRE_RETURN_IF_ERROR(CheckPrompt(options, args.prompt));
   QUIRE_RETURN_IF_ERROR(FitMaxTokens(options.scheduler.max_model_len, args.prompt.size(), args.params));
   QUIRE_RETURN_IF_ERROR(ProveFits(options.scheduler, args.prompt.size(), args.params, num_pinned_blocks));
-  if (!args.params.seed) args.params.seed = RandomSeed();
   Request request;
   request.prompt = std::move(args.prompt);
   request.params = std::move(args.params);

@@ -94,7 +94,9 @@ Status Engine::Impl::CheckOpen() const {
 
 Result<Request> Engine::Impl::NewRequest(SubmitArgs args) {
   QUIRE_ASSIGN_OR_RETURN(Request request, MakeRequest(options, std::move(args), num_pinned_blocks));
-  request.id = static_cast<RequestId>(next_id.fetch_add(1));
+  const uint64_t id = next_id.fetch_add(1);
+  request.id = static_cast<RequestId>(id);
+  if (!request.params.seed) request.params.seed = NewSeed(options, id);
   request.arrival = clock.NowUs();
   return request;
 }

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,7 +28,8 @@ struct EngineOptions {
   // the limit is taken when no other waits. 0: no limit.
   size_t max_queued_requests = 4096;
   uint64_t max_queued_tokens = 0;
-  std::string trace_path;  // --trace FILE: plans and results, for replay
+  std::optional<uint64_t> seed;  // of those of requests that have none; absent: they are random
+  std::string trace_path;        // --trace FILE: plans and results, for replay
 };
 
 // What a front end fills in; the engine makes a Request of it.

@@ -13,6 +13,7 @@
 #include "engine/engine.h"
 #include "llm/available_memory.h"
 #include "llm/fingerprint.h"
+#include "llm/generation_overrides.h"
 #include "llm/scheduling_options.h"
 #include "model/model.h"
 #include "runner/model_runner.h"
@@ -42,17 +43,31 @@ class Stopwatch {
   TimeUs begin_;
 };
 
+// Computed in the other format of 16 bits, as checkpoints in float16 are by default.
+bool IsFloat16(const std::string& name) { return name == "float16" || name == "half"; }
+
+void WarnOfFloat16(const LoadOptions& options) {
+  const auto warn = [](const char* option, const std::string& value) {
+    if (!IsFloat16(value)) return;
+    LogWarning(
+        "{}={} used=bfloat16 reason={}", option, value,
+        LogValue("there is no float16 arithmetic; float32 holds every float16 value exactly, in twice the memory"));
+  };
+  warn("dtype", options.dtype);
+  warn("kv_cache_dtype", options.kv_cache_dtype);
+}
+
 Result<ComputeDType> ParseComputeDType(const std::string& name) {
   if (name == "auto") return ComputeDType::kAuto;
   if (name == "float32" || name == "float") return ComputeDType::kF32;
-  if (name == "bfloat16") return ComputeDType::kBf16;
+  if (name == "bfloat16" || IsFloat16(name)) return ComputeDType::kBf16;
   return InvalidArgument("--dtype {} is not known: use auto, bfloat16 or float32", name);
 }
 
 Result<DType> ParseKvDType(const std::string& name, DType compute_dtype) {
   if (name == "auto") return compute_dtype == DType::kF32 ? DType::kF32 : DType::kBf16;
   if (name == "float32") return DType::kF32;
-  if (name == "bfloat16") return DType::kBf16;
+  if (name == "bfloat16" || IsFloat16(name)) return DType::kBf16;
   return InvalidArgument("--kv-cache-dtype {} is not known: use auto, bfloat16 or float32", name);
 }
 
@@ -242,6 +257,7 @@ Status BuildEngine(const LoadOptions& options, const Outline& outline, LoadedMod
   engine_options.max_queued_requests = static_cast<size_t>(options.max_queued_requests);
   engine_options.max_queued_tokens = static_cast<uint64_t>(options.max_queued_tokens);
   engine_options.trace_path = options.trace;
+  engine_options.seed = options.seed;
   QUIRE_ASSIGN_OR_RETURN(loaded.engine, Engine::Create(std::move(engine_options), std::move(runner), loaded.tokenizer));
   return {};
 }
@@ -255,6 +271,8 @@ LoadedModel& LoadedModel::operator=(LoadedModel&&) noexcept = default;
 
 Result<LoadedModel> LoadModel(const LoadOptions& options) {
   QUIRE_RETURN_IF_ERROR(CheckSchedulingOptions(options));
+  QUIRE_ASSIGN_OR_RETURN(const GenerationOverrides overrides, ParseGenerationOverrides(options));
+  WarnOfFloat16(options);
   LoadedModel loaded;
   Stopwatch stopwatch(loaded.times);
   const size_t available_bytes = AvailableMemoryBytes();
@@ -276,6 +294,7 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
     loaded.config.default_repetition_penalty = std::nullopt;
     loaded.config.default_top_k = loaded.config.default_max_tokens = std::nullopt;
   }
+  Override(overrides, loaded.config);
   loaded.compute_dtype = loaded.model->compute_dtype();
   loaded.kv_dtype = outline.kv_shape.dtype;
   loaded.num_parameters = loaded.model->num_parameters();

@@ -28,7 +28,7 @@ struct LoadOptions {
   std::string model;                    // a path or a hub name; empty: the embedded default model
   std::string tokenizer;                // a directory; empty: the model's
   std::string chat_template;            // a file; empty: the model's
-  std::string dtype = "auto";           // auto, bfloat16, float32 or float
+  std::string dtype = "auto";           // auto, bfloat16, float32 or float; float16 or half: bfloat16
   std::string kv_cache_dtype = "auto";  // auto: bf16 for bf16 products, else float32
   std::optional<int32_t> max_model_len;
   int32_t max_num_seqs = 256;
@@ -56,6 +56,8 @@ struct LoadOptions {
   std::vector<std::string> shared_prefixes;  // text files that are computed at the start and stay; whoever runs the
                                              // engine pins them
   std::string generation_config = "auto";    // auto: the model's sampling defaults; vllm: neutral ones
+  std::string override_generation_config;    // a JSON object of sampling defaults over those
+  std::optional<uint64_t> seed;              // of requests that have none; absent: another one each time
   std::string trace;                         // file that receives every StepPlan and StepResult
 };
 

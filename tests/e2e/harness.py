@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import tempfile
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,11 +43,55 @@ def wait_for(what: str, probe: Callable[[], T], deadline_s: float = DEADLINE_S) 
     raise AssertionError(f"waited {deadline_s} s for {what}")
 
 
-def run_to_exit(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_to_exit(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """A `quire` that is expected to end by itself."""
     return subprocess.run(
-        [str(binary()), *arguments], capture_output=True, text=True, timeout=DEADLINE_S, check=False
-    )
+        [str(binary()), *arguments],
+        capture_output=True, text=True, input=stdin, timeout=DEADLINE_S, check=False,
+    )  # fmt: skip
+
+
+class Terminal:
+    """A `quire` that has a terminal of its own, and what that shows."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._master, slave = os.openpty()
+        self._unread = ""
+
+        def take_terminal() -> None:
+            fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+
+        self.process = subprocess.Popen(
+            [str(binary()), *arguments], stdin=slave, stdout=slave, stderr=slave,
+            start_new_session=True, preexec_fn=take_terminal, env={**os.environ, "TERM": "xterm"},
+        )  # fmt: skip
+        os.close(slave)
+
+    def type(self, text: str) -> None:
+        data = text.encode()
+        while data:  # a terminal takes no more than its program has room for
+            self._read_some(0)
+            if select.select([], [self._master], [], 1)[1]:
+                data = data[os.write(self._master, data[:512]) :]
+
+    def wait_for(self, text: str) -> None:
+        """Waits until the terminal shows the text, and forgets what it showed up to its end."""
+        wait_for(f"the terminal to show {text!r}", lambda: text in self._read_some(0.01))
+        self._unread = self._unread.split(text, 1)[1]
+
+    def _read_some(self, patience_s: float) -> str:
+        if select.select([self._master], [], [], patience_s)[0]:
+            try:
+                self._unread += os.read(self._master, 65536).decode(errors="replace")
+            except OSError:  # the program has ended
+                pass
+        return self._unread
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self._master)
 
 
 def eos_ids() -> list[int]:

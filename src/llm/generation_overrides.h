@@ -1,0 +1,24 @@
+// --override-generation-config: sampling defaults over those of the model.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "llm/loader.h"
+#include "model/model_config.h"
+#include "quire/result.h"
+
+namespace quire {
+
+// Absent: as the model has it.
+struct GenerationOverrides {
+  std::optional<float> temperature, top_p, min_p, repetition_penalty;
+  std::optional<int32_t> top_k, max_new_tokens;
+};
+
+// Errors name the option and the field.
+Result<GenerationOverrides> ParseGenerationOverrides(const LoadOptions& options);
+
+void Override(const GenerationOverrides& overrides, ModelConfig& config);
+
+}  // namespace quire
