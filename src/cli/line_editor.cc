@@ -107,13 +107,13 @@ class TerminalEditor : public LineEditor {
     if (std::strcmp(nl_langinfo(CODESET), "UTF-8") != 0) std::setlocale(LC_CTYPE, "C.UTF-8");
   }
 
-  // For el_gets(), which leaves the terminal as it was before. CR stays CR, so that CR LF in a pasted text is one
-  // newline.
+  // For el_gets(), which leaves the terminal as it was before. CR and LF stay what they are, so that the two together
+  // are one newline of a pasted text.
   void PrepareTerminal() {
     el_set(edit_, EL_PREP_TERM, 1);
     termios mode{};
     if (tcgetattr(STDIN_FILENO, &mode) != 0) return;
-    mode.c_iflag &= ~static_cast<tcflag_t>(ICRNL);
+    mode.c_iflag &= ~static_cast<tcflag_t>(ICRNL | INLCR);
     tcsetattr(STDIN_FILENO, TCSADRAIN, &mode);
   }
 
