@@ -17,7 +17,8 @@ namespace {
 using enum Arity;
 using enum Verdict;
 
-constexpr const char* kOneDevice = "Quire computes on one device of one machine: leave it at 1 and run one server each";
+constexpr const char* kOneDevice =
+    "Quire computes on one device of one machine: leave it at 1, and run a server for each device";
 constexpr const char* kAdapters = "adapters are not served: merge the adapter into a copy of the model and serve that";
 constexpr const char* kSpeculation = "there is no speculative decoding: leave it out; the answers are the same";
 constexpr const char* kPooling = "Quire generates text and offers no embeddings, scores or classes";

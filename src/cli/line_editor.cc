@@ -52,7 +52,7 @@ class PlainReader : public LineEditor {
 
 class TerminalEditor : public LineEditor {
  public:
-  TerminalEditor() : edit_(el_init("quire", stdin, stdout, stderr)), history_(history_init()) {
+  explicit TerminalEditor(EditLine* edit) : edit_(edit), history_(history_init()) {
     UseUtf8();
     HistEvent event;
     history(history_, &event, H_SETSIZE, 1000);
@@ -182,7 +182,9 @@ class TerminalEditor : public LineEditor {
 
 std::unique_ptr<LineEditor> LineEditor::Create() {
   if (isatty(STDIN_FILENO) == 0 || isatty(STDOUT_FILENO) == 0) return std::make_unique<PlainReader>();
-  return std::make_unique<TerminalEditor>();
+  EditLine* edit = el_init("quire", stdin, stdout, stderr);
+  if (edit == nullptr) return std::make_unique<PlainReader>();
+  return std::make_unique<TerminalEditor>(edit);
 }
 
 }  // namespace quire

@@ -21,7 +21,8 @@ void AddModelFiles(CLI::App& app, LoadOptions& load, bool model_required) {
   if (model_required) model->required();
   app.add_option("--model", load.model, "The same, as an option")->group("");
   app.add_option("--tokenizer", load.tokenizer, "Directory of tokenizer.json (default: the model's)");
-  app.add_option("--chat-template", load.chat_template, "Jinja file to use instead of the model's chat template");
+  app.add_option("--chat-template", load.chat_template,
+                 "Jinja file, or template on one line, to use instead of the model's chat template");
   app.add_option_function<std::string>(
          "--config", [](const std::string&) {},
          "YAML file of options, such as \"port: 8000\"; those given here count more")

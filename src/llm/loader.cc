@@ -200,6 +200,19 @@ Status LoadText(const LoadOptions& options, LoadedModel& loaded) {
   return {};
 }
 
+// A file, or as with vLLM the template itself, on one line.
+Result<std::string> ReadChatTemplate(const std::string& file_or_text) {
+  Result<std::string> read = Env::Posix().ReadFile(file_or_text);
+  if (read.ok() || file_or_text.find_first_of("{}\n") == std::string::npos) return read;
+  std::string text;
+  for (size_t i = 0; i < file_or_text.size(); ++i) {
+    const bool is_newline = file_or_text.compare(i, 2, "\\n") == 0;
+    text += is_newline ? '\n' : file_or_text[i];
+    if (is_newline) ++i;
+  }
+  return text;
+}
+
 // A model without a chat template serves completions; why chat is missing is told when it is asked for.
 Status LoadTemplate(const LoadOptions& options, LoadedModel& loaded) {
   const std::string& directory = TokenizerDirectory(options, loaded);
@@ -211,7 +224,7 @@ Status LoadTemplate(const LoadOptions& options, LoadedModel& loaded) {
   }
   std::string text;
   if (!options.chat_template.empty()) {
-    QUIRE_ASSIGN_OR_RETURN(text, Env::Posix().ReadFile(options.chat_template));
+    QUIRE_ASSIGN_OR_RETURN(text, ReadChatTemplate(options.chat_template));
   } else if (source.ok()) {
     text = *source;
   } else {

@@ -27,7 +27,7 @@ class Tokenizer;
 struct LoadOptions {
   std::string model;                    // a path or a hub name; empty: the embedded default model
   std::string tokenizer;                // a directory; empty: the model's
-  std::string chat_template;            // a file; empty: the model's
+  std::string chat_template;            // a file, or the template itself; empty: the model's
   std::string dtype = "auto";           // auto, bfloat16, float32 or float; float16 or half: bfloat16
   std::string kv_cache_dtype = "auto";  // auto: bf16 for bf16 products, else float32
   std::optional<int32_t> max_model_len;

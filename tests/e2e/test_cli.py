@@ -182,6 +182,12 @@ def test_sampling_defaults_may_be_overridden(start_server: Callable[..., Server]
     assert len({answer.choices[0].message.content for answer in answers}) == 1
 
 
+def test_a_chat_template_may_be_given_itself(start_server: Callable[..., Server]) -> None:
+    server = start_server("--chat-template", "{{ messages[0].content }}\\nand so on")
+    reply = server.post("/tokenize", {"messages": [{"role": "user", "content": "A story"}]})
+    assert server.detokenize(reply.json()["tokens"]) == "A story\nand so on"
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [("[1]", "must be a JSON object"), ('{"top_p": 2}', "top_p is 2"), ('{"x": 1}', "x is not known")],
