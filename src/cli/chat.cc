@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <thread>
 
 #include "base/error.h"
@@ -46,6 +47,8 @@ void AnswerInto(Conversation& conversation, RunningModel& running, const Samplin
 
 void TalkUntilQuit(const ChatCommand& command, RunningModel& running, LineEditor& editor) {
   Conversation conversation(command.system);
+  std::optional<InterruptGuard> guard;  // between a message and its answer, too
+  if (editor.is_interactive()) guard.emplace();
   std::string message, reply;
   while (std::ferror(stdout) == 0) {
     const LineEditor::End end = editor.Read(message);

@@ -10,7 +10,7 @@ from typing import Any
 from harness import DEADLINE_S, Terminal, run_to_exit
 
 SMALL = ("chat", "--kv-cache-memory", "64MiB", "--threads", "1")
-CTRL_C, CTRL_D, BACKSPACE, UP = "\x03", "\x04", "\x7f", "\x1b[A"
+CTRL_C, CTRL_D, BACKSPACE, UP, ALT_ENTER = "\x03", "\x04", "\x7f", "\x1b[A", "\x1b\r"
 
 
 def paste(text: str) -> str:
@@ -29,10 +29,10 @@ def test_a_pasted_text_is_one_message(
 ) -> None:
     terminal = open_terminal(*SMALL, "--max-tokens", "2")
     terminal.wait_for("> ")
-    terminal.type(paste("one\rtwo\r\nthrée\n/quit") + " end\r")
+    terminal.type(paste("one\rtwo\r\nthrée\n/quit") + " end" + ALT_ENTER + "last\r")
     messages = saved(terminal, tmp_path / "saved.json")
     assert [message["role"] for message in messages] == ["user", "assistant"]
-    assert messages[0]["content"] == "one\ntwo\nthrée\n/quit end"
+    assert messages[0]["content"] == "one\ntwo\nthrée\n/quit end\nlast"
 
 
 def test_lines_have_any_length_and_can_be_edited(
