@@ -88,6 +88,13 @@ TEST(ReadArgumentsTest, NamesWhatDoesNothingOnce) {
   EXPECT_THAT(read.options, IsEmpty());
 }
 
+TEST(ReadArgumentsTest, ASwitchMayHaveAWordAfterIt) {
+  const Arguments read = *Read({"--enable-chunked-prefill", "False", "--enable-lora", "false", "--fair", "true", "m"});
+  EXPECT_THAT(read.ignored, ElementsAre("--enable-chunked-prefill (prompts are always computed in chunks)"));
+  EXPECT_THAT(read.options, ElementsAre("--fair=true"));
+  EXPECT_THAT(read.positionals, ElementsAre("m"));
+}
+
 TEST(ReadArgumentsTest, RefusesWhatWouldChangeTheAnswer) {
   EXPECT_THAT(Complaint({"-tp", "2"}), HasSubstr("-tp 2: Quire computes on one device"));
   EXPECT_THAT(Complaint({"--enable-lora"}), HasSubstr("--enable-lora: adapters are not served"));
