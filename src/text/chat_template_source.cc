@@ -2,6 +2,7 @@
 
 #include <exception>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -12,26 +13,42 @@ namespace quire {
 namespace {
 
 using Json = nlohmann::ordered_json;
-// The template within a "chat_template" field: a string, or a list of {"name", "template"}.
-std::optional<std::string> PickTemplate(const Json& file, bool with_tools) {
+
+// The templates of a "chat_template" field by name: a string is the default one, a list has {"name", "template"}, an
+// object has them by their names.
+std::map<std::string, std::string> TemplatesOf(const Json& file) {
+  std::map<std::string, std::string> templates;
   const auto field = file.find("chat_template");
-  if (field == file.end()) return std::nullopt;
-  if (field->is_string()) return field->get<std::string>();
-  std::optional<std::string> found;
-  if (!field->is_array()) return found;
+  if (field == file.end()) return templates;
+  if (field->is_string()) templates["default"] = field->get<std::string>();
+  if (field->is_object()) {
+    for (const auto& [name, source] : field->items()) {
+      if (source.is_string()) templates[name] = source.get<std::string>();
+    }
+  }
+  if (!field->is_array()) return templates;
   for (const Json& entry : *field) {
     if (!entry.is_object() || !entry.contains("name") || !entry.contains("template")) continue;
     if (!entry["name"].is_string() || !entry["template"].is_string()) continue;
-    const bool wanted = entry["name"] == "tool_use" && with_tools;
-    if (wanted) return entry["template"].get<std::string>();
-    if (entry["name"] == "default") found = entry["template"].get<std::string>();
+    templates[entry["name"].get<std::string>()] = entry["template"].get<std::string>();
   }
-  return found;
+  return templates;
+}
+
+std::optional<std::string> PickTemplate(const Json& file, bool with_tools) {
+  const std::map<std::string, std::string> templates = TemplatesOf(file);
+  for (const char* name : {with_tools ? "tool_use" : "default", "default"}) {
+    if (const auto found = templates.find(name); found != templates.end()) return found->second;
+  }
+  return std::nullopt;
 }
 
 Result<std::string> Load(const std::filesystem::path& directory, bool with_tools) {
   QUIRE_ASSIGN_OR_RETURN(const Json config, ReadCheckpointJson(directory / "tokenizer_config.json"));
   QUIRE_ASSIGN_OR_RETURN(auto source, ReadCheckpointFile(directory / "chat_template.jinja"));
+  if (!source.has_value()) {
+    QUIRE_ASSIGN_OR_RETURN(source, ReadCheckpointFile(directory / "additional_chat_templates" / "default.jinja"));
+  }
   if (!source.has_value()) {
     QUIRE_ASSIGN_OR_RETURN(const Json file, ReadCheckpointJson(directory / "chat_template.json"));
     source = PickTemplate(file, with_tools);

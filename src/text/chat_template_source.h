@@ -7,8 +7,9 @@
 
 namespace quire {
 
-// From the checkpoint's directory: chat_template.jinja, else chat_template.json, else tokenizer_config.json, whose
-// template may be one of several by name ("default" is taken, or "tool_use" when `with_tools` and it is there).
+// From the checkpoint's directory: chat_template.jinja, else additional_chat_templates/default.jinja, else
+// chat_template.json, else tokenizer_config.json, whose template may be one of several by name ("default" is taken, or
+// "tool_use" when `with_tools` and it is there).
 // NotFound when there is no template.
 Result<std::string> LoadChatTemplateSource(const std::string& directory, bool with_tools = false);
 

@@ -153,7 +153,14 @@ TEST(ChatTemplateSourceTest, PicksTheTemplateAndTheTokens) {
   ASSERT_TRUE(loaded.ok());
   EXPECT_EQ(*loaded, "plain");
   EXPECT_EQ(*LoadChatTemplateSource(path, true), "tools");
+  const Json by_name = {{"chat_template", {{"default", "plain"}, {"tool_use", "tools"}}}};
+  std::ofstream(directory / "tokenizer_config.json") << by_name.dump();
+  EXPECT_EQ(*LoadChatTemplateSource(path), "plain");
+  EXPECT_EQ(*LoadChatTemplateSource(path, true), "tools");
 
+  std::filesystem::create_directories(directory / "additional_chat_templates");
+  std::ofstream(directory / "additional_chat_templates" / "default.jinja") << "among others";
+  EXPECT_EQ(*LoadChatTemplateSource(path), "among others");
   std::ofstream(directory / "chat_template.jinja") << "beside";
   EXPECT_EQ(*LoadChatTemplateSource(path), "beside");
   std::filesystem::remove_all(directory);
