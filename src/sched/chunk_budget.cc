@@ -1,50 +1,64 @@
 #include "sched/chunk_budget.h"
 
 #include <algorithm>
-#include <cstddef>
+#include <cmath>
 
 namespace quire {
 
-uint32_t ChunkBudget::Limit(uint32_t num_decode_tokens) const {
-  if (options_.target_ratio <= 0 || num_decode_tokens == 0) return kUnlimited;
-  if (num_decode_steps_ == 0 || mixed_in_a_row_ >= options_.refresh_interval) return 0;
-  if (base_us_ <= 0) return kUnlimited;  // nothing is being timed
-  // Small chunks may cost next to nothing (the weights are read anyway), which says little about large ones: grow by
-  // doubling.
-  const double growth = 2.0 * std::max(proven_chunk_, static_cast<double>(options_.min_tokens));
-  const double room_us = (options_.target_ratio - 1.0) * base_us_;
-  // Before anything is known the smallest chunk is what tells.
-  const double affordable = prompt_token_us_ > 0 ? room_us / prompt_token_us_ : 0;
-  return std::max(static_cast<uint32_t>(std::min(affordable, growth)), options_.min_tokens);
+void PromptDemand::Add(uint32_t num_tokens, uint32_t first_position, uint64_t num_steps) {
+  if (num_prompts_++ == 0) first_position_ = first_position;
+  num_tokens_ += num_tokens;
+  const uint64_t steps_left = num_steps <= patience_steps_ ? patience_steps_ + 1 - num_steps : 1;
+  needed_tokens_ = std::max(needed_tokens_, (num_tokens_ + steps_left - 1) / steps_left);
 }
 
-void ChunkBudget::Observe(const StepObservation& step) {
-  if (step.num_prompt_tokens == 0) {
-    if (step.num_decode_tokens == 0) return;
-    mixed_in_a_row_ = 0;
-    ObserveBase(step.duration_us);
-    return;
+bool ChunkBudget::Limits(const StepLoad& decodes) const {
+  return options_.target_ratio > 0 && decodes.num_rows > 0 && times_.known();
+}
+
+uint32_t ChunkBudget::Limit(const StepLoad& decodes, const PromptDemand& demand) const {
+  if (!Limits(decodes)) return kUnlimited;
+  const double ordinary_us = options_.target_ratio * times_.Us(decodes);
+  const uint32_t ordinary = std::max(TokensWithin(ordinary_us, decodes, demand.first_position()), options_.min_tokens);
+  if (demand.needed_tokens() <= ordinary) return ordinary;
+  // The width that the batch has once those who wait have joined: their gaps will be the longer for it anyway.
+  const uint32_t num_joining = demand.num_prompts();
+  StepLoad joined = decodes;
+  joined.num_rows += num_joining;
+  joined.num_pairs += decodes.num_pairs / decodes.num_rows * num_joining;
+  const double hurried_us = options_.target_ratio * typical_stretch_ * times_.Us(joined);
+  const uint32_t hurried = TokensWithin(hurried_us, decodes, demand.first_position());
+  return std::max(ordinary, static_cast<uint32_t>(std::min<uint64_t>(demand.needed_tokens(), hurried)));
+}
+
+// The most prompt tokens beside which the step is over within `us`.
+uint32_t ChunkBudget::TokensWithin(double us, const StepLoad& decodes, uint32_t first_position) const {
+  uint32_t fits = 0, exceeds = 1U << 21;
+  while (exceeds - fits > 1) {
+    const uint32_t num_tokens = fits + (exceeds - fits) / 2;
+    StepLoad load = decodes;
+    load.Add(num_tokens, first_position);
+    (times_.Us(load) <= us ? fits : exceeds) = num_tokens;
   }
-  if (step.num_decode_tokens > 0) {
-    ++mixed_in_a_row_;
-    proven_chunk_ = std::max(0.9 * proven_chunk_, static_cast<double>(step.num_prompt_tokens));
-  }
-  ObservePrompt(step);
+  return fits;
 }
 
-void ChunkBudget::ObserveBase(int64_t duration_us) {
-  decode_us_[num_decode_steps_++ % kWindow] = duration_us;
-  std::array<int64_t, kWindow> sorted = decode_us_;
-  const auto count = static_cast<ptrdiff_t>(std::min(num_decode_steps_, kWindow));
-  std::nth_element(sorted.begin(), sorted.begin() + count / 2, sorted.begin() + count);
-  base_us_ = static_cast<double>(sorted[static_cast<size_t>(count / 2)]);
+void ChunkBudget::Observe(const StepLoad& decodes, const StepLoad& all, int64_t duration_us) {
+  times_.Observe(all, duration_us);
+  const double alone_us = times_.Us(decodes);
+  if (alone_us <= 0 || duration_us <= 0) return;
+  // A running median: each gap moves it by the same small factor, up or down.
+  constexpr double kGaps = 4000;  // that move it by e
+  constexpr double kMost = 0.1;
+  const double factor = std::exp(std::min(decodes.num_rows / kGaps, kMost));
+  const bool longer = static_cast<double>(duration_us) > typical_stretch_ * alone_us;
+  typical_stretch_ = std::max(longer ? typical_stretch_ * factor : typical_stretch_ / factor, 1.0);
 }
 
-void ChunkBudget::ObservePrompt(const StepObservation& step) {
-  constexpr double kKeep = 0.75;
-  extra_us_ = kKeep * extra_us_ + std::max(static_cast<double>(step.duration_us) - base_us_, 0.0);
-  extra_tokens_ = kKeep * extra_tokens_ + step.num_prompt_tokens;
-  prompt_token_us_ = extra_us_ / extra_tokens_;
+double ChunkBudget::PromptUs(const StepLoad& decodes, uint32_t num_tokens) const {
+  StepLoad all = decodes;
+  all.Add(num_tokens, 0);
+  return std::max(times_.Us(all) - times_.Us(decodes), 0.0);
 }
 
 }  // namespace quire

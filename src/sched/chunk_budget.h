@@ -1,26 +1,54 @@
-// ChunkBudget: how many prompt tokens a step may take without stalling the streams that decode in it. From observed
-// step times it keeps the median of decode-only steps and the price of a prompt token beside them, t = base + price *
-// n, and limits n so that t stays under target_ratio * base. A pure function of what was observed; no clock. It decides
-// about time only: outputs do not depend on it.
+// ChunkBudget: how many prompt tokens a step may take beside the streams that decode in it. The two sides pull: a
+// stream waits for its next token as long as the step lasts, and a prompt waits for its first token the longer, the
+// more decode rows are computed meanwhile. Where rows cost compute nothing is free: in a closed loop prompts that get
+// less than their share of the rows queue up, until nobody is left to decode.
+//
+//   ordinarily  a step with prompts lasts up to target_ratio times the step of the same decodes alone (StepTimes).
+//   Where
+//               rows are cheap that is a large chunk, where they cost compute it is a small one.
+//   hurried     Each prompt that waits is to be computed within `patience_steps` of its arrival, with all that wait
+//               before it. If that needs more, the step takes more: up to target_ratio times the gap between tokens
+//               that is typical by now. As long as prompts queue up most steps have prompts, that is what is typical,
+//               and the bound rises to what the load needs; it falls when the queue is gone.
+//
+// So a gap is at most target_ratio medians long, and the 99th percentile with it. What is typical is kept as a multiple
+// of the step of the decodes alone: a running median over thousands of gaps, so that neither the width of the batch nor
+// the speed of the machine moves it, and a burst hardly does.
+//
+// A pure function of what was observed; no clock. It decides about time only: outputs do not depend on it.
 #pragma once
 
-#include <array>
 #include <cstdint>
+
+#include "sched/step_times.h"
 
 namespace quire {
 
 struct ChunkBudgetOptions {
-  // Step time beside prompts / decode-only step time; 0: never limit. Below what latency may reach, since a step that
-  // is a little late, or a context that grows, adds to it.
-  double target_ratio = 1.75;
-  uint32_t min_tokens = 16;        // prompts always progress by this much
-  uint32_t refresh_interval = 32;  // after so many mixed steps in a row, one without prompts measures the base again
+  double target_ratio = 2.25;   // of a step to one without prompts, and of a gap to the typical one; 0: never limit
+  uint32_t min_tokens = 16;     // prompts always progress by this much
+  uint32_t patience_steps = 8;  // what a prompt waits for its first token, if what is typical for gaps allows it
 };
 
-struct StepObservation {
-  uint32_t num_decode_tokens = 0;
-  uint32_t num_prompt_tokens = 0;
-  int64_t duration_us = 0;
+// The prompts that wait for their first token, in the order in which they are computed.
+class PromptDemand {
+ public:
+  explicit PromptDemand(uint32_t patience_steps) : patience_steps_(patience_steps) {}
+
+  // first_position: of its next row. num_steps: since it came, with the next one.
+  void Add(uint32_t num_tokens, uint32_t first_position, uint64_t num_steps);
+
+  uint32_t num_prompts() const { return num_prompts_; }
+  // That the next step needs to take so that each is computed in time.
+  uint64_t needed_tokens() const { return needed_tokens_; }
+  uint32_t first_position() const { return first_position_; }  // of the first one
+
+ private:
+  uint32_t patience_steps_;
+  uint32_t num_prompts_ = 0;
+  uint32_t first_position_ = 0;
+  uint64_t num_tokens_ = 0;
+  uint64_t needed_tokens_ = 0;
 };
 
 class ChunkBudget {
@@ -29,29 +57,25 @@ class ChunkBudget {
 
   explicit ChunkBudget(const ChunkBudgetOptions& options) : options_(options) {}
 
-  // Prompt tokens that the next step may take beside num_decode_tokens. 0: none this time.
-  uint32_t Limit(uint32_t num_decode_tokens) const;
-  void Observe(const StepObservation& step);
+  // Whether it would limit a step with these decodes at all; otherwise nobody needs to know the demand.
+  bool Limits(const StepLoad& decodes) const;
+  PromptDemand NoDemand() const { return PromptDemand(options_.patience_steps); }
+  // Prompt tokens that the next step may take beside `decodes`.
+  uint32_t Limit(const StepLoad& decodes, const PromptDemand& demand) const;
+  // `all`: the decodes and the prompts of a step.
+  void Observe(const StepLoad& decodes, const StepLoad& all, int64_t duration_us);
 
-  double base_us() const { return base_us_; }                  // 0: not known
-  double prompt_token_us() const { return prompt_token_us_; }  // 0: not known
+  // What computing num_tokens of a prompt beside `decodes` costs. 0: not known.
+  double PromptUs(const StepLoad& decodes, uint32_t num_tokens) const;
+  const StepTimes& times() const { return times_; }
+  double typical_stretch() const { return typical_stretch_; }
 
  private:
-  static constexpr uint32_t kWindow = 9;
-
-  void ObserveBase(int64_t duration_us);
-  void ObservePrompt(const StepObservation& step);
+  uint32_t TokensWithin(double us, const StepLoad& decodes, uint32_t first_position) const;
 
   const ChunkBudgetOptions options_;
-  std::array<int64_t, kWindow> decode_us_ = {};  // the latest decode-only steps, a ring
-  uint32_t num_decode_steps_ = 0;
-  uint32_t mixed_in_a_row_ = 0;
-  double proven_chunk_ = 0;  // prompt tokens of recent mixed steps: the most, slowly forgotten
-  double base_us_ = 0;
-  // Exponentially weighted: time above the base, and the prompt tokens it was spent on.
-  double extra_us_ = 0;
-  double extra_tokens_ = 0;
-  double prompt_token_us_ = 0;
+  StepTimes times_;
+  double typical_stretch_ = 1;  // the median gap, in steps of the same decodes alone
 };
 
 }  // namespace quire

@@ -3,117 +3,165 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
 #include <random>
 
 namespace quire {
 namespace {
 
-// A machine: decoding costs base_us whatever the batch; prompt tokens cost more, the first `free_tokens` nothing.
-struct Machine {
-  double base_us = 50'000;
-  double token_us = 500;
-  uint32_t free_tokens = 0;
-  double noise = 0;
-  std::mt19937 random{3};
+using Machine = std::function<double(const StepLoad&)>;
 
-  int64_t Time(uint32_t num_prompt) {
-    const double extra = num_prompt > free_tokens ? token_us * (num_prompt - free_tokens) : 0;
-    const double factor = 1 + noise * (std::uniform_real_distribution<double>(-1, 1)(random));
-    return static_cast<int64_t>((base_us + extra) * factor);
-  }
-};
-
-// Serves a stream of prompts of 1,000 tokens beside 8 decodes; returns the step times, in order.
-std::vector<int64_t> Serve(ChunkBudget& budget, Machine& machine, int num_steps) {
-  std::vector<int64_t> times;
-  uint32_t waiting = 0;
-  for (int step = 0; step < num_steps; ++step) {
-    if (step % 60 == 20) waiting += 1000;
-    const uint32_t chunk = std::min({waiting, budget.Limit(8), 2048U});
-    waiting -= chunk;
-    times.push_back(machine.Time(chunk));
-    budget.Observe({8, chunk, times.back()});
-  }
-  return times;
+StepLoad Decodes(uint32_t num_rows, uint32_t context = 0) {
+  return {.num_rows = num_rows, .num_pairs = uint64_t{num_rows} * context};
 }
 
-double Ratio(std::vector<int64_t> times) {  // p99 over median
-  std::ranges::sort(times);
-  return static_cast<double>(times[times.size() * 99 / 100]) / static_cast<double>(times[times.size() / 2]);
+// The weights are read once a step, which takes 80 ms; each row is computed, which takes row_us.
+Machine Reads80Ms(double row_us) {
+  return [row_us](const StepLoad& load) { return std::max(80'000.0, row_us * load.num_rows); };
 }
 
-TEST(ChunkBudgetTest, NoLimitWhenNothingDecodesOrWhenSwitchedOff) {
-  ChunkBudget budget({});
-  EXPECT_EQ(budget.Limit(0), ChunkBudget::kUnlimited);
-  EXPECT_EQ(ChunkBudget({.target_ratio = 0}).Limit(8), ChunkBudget::kUnlimited);
+// One step of `num_decodes`, and as many prompt tokens as are allowed.
+uint32_t Step(ChunkBudget& budget, const StepLoad& decodes, const PromptDemand& demand, double factor,
+              const Machine& machine) {
+  const uint32_t chunk = std::min(budget.Limit(decodes, demand), 2048U);
+  StepLoad all = decodes;
+  all.Add(chunk, demand.first_position());
+  budget.Observe(decodes, all, static_cast<int64_t>(factor * machine(all)));
+  return chunk;
 }
 
-TEST(ChunkBudgetTest, NoLimitWhenNothingIsTimed) {
-  ChunkBudget budget({});
-  budget.Observe({8, 0, 0});
-  EXPECT_EQ(budget.Limit(8), ChunkBudget::kUnlimited);
-}
-
-TEST(ChunkBudgetTest, MeasuresTheBaseFirstAndThenAllowsAtLeastTheMinimum) {
-  ChunkBudget budget({.min_tokens = 16});
-  EXPECT_EQ(budget.Limit(8), 0U) << "one step without prompts tells what a step costs";
-  budget.Observe({8, 0, 1000});
-  EXPECT_GE(budget.Limit(8), 16U);
-  budget.Observe({8, 16, 1'000'000'000});
-  EXPECT_EQ(budget.Limit(8), 16U) << "however slow: prompts always progress";
-}
-
-TEST(ChunkBudgetTest, LearnsTheChunkThatDoublesAStep) {
-  ChunkBudget budget({.target_ratio = 2.0});
-  Machine machine;
-  Serve(budget, machine, 300);
-  EXPECT_EQ(budget.base_us(), 50'000);
-  EXPECT_NEAR(budget.prompt_token_us(), 500, 1);
-  EXPECT_NEAR(budget.Limit(8), 100, 1);
-}
-
-TEST(ChunkBudgetTest, TakesTheMedianOfDecodeStepsSoThatOneHiccupDoesNotCount) {
-  ChunkBudget budget({});
-  for (int i = 0; i < 8; ++i) budget.Observe({8, 0, 1000});
-  budget.Observe({8, 0, 90'000});
-  EXPECT_EQ(budget.base_us(), 1000);
-}
-
-TEST(ChunkBudgetTest, TailOfStepTimesStaysUnderThreeMediansWhilePromptsArrive) {
-  for (const uint32_t free_tokens : {0U, 30U}) {
-    for (const double noise : {0.0, 0.1}) {
-      ChunkBudget budget({});
-      Machine machine{.free_tokens = free_tokens, .noise = noise};
-      EXPECT_LT(Ratio(Serve(budget, machine, 3000)), 3.0) << free_tokens << " free, noise " << noise;
+// The chunk once the machine is known: prompts come and go, and so much is wanted that time alone is the limit.
+uint32_t SettledChunk(ChunkBudget& budget, const Machine& machine, double noise = 0, uint32_t context = 0) {
+  std::mt19937 random(3);
+  for (int i = 0; i < 300; ++i) {
+    const double factor = 1 + noise * std::uniform_real_distribution(-1.0, 1.0)(random);
+    if (i % 3 < 2) {
+      budget.Observe(Decodes(16, context), Decodes(16, context),
+                     static_cast<int64_t>(factor * machine(Decodes(16, context))));
+    } else {
+      Step(budget, Decodes(16, context), budget.NoDemand(), factor, machine);
     }
   }
+  return budget.Limit(Decodes(16, context), budget.NoDemand());
 }
 
-TEST(ChunkBudgetTest, WithoutALimitTheTailWouldBeLong) {
-  ChunkBudget budget({.target_ratio = 0});
-  Machine machine;
-  EXPECT_GT(Ratio(Serve(budget, machine, 3000)), 3.0);
+PromptDemand Waiting(const ChunkBudget& budget, int num_prompts, uint32_t num_tokens, uint64_t num_steps = 1) {
+  PromptDemand demand = budget.NoDemand();
+  for (int i = 0; i < num_prompts; ++i) demand.Add(num_tokens, 0, num_steps);
+  return demand;
+}
+
+TEST(ChunkBudgetTest, NoLimitWhenNothingDecodesOrIsTimedOrWhenSwitchedOff) {
+  ChunkBudget budget({});
+  EXPECT_EQ(budget.Limit(Decodes(8), budget.NoDemand()), ChunkBudget::kUnlimited);
+  budget.Observe(Decodes(8), Decodes(8), 0);
+  EXPECT_EQ(budget.Limit(Decodes(8), budget.NoDemand()), ChunkBudget::kUnlimited);
+  budget.Observe(Decodes(8), Decodes(8), 1000);
+  EXPECT_LT(budget.Limit(Decodes(8), budget.NoDemand()), ChunkBudget::kUnlimited);
+  EXPECT_EQ(budget.Limit({}, budget.NoDemand()), ChunkBudget::kUnlimited);
+  ChunkBudget off({.target_ratio = 0});
+  off.Observe(Decodes(8), Decodes(8), 1000);
+  EXPECT_EQ(off.Limit(Decodes(8), off.NoDemand()), ChunkBudget::kUnlimited);
+}
+
+TEST(ChunkBudgetTest, TheChunkIsLargeWhereRowsAreCheapAndSmallWhereTheyCostCompute) {
+  for (const double noise : {0.0, 0.1}) {
+    ChunkBudget cheap({.target_ratio = 2}), dear({.target_ratio = 2, .min_tokens = 1});
+    // 16 decodes take 80 ms on one and 160 on the other.
+    EXPECT_NEAR(SettledChunk(cheap, Reads80Ms(500), noise), 320 - 16, 40);
+    EXPECT_NEAR(SettledChunk(dear, Reads80Ms(10'000), noise), 32 - 16, 3);
+  }
+}
+
+TEST(ChunkBudgetTest, PromptsAlwaysProgressByTheMinimum) {
+  ChunkBudget budget({.min_tokens = 24});
+  EXPECT_EQ(SettledChunk(budget, Reads80Ms(1e6)), 24U);
+}
+
+TEST(ChunkBudgetTest, AttentionToALongContextMakesTheChunkSmaller) {
+  const Machine machine = [](const StepLoad& load) {
+    return 1000.0 * load.num_rows + 2.0 * static_cast<double>(load.num_pairs);
+  };
+  ChunkBudget budget({.target_ratio = 2, .min_tokens = 1});
+  std::mt19937 random(3);
+  for (int i = 0; i < 2000; ++i) {
+    PromptDemand demand = budget.NoDemand();
+    demand.Add(1000, static_cast<uint32_t>(random() % 2000), 1);
+    Step(budget, Decodes(16, static_cast<uint32_t>(random() % 2000)), demand, 1, machine);
+    budget.Observe(Decodes(16, 500), Decodes(16, 500), static_cast<int64_t>(machine(Decodes(16, 500))));
+  }
+  PromptDemand begins = budget.NoDemand(), goes_on = budget.NoDemand();
+  begins.Add(20, 0, 1);
+  goes_on.Add(20, 2000, 1);
+  // 16 decodes take 32 ms: another 32 are 28 rows at the beginning of a prompt, 6 behind 2,000 tokens.
+  EXPECT_NEAR(budget.Limit(Decodes(16, 500), begins), 28, 7);
+  EXPECT_NEAR(budget.Limit(Decodes(16, 500), goes_on), 6, 3);
+}
+
+TEST(ChunkBudgetTest, KnowsWhatTheDecodesCostAtAnyWidthWithoutAStepOfThemAlone) {
+  const Machine machine = Reads80Ms(10'000);
+  ChunkBudget budget({.target_ratio = 2, .min_tokens = 1});
+  for (int i = 0; i < 100; ++i) Step(budget, Decodes(16), budget.NoDemand(), 1, machine);
+  for (int i = 0; i < 100; ++i) Step(budget, Decodes(40), budget.NoDemand(), 1, machine);
+  EXPECT_NEAR(budget.Limit(Decodes(40), budget.NoDemand()), 40, 5);
 }
 
 TEST(ChunkBudgetTest, FollowsAMachineThatGetsSlower) {
-  ChunkBudget budget({.target_ratio = 2.0});
-  Machine machine;
-  Serve(budget, machine, 300);
-  machine.token_us = 1000;
-  Serve(budget, machine, 300);
-  EXPECT_NEAR(budget.Limit(8), 50, 1);
+  ChunkBudget budget({.target_ratio = 2, .min_tokens = 1});
+  EXPECT_NEAR(SettledChunk(budget, Reads80Ms(1000)), 160 - 16, 20);
+  EXPECT_NEAR(SettledChunk(budget, Reads80Ms(2000)), 80 - 16, 10);
 }
 
-TEST(ChunkBudgetTest, MeasuresTheBaseAgainThoughPromptsNeverPause) {
-  ChunkBudget budget({.refresh_interval = 32});
-  Machine machine;
-  int num_pauses = 0;
-  for (int step = 0; step < 330; ++step) {
-    const uint32_t chunk = std::min(budget.Limit(8), 2048U);
-    if (chunk == 0) ++num_pauses;
-    budget.Observe({8, chunk, machine.Time(chunk)});
+TEST(PromptDemandTest, NeedsWhatComputesEachPromptInTimeWithAllThatWaitBeforeIt) {
+  PromptDemand demand(8);
+  demand.Add(160, 32, 1);
+  EXPECT_EQ(demand.needed_tokens(), 20U);
+  demand.Add(80, 0, 1);
+  EXPECT_EQ(demand.needed_tokens(), 30U);
+  EXPECT_EQ(demand.first_position(), 32U);
+  EXPECT_EQ(demand.num_prompts(), 2U);
+  PromptDemand late(8);
+  late.Add(160, 0, 7);
+  EXPECT_EQ(late.needed_tokens(), 80U);
+  late.Add(50, 0, 100);
+  EXPECT_EQ(late.needed_tokens(), 210U) << "put off long enough";
+}
+
+TEST(ChunkBudgetTest, HurriesWhenPromptsQueueUpAndNoMoreThanNeeded) {
+  ChunkBudget budget({.target_ratio = 2, .min_tokens = 1});
+  const Machine machine = Reads80Ms(10'000);
+  const uint32_t ordinary = SettledChunk(budget, machine);
+  EXPECT_EQ(budget.Limit(Decodes(16), Waiting(budget, 1, 50)), ordinary);
+  EXPECT_EQ(budget.Limit(Decodes(16), Waiting(budget, 1, 8 * (ordinary + 1))), ordinary + 1);
+  // 24 decode soon: twice their step is 48 rows.
+  EXPECT_NEAR(budget.Limit(Decodes(16), Waiting(budget, 8, 1000)), 48 - 16, 4);
+}
+
+TEST(ChunkBudgetTest, WhatTheLoadNeedsBecomesTypicalAndIsForgottenAgain) {
+  ChunkBudget budget({.target_ratio = 2, .min_tokens = 1});
+  const Machine machine = Reads80Ms(10'000);
+  const uint32_t ordinary = SettledChunk(budget, machine);
+  EXPECT_NEAR(budget.typical_stretch(), 1, 0.05);
+  const auto serve = [&](int num_steps) {
+    for (int i = 0; i < num_steps; ++i) Step(budget, Decodes(16), Waiting(budget, 1, 1000), 1, machine);
+  };
+  serve(10);
+  EXPECT_LT(budget.Limit(Decodes(16), Waiting(budget, 1, 1000)), ordinary + 8) << "a burst is not typical";
+  serve(250);
+  EXPECT_GT(budget.Limit(Decodes(16), Waiting(budget, 1, 1000)), 2 * ordinary);
+  for (int i = 0; i < 400; ++i) {
+    budget.Observe(Decodes(16), Decodes(16), static_cast<int64_t>(machine(Decodes(16))));
   }
-  EXPECT_EQ(num_pauses, 10);
+  EXPECT_LT(budget.Limit(Decodes(16), Waiting(budget, 1, 1000)), ordinary + 8);
+}
+
+TEST(ChunkBudgetTest, APromptIsPricedBesideWhatDecodes) {
+  ChunkBudget budget({});
+  EXPECT_EQ(budget.PromptUs(Decodes(16), 100), 0) << "not known";
+  SettledChunk(budget, Reads80Ms(500));
+  EXPECT_NEAR(budget.PromptUs(Decodes(16), 100), 0, 2000) << "the weights are read anyway";
+  EXPECT_NEAR(budget.PromptUs(Decodes(16), 1000), 1016 * 500 - 80'000, 60'000);
 }
 
 }  // namespace

@@ -75,10 +75,18 @@ Status FakeRunner::Submit(const StepPlan& plan) {
     previous_.push_back(task.num_tokens > 0 ? result_.tokens[task.first_token].token : -1);
   }
   EndDiskTransfers(plan);
-  result_.forward_us =
-      options_.step_us + options_.prompt_row_us * static_cast<int64_t>(plan.num_rows() - plan.spans.size());
+  result_.forward_us = TimeOf(plan);
   submitted_ = true;
   return {};
+}
+
+int64_t FakeRunner::TimeOf(const StepPlan& plan) const {
+  if (!options_.time_us) {
+    return options_.step_us + options_.prompt_row_us * static_cast<int64_t>(plan.num_rows() - plan.spans.size());
+  }
+  StepLoad load;
+  for (const PlanSpan& span : plan.spans) load.Add(span.num_rows, span.first_position);
+  return options_.time_us(load);
 }
 
 Status FakeRunner::Sample(std::span<const std::span<const uint32_t>> /*masks*/) {

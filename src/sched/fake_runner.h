@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "sched/step_runner.h"
+#include "sched/step_times.h"
 
 namespace quire {
 
@@ -46,6 +47,7 @@ struct FakeRunnerOptions {
   int64_t step_us = 0;        // simulated time: of a step,
   int64_t prompt_row_us = 0;  // and of each row beyond the first of a span
   int64_t swap_block_us = 0;  // and of each block that is swapped
+  std::function<int64_t(const StepLoad&)> time_us;  // or of a step as a whole
   uint32_t num_swap_blocks = 0;
   std::shared_ptr<FakeDisk> disk;                       // null: transfers with the disk fail
   uint32_t disk_delay_steps = 0;                        // how many steps later a transfer with the disk ends, at most
@@ -99,6 +101,7 @@ class FakeRunner final : public StepRunner {
   Status RunSpan(const StepPlan& plan, const PlanSpan& span);
   Status VerifyHistory(const Slot& slot, uint32_t end) const;
   Status RunTask(const RowTask& task);
+  int64_t TimeOf(const StepPlan& plan) const;
   Result<Slot*> Occupied(SlotId slot);
   Result<Cell*> CellAt(const Slot& slot, uint32_t position);
   Result<int32_t> TokenOf(const TokenSource& source) const;

@@ -74,6 +74,7 @@ Status Scheduler::Add(Request request) {
   }
   const uint32_t max_total_tokens = MaxTotalTokens(request, config_.max_model_len);
   auto group = std::make_unique<SequenceGroup>(std::move(request), next_order_++, max_total_tokens, kv_.MakeTable());
+  group->waits_since_step = plan_.step;
   waiting_.AddActive(*group);
   waiting_.Insert(*group);
   num_waiting_tokens_ += group->front().num_tokens();
@@ -103,7 +104,7 @@ const StepPlan& Scheduler::Plan(TimeUs /*now*/) {
   BeginPlan();
   PlanJoins();
   PlanDecodes();
-  rows_.prompt_left = std::min(rows_.left, chunk_budget_.Limit(rows_.num_decode));
+  rows_.prompt_left = std::min(rows_.left, PromptBudget());
   PlanPrompts();
   if (!preempted_in_plan_) PlanSwapped();
   if (!preempted_in_plan_ && swapped_.empty()) {
@@ -178,9 +179,26 @@ void Scheduler::PlanDecodes() {
       if (!sequence.slot || sequence.num_remaining() != 1) continue;
       PrepareWrite(sequence, sequence.num_tokens());
       AddRows(group, sequence, 1);
-      ++rows_.num_decode;
     }
   }
+  rows_.decodes = rows_.planned;
+}
+
+// Who waits for seats or memory is not put off by decodes.
+uint32_t Scheduler::PromptBudget() const {
+  constexpr int kMostAsked = 16;  // of those who do not run yet: by more of them no step would be changed
+  if (!chunk_budget_.Limits(rows_.decodes)) return ChunkBudget::kUnlimited;
+  PromptDemand demand = chunk_budget_.NoDemand();
+  for (const SequenceGroup* group : running_) {
+    if (group->state != State::kRunning || Decodes(*group)) continue;
+    const Sequence& front = group->front();
+    demand.Add(front.num_remaining(), front.num_computed, plan_.step - group->waits_since_step);
+  }
+  const SequenceGroup* group = lacks_room_ ? nullptr : waiting_.First();
+  for (int i = 0; i < kMostAsked && group != nullptr; ++i, group = waiting_.After(*group)) {
+    demand.Add(group->front().num_tokens(), 0, plan_.step - group->waits_since_step);
+  }
+  return chunk_budget_.Limit(rows_.decodes, demand);
 }
 
 void Scheduler::PlanPrompts() {
@@ -199,7 +217,6 @@ void Scheduler::PlanPromptOf(SequenceGroup& group) {
     QUIRE_CHECK_EQ(sequence.table.NumBlocksToWrite(sequence.num_computed, end), 0U);  // since it joined
     AddRows(group, sequence, num_rows);
     rows_.prompt_left -= num_rows;
-    rows_.num_prompt += num_rows;
   }
 }
 
@@ -236,7 +253,6 @@ void Scheduler::PlanWaiting() {
       const uint32_t num_rows = ChunkOf(front, group->NumCatchUp(front));
       AddRows(*group, front, num_rows);
       rows_.prompt_left -= num_rows;
-      rows_.num_prompt += num_rows;
     }
     num_passed_over = 0;
     group = waiting_.First();
@@ -325,9 +341,10 @@ uint32_t Scheduler::ChunkOf(const Sequence& sequence, uint32_t num_wanted) const
   uint32_t chunk = std::min(num_wanted, rows_.prompt_left);
   if (config_.long_prefill_token_threshold > 0) chunk = std::min(chunk, config_.long_prefill_token_threshold);
   if (!config_.enable_prefix_caching || chunk == num_wanted) return chunk;
-  // A chunk that ends with a block leaves nothing computed that cannot be shared yet.
+  // A chunk that ends with a block leaves nothing computed that cannot be shared yet: worth a small part of the chunk.
+  constexpr uint32_t kSmallPart = 8;
   const uint32_t odd = (sequence.num_computed + chunk) % config_.block_size;
-  return odd < chunk ? chunk - odd : chunk;
+  return odd <= chunk / kSmallPart ? chunk - odd : chunk;
 }
 
 // The blocks of tokens [0, end), as far as the runner does not know them.
@@ -350,6 +367,7 @@ void Scheduler::AddRows(SequenceGroup& group, Sequence& sequence, uint32_t num_r
   plan_.spans.push_back(span);
   span_requests_.push_back(group.request.id);
   rows_.left -= num_rows;
+  rows_.planned.Add(num_rows, span.first_position);
   AddTasks(group, sequence, span);
 }
 

@@ -181,8 +181,8 @@ class Scheduler {
   struct Rows {
     uint32_t left = 0;         // of the step
     uint32_t prompt_left = 0;  // of these, for prompts
-    uint32_t num_decode = 0;
-    uint32_t num_prompt = 0;
+    StepLoad planned;          // so far
+    StepLoad decodes;          // of these
   };
   // A transfer that has not been reported. The block is held by it.
   struct PendingTransfer {
@@ -207,6 +207,7 @@ class Scheduler {
   void PlanJoins();
   void PlanDecodes();
   bool Decodes(const SequenceGroup& group) const;
+  uint32_t PromptBudget() const;
   void PlanPrompts();
   void PlanPromptOf(SequenceGroup& group);
   void PlanSwapped();

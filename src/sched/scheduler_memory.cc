@@ -197,7 +197,7 @@ PreemptionMode Scheduler::ChoosePreemption(const SequenceGroup& victim) const {
     num_tokens += sequence.num_computed - std::min(sequence.num_computed, num_shared * config_.block_size);
   }
   const double swap_us = swap_cost_.RoundTripUs(num_blocks);
-  const double recompute_us = chunk_budget_.prompt_token_us() * num_tokens;
+  const double recompute_us = chunk_budget_.PromptUs(rows_.planned, num_tokens);
   if (swap_us <= 0) return PreemptionMode::kSwap;  // which tells what it costs
   // Before computing has a price: as the paper's authors did.
   if (recompute_us <= 0) return victim.sequences.size() > 1 ? PreemptionMode::kSwap : PreemptionMode::kRecompute;
@@ -231,6 +231,7 @@ void Scheduler::Preempt(SequenceGroup& group) {
 // REQUIRES: it holds no memory any more.
 void Scheduler::Wait(SequenceGroup& group) {
   group.state = State::kWaiting;
+  group.waits_since_step = plan_.step;
   for (Sequence& sequence : group.sequences) sequence.num_computed = 0;
   waiting_.Insert(group);
   num_waiting_tokens_ += group.front().num_tokens();

@@ -134,17 +134,19 @@ TEST(SchedulerTest, DecodesComeBeforePrompts) {
   EXPECT_EQ(plan.num_rows(), 2U);
 }
 
-TEST(SchedulerTest, WithPrefixCachingChunksRoundDownToFullBlocksTwelveOfFourteen) {
-  SchedulerConfig config = TestConfig(100, 4);
-  config.max_num_batched_tokens = 16;
-  config.long_prefill_token_threshold = 14;
-  SchedulerHarness with(config);
-  with.Add(TestRequest(1, 40, 2));
-  EXPECT_EQ(with.Step(), (Rows{12}));
-  config.enable_prefix_caching = false;
-  SchedulerHarness without(config);
-  without.Add(TestRequest(1, 40, 2));
-  EXPECT_EQ(without.Step(), (Rows{14}));
+TEST(SchedulerTest, WithPrefixCachingChunksRoundDownToFullBlocksWhereThatLosesLittle) {
+  const auto first_chunk = [](uint32_t threshold, bool caches) {
+    SchedulerConfig config = TestConfig(100, 4);
+    config.max_num_batched_tokens = 16;
+    config.long_prefill_token_threshold = threshold;
+    config.enable_prefix_caching = caches;
+    SchedulerHarness h(config);
+    h.Add(TestRequest(1, 40, 2));
+    return h.Step();
+  };
+  EXPECT_EQ(first_chunk(13, true), (Rows{12}));
+  EXPECT_EQ(first_chunk(14, true), (Rows{14})) << "two of 14 are too much";
+  EXPECT_EQ(first_chunk(13, false), (Rows{13}));
 }
 
 TEST(SchedulerTest, MaxNumSeqsIsRespected) {

@@ -86,6 +86,7 @@ struct SequenceGroup {
   const uint32_t width;  // streams
   const uint32_t max_total_tokens;
   State state = State::kWaiting;
+  uint64_t waits_since_step = 0;  // to be computed: the step when it came, or lost its memory
   bool has_forked = false;
   // Found no room when so many blocks were available: not asked again before there are more, or before this step.
   uint32_t num_available_then = 0;
