@@ -149,5 +149,32 @@ TEST(SchedulerPacingTest, AClosedLoopGetsFirstTokensAboutAsSoonAndTheOthersStead
   }
 }
 
+TEST(SchedulerPacingTest, RecordedResultsLeadToTheSamePlansAgain) {
+  SchedulerConfig config = TestConfig(512);
+  config.chunk_budget = {};
+  std::minstd_rand lateness(9);
+  FakeRunner runner({.num_slots = 16, .num_blocks = 512, .time_us = [&](const StepLoad& load) {
+                       return static_cast<int64_t>(1000 * load.num_rows + lateness() % 5000);
+                     }});
+  Scheduler recorded(config), replayed(config);
+  StepResult result;
+  uint64_t next_id = 0;
+  int num_bounded = 0;
+  for (int step = 0; step == 0 || recorded.HasWork(); ++step) {
+    while (next_id < 24 && next_id < 4 + static_cast<uint64_t>(step / 8)) {
+      const Request request = TestRequest(next_id++, 150, 40);
+      ASSERT_TRUE(recorded.Add(request).ok() && replayed.Add(request).ok());
+    }
+    const StepPlan& plan = recorded.Plan(step);
+    ASSERT_TRUE(replayed.Plan(1000 - step) == plan) << "step " << step << ": no clock but the results";
+    if (plan.num_rows() > 16 && plan.num_rows() < 150) ++num_bounded;
+    ASSERT_TRUE(runner.Submit(plan).ok());
+    ASSERT_TRUE(runner.Collect(result).ok());
+    recorded.Apply(result);
+    replayed.Apply(result);
+  }
+  EXPECT_GT(num_bounded, 20);
+}
+
 }  // namespace
 }  // namespace quire
