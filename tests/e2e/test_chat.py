@@ -343,11 +343,21 @@ def test_a_final_message_is_continued_whatever_its_text(templated: Server, text:
     assert prompt_of(templated, messages) == shown
 
 
-def test_what_would_be_lost_is_an_error(templated: Server, server: Server) -> None:
+def test_calls_that_a_template_has_no_place_for_are_left_out(server: Server) -> None:
     calls = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
-    param, message = error_of(server, [ASK, {"role": "assistant", "tool_calls": calls}])
+    answers = [
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "c1", "content": "15"},
+    ]
+    shown = prompt_of(server, [ASK, *answers])
+    assert "assistant\n<|im_end|>\n<|im_start|>tool\n15<|im_end|>" in shown
+    wrong = {"role": "assistant", "tool_calls": [{"type": "function"}]}
+    param, message = error_of(server, [ASK, wrong])
     assert param == "messages"
-    assert "messages[1].tool_calls" in message
+    assert "messages[1].tool_calls[0].function" in message
+
+
+def test_what_would_be_lost_is_an_error(templated: Server) -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
     param, message = error_of(templated, [{"role": "user", "content": [image]}])
     assert param == "messages"
