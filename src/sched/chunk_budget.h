@@ -25,7 +25,9 @@
 namespace quire {
 
 struct ChunkBudgetOptions {
-  double target_ratio = 2.25;   // of a step to one without prompts, and of a gap to the typical one; 0: never limit
+  // Of a step to one without prompts, and of a gap to the typical one; 0: never limit. Below what latency may reach: a
+  // step that is a little late, or a context that grows, adds to it.
+  double target_ratio = 2.0;
   uint32_t min_tokens = 16;     // prompts always progress by this much
   uint32_t patience_steps = 8;  // what a prompt waits for its first token, if what is typical for gaps allows it
 };
