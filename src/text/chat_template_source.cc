@@ -49,11 +49,11 @@ Result<std::string> Load(const std::filesystem::path& directory, bool with_tools
   if (!source.has_value()) {
     QUIRE_ASSIGN_OR_RETURN(source, ReadCheckpointFile(directory / "additional_chat_templates" / "default.jinja"));
   }
+  if (!source.has_value()) source = PickTemplate(config, with_tools);
   if (!source.has_value()) {
     QUIRE_ASSIGN_OR_RETURN(const Json file, ReadCheckpointJson(directory / "chat_template.json"));
     source = PickTemplate(file, with_tools);
   }
-  if (!source.has_value()) source = PickTemplate(config, with_tools);
   if (!source.has_value()) {
     return NotFound(
         "{} has no chat template (no chat_template.jinja, chat_template.json or chat_template in "

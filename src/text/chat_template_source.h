@@ -8,9 +8,8 @@
 namespace quire {
 
 // From the checkpoint's directory: chat_template.jinja, else additional_chat_templates/default.jinja, else
-// chat_template.json, else tokenizer_config.json, whose template may be one of several by name ("default" is taken, or
-// "tool_use" when `with_tools` and it is there).
-// NotFound when there is no template.
+// tokenizer_config.json, whose template may be one of several by name ("default" is taken, or "tool_use" when
+// `with_tools` and it is there), else chat_template.json, a processor's file. NotFound when there is no template.
 Result<std::string> LoadChatTemplateSource(const std::string& directory, bool with_tools = false);
 
 }  // namespace quire

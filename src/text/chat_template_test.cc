@@ -158,6 +158,10 @@ TEST(ChatTemplateSourceTest, PicksTheTemplateAndTheTokens) {
   EXPECT_EQ(*LoadChatTemplateSource(path), "plain");
   EXPECT_EQ(*LoadChatTemplateSource(path, true), "tools");
 
+  std::ofstream(directory / "chat_template.json") << R"({"chat_template": "of a processor"})";
+  EXPECT_EQ(*LoadChatTemplateSource(path), "plain");
+  std::ofstream(directory / "tokenizer_config.json") << "{}";
+  EXPECT_EQ(*LoadChatTemplateSource(path), "of a processor");
   std::filesystem::create_directories(directory / "additional_chat_templates");
   std::ofstream(directory / "additional_chat_templates" / "default.jinja") << "among others";
   EXPECT_EQ(*LoadChatTemplateSource(path), "among others");
