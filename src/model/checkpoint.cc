@@ -93,7 +93,7 @@ Error Checkpoint::Missing(std::string_view name, std::span<const int64_t> shape)
       problem = files_.count(said->second) > 0 ? "but it is not there" : "which is missing: the download is incomplete";
     }
     hint = fmt::format("; {} says that it is in {}: {}", kIndexFile, said->second, problem);
-  } else if (index_.empty() && files_.size() > 0 && files_.begin()->first.find("-of-") != std::string::npos) {
+  } else if (index_.empty() && !files_.empty() && files_.begin()->first.find("-of-") != std::string::npos) {
     hint =
         fmt::format("; there is no {}, and {} of the shards: is the download incomplete?", kIndexFile, files_.size());
   }

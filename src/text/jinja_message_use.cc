@@ -19,8 +19,8 @@ constexpr Kinds kContent = 4;  // of a message
 struct Variable {
   const MacroDefinition* macro;  // null: the template's own
   NameId name;
-  std::string attribute;  // of a namespace; empty: the variable itself
-  auto operator<=>(const Variable&) const = default;
+  std::string attribute;                              // of a namespace; empty: the variable itself
+  auto operator<=>(const Variable&) const = default;  // NOLINT(modernize-use-nullptr): a false alarm
 };
 
 template <size_t kSize>

@@ -155,10 +155,10 @@ class SettingsReader {
   // Roles that no file fills, but the tokenizer's class.
   Status AddRolesOfTheClass() {
     QUIRE_ASSIGN_OR_RETURN(const nlohmann::ordered_json tokens, LoadSpecialTokens(directory_));
-    for (const auto& [name, text] : tokens.items()) {
-      const auto is_it = [&](const Role& role) { return role.first == name; };
+    for (const auto& token : tokens.items()) {
+      const auto is_it = [&](const Role& role) { return role.first == token.key(); };
       if (std::any_of(roles_.begin(), roles_.end(), is_it)) continue;
-      SetRole(name, {.content = text.get<std::string>(), .special = true});
+      SetRole(token.key(), {.content = token.value().get<std::string>(), .special = true});
     }
     return {};
   }
