@@ -1,4 +1,4 @@
-// Recognises what stands in the place of a model's file after a download that went wrong, from its first bytes. Pure.
+// Recognises what stands in the place of a model's file after a download that went wrong. Any thread.
 #pragma once
 
 #include <string>

@@ -8,8 +8,8 @@
 
 namespace quire {
 
-// Binds every address of the host for a moment, as the server will; an error if none can be bound names host and port,
-// and says what to do. Port 0 is always free.
+// Binds the host's addresses in turn, each for a moment, until one can be bound. The error, if none can, names host and
+// port, and says what to do. Port 0 is always free.
 Status ProbePort(const std::string& host, uint16_t port);
 
 }  // namespace quire

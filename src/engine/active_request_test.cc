@@ -29,12 +29,8 @@ class ActiveRequestTest : public testing::Test {
   }
   bool Say(uint32_t stream, int32_t token, float logprob, TimeUs now = kMs) {
     const TokenOutput output = {.token = token, .logprob = logprob, .rank = 1};
-    const bool stopped = request_->OnTokens(
-        {
-            .stream = stream,
-            .tokens = {&output, 1},
-        },
-        now, stats_);
+    const SchedulerEvent event = {.stream = stream, .tokens = {&output, 1}};
+    const bool stopped = request_->OnTokens(event, now, stats_);
     request_->Publish(stream);
     return stopped;
   }

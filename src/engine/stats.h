@@ -72,7 +72,7 @@ struct StatsSnapshot {
   Histogram queue_time_s;
   Histogram prefill_time_s;
   Histogram decode_time_s;
-  Histogram inference_time_s;  // both, with what a preemption cost
+  Histogram inference_time_s;  // both together
   Histogram prompt_length;
   Histogram prefill_computed_tokens;  // of a prompt, without what the prefix cache held
   Histogram generation_length;        // all streams of a request together

@@ -127,12 +127,12 @@ void RefuseForeignFields(FieldReader& fields) {
                  "watermark"});
 }
 
-std::string_view NameInUse(FieldReader& fields, std::string_view name, std::string_view other, std::string_view third) {
-  std::string_view used = name;
-  for (const std::string_view alias : {other, third}) {
-    if (fields.Has(alias) && used == name && !fields.Has(name)) used = alias;
+std::string_view NameInUse(FieldReader& fields, std::initializer_list<std::string_view> names) {
+  std::string_view used;
+  for (const std::string_view name : names) {
+    if (fields.Has(name) && used.empty()) used = name;  // each is asked for, so that it counts as known
   }
-  return used;
+  return used.empty() ? *names.begin() : used;
 }
 
 }  // namespace quire::server

@@ -2,6 +2,7 @@
 // change the answer and are not offered are refused by name, unless they ask for nothing.
 #pragma once
 
+#include <initializer_list>
 #include <string_view>
 
 namespace quire::server {
@@ -11,7 +12,7 @@ class FieldReader;
 // Fails on the first that asks for something; knows all of them, and those that mean nothing here.
 void RefuseForeignFields(FieldReader& fields);
 
-// The field among several names of one thing that the request has; the first name if it has none.
-std::string_view NameInUse(FieldReader& fields, std::string_view name, std::string_view other, std::string_view third);
+// Of several names of one thing the first that the request has; the first of all if it has none.
+std::string_view NameInUse(FieldReader& fields, std::initializer_list<std::string_view> names);
 
 }  // namespace quire::server

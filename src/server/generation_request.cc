@@ -133,7 +133,7 @@ void ReadChatLogprobs(FieldReader& fields, SamplingParams& params) {
 
 void ReadMaxTokens(FieldReader& fields, GenerationRequest& request) {
   std::optional<int32_t> max_tokens;
-  const std::string_view name = NameInUse(fields, "max_tokens", "n_predict", "max_new_tokens");
+  const std::string_view name = NameInUse(fields, {"max_tokens", "n_predict", "max_new_tokens"});
   fields.Read(name, max_tokens);
   if (name == "n_predict" && max_tokens.value_or(0) < 0) return request.params.max_tokens.reset();  // no limit
   if (request.chat) fields.Read("max_completion_tokens", max_tokens);
@@ -148,7 +148,7 @@ void ReadMaxTokens(FieldReader& fields, GenerationRequest& request) {
 
 void ReadRequestId(FieldReader& fields, GenerationRequest& request) {
   std::string name;
-  const std::string_view field = NameInUse(fields, "request_id", "rid", "rid");
+  const std::string_view field = NameInUse(fields, {"request_id", "rid"});
   fields.Read(field, name);
   if (fields.failed() || name.empty() || SetRequestId(name, request)) return;
   fields.Fail(field, fmt::format("{} must have at most {} characters of printable ASCII", field, kMaxRequestId));

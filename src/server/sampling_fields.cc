@@ -63,7 +63,7 @@ void ReadStreams(FieldReader& fields, SamplingParams& params) {
 
 // llama.cpp's penalty covers the latest tokens; here it covers prompt and output.
 void ReadRepetitionPenalty(FieldReader& fields, SamplingParams& params) {
-  const std::string_view name = NameInUse(fields, "repetition_penalty", "repeat_penalty", "rep_pen");
+  const std::string_view name = NameInUse(fields, {"repetition_penalty", "repeat_penalty", "rep_pen"});
   fields.Read(name, params.repetition_penalty);
   std::optional<int32_t> window;
   fields.Read("repeat_last_n", window);
@@ -112,7 +112,7 @@ void ReadSamplingParams(FieldReader& fields, SamplingParams& params) {
   fields.ReadBias("logit_bias", params.logit_bias);
   fields.Read("seed", params.seed);
   if (params.seed == std::numeric_limits<uint64_t>::max()) params.seed.reset();  // -1: any
-  fields.Read(NameInUse(fields, "min_tokens", "min_new_tokens", "min_new_tokens"), params.min_tokens);
+  fields.Read(NameInUse(fields, {"min_tokens", "min_new_tokens"}), params.min_tokens);
   fields.Read("stop", params.stop);
   fields.Read("include_stop_str_in_output", params.include_stop_str_in_output);
   ReadStopTokenIds(fields, params.stop_token_ids);

@@ -167,6 +167,9 @@ TEST(ChatTemplateSourceTest, PicksTheTemplateAndTheTokens) {
   EXPECT_EQ(*LoadChatTemplateSource(path), "among others");
   std::ofstream(directory / "chat_template.jinja") << "beside";
   EXPECT_EQ(*LoadChatTemplateSource(path), "beside");
+
+  std::ofstream(directory / "chat_template.jinja") << "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n";
+  EXPECT_NE(LoadChatTemplateSource(path).error().message.find("git lfs pull"), std::string::npos);
   std::filesystem::remove_all(directory);
 }
 

@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "base/error.h"
+#include "base/foreign_file.h"
 #include "base/strict_json.h"
 
 namespace quire {
@@ -23,6 +24,8 @@ Result<std::optional<std::string>> ReadCheckpointFile(const std::filesystem::pat
   std::ifstream stream(path, std::ios::binary);
   std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
   if (!stream.good() && !stream.eof()) return Io("cannot read {}", path.string());
+  // An LFS pointer in the place of a template would be one that says just that.
+  if (const std::string other = WhatElseItIs(text); !other.empty()) return DataLoss("{}: {}", path.string(), other);
   return std::optional<std::string>(std::move(text));
 }
 

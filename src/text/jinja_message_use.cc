@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <compare>
 #include <cstdint>
 #include <map>
 #include <string_view>
+#include <tuple>
 
 namespace quire::jinja {
 namespace {
@@ -19,8 +19,10 @@ constexpr Kinds kContent = 4;  // of a message
 struct Variable {
   const MacroDefinition* macro;  // null: the template's own
   NameId name;
-  std::string attribute;                              // of a namespace; empty: the variable itself
-  auto operator<=>(const Variable&) const = default;  // NOLINT(modernize-use-nullptr): a false alarm
+  std::string attribute;  // of a namespace; empty: the variable itself
+  bool operator<(const Variable& other) const {
+    return std::tie(macro, name, attribute) < std::tie(other.macro, other.name, other.attribute);
+  }
 };
 
 template <size_t kSize>

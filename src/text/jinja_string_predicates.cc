@@ -51,18 +51,8 @@ Result<Value> IsTitle(const BuiltinCall& call) {
   return Value(found);
 }
 
-// Whether there is a letter of this case and none of the other.
-template <bool (*kWanted)(char32_t), bool (*kOther)(char32_t)>
-Result<Value> HasCase(const BuiltinCall& call) {
-  const std::string& text = call.input.text();
-  bool found = false;
-  for (size_t offset = 0; offset < text.size();) {
-    const char32_t code_point = NextCodePoint(text, &offset);
-    if (kOther(code_point)) return Value(false);
-    found = found || kWanted(code_point);
-  }
-  return Value(found);
-}
+Result<Value> IsUpperCase(const BuiltinCall& call) { return Value(IsAllOfCase(call.input.text(), IsUpper, IsLower)); }
+Result<Value> IsLowerCase(const BuiltinCall& call) { return Value(IsAllOfCase(call.input.text(), IsLower, IsUpper)); }
 
 }  // namespace
 
@@ -78,8 +68,8 @@ void AddStringPredicates(BuiltinTable* table) {
       {"isalpha", {All<IsAlphabetic>, {}}},
       {"isalnum", {All<IsAlphanumeric>, {}}},
       {"isspace", {All<IsPythonSpace>, {}}},
-      {"isupper", {HasCase<IsUpper, IsLower>, {}}},
-      {"islower", {HasCase<IsLower, IsUpper>, {}}},
+      {"isupper", {IsUpperCase, {}}},
+      {"islower", {IsLowerCase, {}}},
   });
 }
 

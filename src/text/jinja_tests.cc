@@ -43,18 +43,8 @@ Result<Value> Sequence(const Call& call) {
   return Value(value.IsUndefined() || value.IsString() || value.IsDict() || indexed);
 }
 
-// Whether the text is all of one case.
-template <bool (*kWanted)(char32_t), bool (*kOther)(char32_t)>
-Result<Value> AllOfCase(const Call& call) {
-  const std::string text = Str(call.input);
-  bool found = false;
-  for (size_t offset = 0; offset < text.size();) {
-    const char32_t code_point = NextCodePoint(text, &offset);
-    if (kOther(code_point)) return Value(false);
-    found = found || kWanted(code_point);
-  }
-  return Value(found);
-}
+Result<Value> Upper(const Call& call) { return Value(IsAllOfCase(Str(call.input), IsUpper, IsLower)); }
+Result<Value> Lower(const Call& call) { return Value(IsAllOfCase(Str(call.input), IsLower, IsUpper)); }
 
 template <Operator kOp>
 Result<Value> Compares(const Call& call) {
@@ -96,8 +86,8 @@ const BuiltinTable& Tests() {
         {"sameas", {SameAs, {"other"}, 1}},
         {"filter", {FilterExists, {}}},
         {"test", {TestExists, {}}},
-        {"upper", {AllOfCase<IsUpper, IsLower>, {}}},
-        {"lower", {AllOfCase<IsLower, IsUpper>, {}}},
+        {"upper", {Upper, {}}},
+        {"lower", {Lower, {}}},
         {"divisibleby", {DivisibleBy, {"num"}, 1}},
         {"odd", {Parity<1>, {}}},
         {"even", {Parity<0>, {}}},

@@ -143,6 +143,16 @@ bool IsNumeric(char32_t code_point) {
 bool IsUpper(char32_t code_point) { return Category(code_point) == UTF8PROC_CATEGORY_LU; }
 bool IsLower(char32_t code_point) { return Category(code_point) == UTF8PROC_CATEGORY_LL; }
 
+bool IsAllOfCase(std::string_view text, bool (*is_wanted)(char32_t), bool (*is_other)(char32_t)) {
+  bool found = false;
+  for (size_t offset = 0; offset < text.size();) {
+    const char32_t code_point = NextCodePoint(text, &offset);
+    if (is_other(code_point)) return false;
+    found = found || is_wanted(code_point);
+  }
+  return found;
+}
+
 std::string ToUpper(std::string_view text) {
   std::string out;
   out.reserve(text.size());

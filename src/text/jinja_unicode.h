@@ -28,6 +28,9 @@ bool IsNumeric(char32_t code_point);  // digits, fractions and other numbers; no
 bool IsUpper(char32_t code_point);
 bool IsLower(char32_t code_point);
 
+// Whether there is a letter of the wanted case and none of the other.
+bool IsAllOfCase(std::string_view text, bool (*is_wanted)(char32_t), bool (*is_other)(char32_t));
+
 std::string ToUpper(std::string_view text);
 std::string ToLower(std::string_view text);
 std::string FoldCase(std::string_view text);
