@@ -38,7 +38,7 @@ void AddModelFiles(CLI::App& app, LoadOptions& load, bool model_required) {
 
 void AddMemory(CLI::App& app, LoadOptions& load) {
   app.add_option("--dtype", load.dtype,
-                 "Products of the weights: auto (float32 checkpoints in float32, others in bfloat16), bfloat16, "
+                 "Products of the weights: auto (bfloat16 checkpoints in bfloat16, others in float32), bfloat16, "
                  "float32 (or float); float16 (or half) is computed in bfloat16")
       ->check(OneOf({"auto", "bfloat16", "float32", "float", "float16", "half"}))
       ->capture_default_str()

@@ -43,7 +43,8 @@ class Stopwatch {
   TimeUs begin_;
 };
 
-// Computed in the other format of 16 bits, as checkpoints in float16 are by default.
+// Computed in the other format of 16 bits: who asks for it asks for the memory that it takes. (A checkpoint in float16
+// is widened to float32 where nobody asks.)
 bool IsFloat16(const std::string& name) { return name == "float16" || name == "half"; }
 
 void WarnOfFloat16(const LoadOptions& options) {
