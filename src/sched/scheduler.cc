@@ -198,6 +198,8 @@ uint32_t Scheduler::PromptBudget() const {
   for (int i = 0; i < kMostAsked && group != nullptr; ++i, group = waiting_.After(*group)) {
     demand.Add(group->front().num_tokens(), 0, plan_.step - group->waits_since_step);
   }
+  // Most steps only decode: then there is nobody whom a limit would concern.
+  if (demand.num_prompts() == 0 && waiting_.First() == nullptr && swapped_.empty()) return ChunkBudget::kUnlimited;
   return chunk_budget_.Limit(rows_.decodes, demand);
 }
 
