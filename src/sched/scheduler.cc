@@ -104,7 +104,8 @@ const StepPlan& Scheduler::Plan(TimeUs /*now*/) {
   BeginPlan();
   PlanJoins();
   PlanDecodes();
-  rows_.prompt_left = std::min(rows_.left, PromptBudget());
+  rows_.limit = PromptBudget();
+  rows_.prompt_left = std::min(rows_.left, rows_.limit.num_tokens);
   PlanPrompts();
   if (!preempted_in_plan_) PlanSwapped();
   if (!preempted_in_plan_ && swapped_.empty()) {
@@ -185,9 +186,9 @@ void Scheduler::PlanDecodes() {
 }
 
 // Who waits for seats or memory is not put off by decodes.
-uint32_t Scheduler::PromptBudget() const {
+ChunkLimit Scheduler::PromptBudget() const {
   constexpr int kMostAsked = 16;  // of those who do not run yet: by more of them no step would be changed
-  if (!chunk_budget_.Limits(rows_.decodes)) return ChunkBudget::kUnlimited;
+  if (!chunk_budget_.Limits(rows_.decodes)) return {};
   PromptDemand demand = chunk_budget_.NoDemand();
   for (const SequenceGroup* group : running_) {
     if (group->state != State::kRunning || Decodes(*group)) continue;
@@ -199,7 +200,7 @@ uint32_t Scheduler::PromptBudget() const {
     demand.Add(group->front().num_tokens(), 0, plan_.step - group->waits_since_step);
   }
   // Most steps only decode: then there is nobody whom a limit would concern.
-  if (demand.num_prompts() == 0 && waiting_.First() == nullptr && swapped_.empty()) return ChunkBudget::kUnlimited;
+  if (demand.num_prompts() == 0 && waiting_.First() == nullptr && swapped_.empty()) return {};
   return chunk_budget_.Limit(rows_.decodes, demand);
 }
 

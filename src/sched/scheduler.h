@@ -183,6 +183,7 @@ class Scheduler {
     uint32_t prompt_left = 0;  // of these, for prompts
     StepLoad planned;          // so far
     StepLoad decodes;          // of these
+    ChunkLimit limit;          // of prompt_left
   };
   // A transfer that has not been reported. The block is held by it.
   struct PendingTransfer {
@@ -207,7 +208,7 @@ class Scheduler {
   void PlanJoins();
   void PlanDecodes();
   bool Decodes(const SequenceGroup& group) const;
-  uint32_t PromptBudget() const;
+  ChunkLimit PromptBudget() const;
   void PlanPrompts();
   void PlanPromptOf(SequenceGroup& group);
   void PlanSwapped();

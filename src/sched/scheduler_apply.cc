@@ -32,7 +32,7 @@ std::span<const SchedulerEvent> Scheduler::Apply(const StepResult& result) {
   QUIRE_CHECK_EQ(result.step, plan_.step);
   QUIRE_CHECK_EQ(result.tasks.size(), plan_.tasks.size());
   in_flight_ = false;
-  chunk_budget_.Observe(rows_.decodes, rows_.planned, result.forward_us + result.sample_us);
+  chunk_budget_.Observe(rows_.decodes, rows_.planned, rows_.limit, result.forward_us + result.sample_us);
   ApplyTransfers(result);
   for (size_t span = 0, task = 0; span < plan_.spans.size();) {
     const RequestId id = span_requests_[span];

@@ -32,6 +32,7 @@ struct Machine {
 const std::vector<Machine>& Machines() {
   static const std::vector<Machine> machines = {
       {"rows cost compute from 8 on", true, [](double rows) { return MemoryAndCompute(125'000, 17'500, rows); }},
+      {"every row costs", true, [](double rows) { return 115'000 + 14'000 * rows; }},
       {"rows cost compute from 64 on", true, [](double rows) { return MemoryAndCompute(74'000, 1'100, rows); }},
       {"rows cost compute from 256 on", false, [](double rows) { return MemoryAndCompute(20'000, 80, rows); }},
   };
@@ -132,19 +133,23 @@ class ClosedLoop {
   std::vector<double> ttft_s_, gaps_s_;
 };
 
-// The clients begin all at once. The last of such a burst pays for steady streams: it waits for the decodes beside it
-// too, where limitless chunks let those wait.
+// The clients begin all at once: in a short run that is what counts. In a long one first tokens come later than where
+// everybody else waits for them, and the gaps are even: of both one cannot have the better.
 TEST(SchedulerPacingTest, AClosedLoopGetsFirstTokensAboutAsSoonAndTheOthersSteadily) {
   for (const Machine& machine : Machines()) {
     for (const double noise : {0.0, 0.15}) {
-      SCOPED_TRACE(machine.name + ", noise " + std::to_string(noise));
-      const Report unlimited = ClosedLoop(machine, 0, noise).Serve(16, 64);
-      const Report paced = ClosedLoop(machine, ChunkBudgetOptions{}.target_ratio, noise).Serve(16, 64);
-      EXPECT_GT(paced.tokens_per_s, 0.97 * unlimited.tokens_per_s);
-      EXPECT_LT(paced.ttft_mean_s, 1.1 * unlimited.ttft_mean_s);
-      EXPECT_LT(paced.ttft_p99_s, 1.4 * unlimited.ttft_p99_s);
-      EXPECT_LT(paced.itl_p99_s, 2.5 * paced.itl_p50_s);
-      EXPECT_EQ(unlimited.itl_p99_s > 2.5 * unlimited.itl_p50_s, machine.stalls);
+      for (const uint64_t num_requests : {32, 512}) {
+        SCOPED_TRACE(machine.name + ", noise " + std::to_string(noise) + ", requests " + std::to_string(num_requests));
+        const bool is_short = num_requests == 32;
+        const Report unlimited = ClosedLoop(machine, 0, noise).Serve(16, num_requests);
+        const Report paced = ClosedLoop(machine, ChunkBudgetOptions{}.target_ratio, noise).Serve(16, num_requests);
+        EXPECT_GT(paced.tokens_per_s, 0.97 * unlimited.tokens_per_s);
+        EXPECT_LT(paced.ttft_mean_s, (is_short ? 1.1 : 1.75) * unlimited.ttft_mean_s);
+        EXPECT_LT(paced.ttft_p99_s, 1.05 * unlimited.ttft_p99_s);
+        if (is_short) continue;  // too few gaps for a percentile
+        EXPECT_LT(paced.itl_p99_s, 2.5 * paced.itl_p50_s);
+        EXPECT_EQ(unlimited.itl_p99_s > 2.5 * unlimited.itl_p50_s, machine.stalls);
+      }
     }
   }
 }
