@@ -12,7 +12,7 @@
 
 #include "base/log.h"
 #include "engine/engine.h"
-#include "sched/fake_runner.h"
+#include "sched/fake_runner_testing.h"
 
 namespace quire {
 namespace {
@@ -62,7 +62,7 @@ HostTime Measure(uint32_t num_seqs, uint32_t num_waiting, std::shared_ptr<const 
   options.scheduler.num_blocks = num_seqs * 64;
   options.max_queued_requests = num_seqs + num_waiting;
   options.vocab_size = tokenizer->vocab_size();
-  auto owned = std::make_unique<TimedRunner>(FakeRunnerOptions{.num_slots = num_seqs,
+  auto owned = std::make_unique<TimedRunner>(FakeRunnerOptions{.num_seats = num_seqs,
                                                                .num_blocks = options.scheduler.num_blocks,
                                                                .vocab_size = options.vocab_size,
                                                                .verify = false});

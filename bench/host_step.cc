@@ -1,5 +1,5 @@
 // Host time of a step: what the scheduler costs while sequences decode, without a model: plan, apply, and the account
-// of every slot. Medians over steps, and heap allocations per step. Goals: under 50 us a step at 64 running sequences
+// of every seat. Medians over steps, and heap allocations per step. Goals: under 50 us a step at 64 running sequences
 // and 400 us at 512, detokenizing included; under 1 ms for 64 beam searches of width 6.
 #include <algorithm>
 #include <chrono>
@@ -9,7 +9,7 @@
 #include <numeric>
 #include <vector>
 
-#include "sched/fake_runner.h"
+#include "sched/fake_runner_testing.h"
 #include "sched/scheduler.h"
 
 namespace {
@@ -97,7 +97,7 @@ void Bench(const Load& load) {
   const SchedulerConfig config = Config(load);
   const uint32_t num_running = load.num_running();
   Scheduler scheduler(config);
-  FakeRunner runner({.num_slots = num_running, .num_blocks = config.num_blocks, .verify = false});
+  FakeRunner runner({.num_seats = num_running, .num_blocks = config.num_blocks, .verify = false});
   StepResult result;
   Fill(scheduler, load);
   Samples plan_samples, apply_samples, account_samples, both;
@@ -107,7 +107,7 @@ void Bench(const Load& load) {
     Measure(account_samples, [&] { stats = scheduler.Stats(); });
     const bool steady = stats.num_waiting == 0 && stats.num_running == num_running;
     const StepPlan* plan = nullptr;
-    Measure(steady ? plan_samples : warmup, [&] { plan = &scheduler.Plan(0); });
+    Measure(steady ? plan_samples : warmup, [&] { plan = &scheduler.Plan(); });
     if (!runner.Submit(*plan).ok() || !runner.Collect(result).ok()) std::abort();
     const bool decodes = plan->num_rows() == num_running;
     Measure(steady ? apply_samples : warmup, [&] { scheduler.Apply(result); });

@@ -7,7 +7,7 @@
 
 #include "beam_goldens.h"
 #include "runner/swap_file.h"
-#include "runner/test_model.h"
+#include "runner/tiny_model_testing.h"
 #include "scheduled_serving.h"
 
 namespace quire {
@@ -34,8 +34,8 @@ SchedulerConfig Config(const std::vector<BeamGolden>& goldens) {
   return config;
 }
 
-std::map<RequestId, Told> Serve(const std::string& model_directory, const std::vector<BeamGolden>& goldens,
-                                PreemptionMode mode) {
+std::map<RequestId, Transcript> Serve(const std::string& model_directory, const std::vector<BeamGolden>& goldens,
+                                      PreemptionMode mode) {
   SchedulerConfig config = Config(goldens);
   config.preemption_mode = mode;
   auto backend = MakeCpuBackend({.num_threads = 2, .isa = "auto"});
@@ -69,10 +69,10 @@ std::map<RequestId, Told> Serve(const std::string& model_directory, const std::v
     jobs.push_back(std::move(job));
   }
   Serving serving(config, **runner);
-  auto told = serving.Run(jobs);
+  auto transcript = serving.Run(jobs);
   const SchedulerStats stats = serving.scheduler().Stats();
   EXPECT_GT(mode == PreemptionMode::kSwap ? stats.num_preemptions_swap : stats.num_preemptions_recompute, 0U);
-  return told;
+  return transcript;
 }
 
 class BeamServing : public ::testing::TestWithParam<PreemptionMode> {};
@@ -81,10 +81,10 @@ TEST_P(BeamServing, FindsWhatTransformersFindsThoughSearchesShareASmallPool) {
   std::map<std::string, std::vector<BeamGolden>> by_model;
   for (BeamGolden& golden : testing::ReadBeamGoldens()) by_model[golden.model].push_back(golden);
   for (const auto& [model, goldens] : by_model) {
-    const std::map<RequestId, Told> told = Serve(model, goldens, GetParam());
+    const std::map<RequestId, Transcript> transcript = Serve(model, goldens, GetParam());
     for (size_t i = 0; i < goldens.size(); ++i) {
       SCOPED_TRACE(::testing::Message() << model << ", case " << i);
-      const Told& answer = told.at(RequestId{i});
+      const Transcript& answer = transcript.at(RequestId{i});
       ASSERT_EQ(answer.streams.size(), goldens[i].sequences.size());
       for (const auto& [rank, hypothesis] : answer.streams) {
         EXPECT_EQ(hypothesis.ids(), goldens[i].sequences[rank]);

@@ -9,7 +9,7 @@
 #include "base/env_testing.h"
 #include "runner/disk_store.h"
 #include "runner/swap_file.h"
-#include "runner/test_model.h"
+#include "runner/tiny_model_testing.h"
 #include "scheduled_serving.h"
 
 namespace quire {
@@ -78,14 +78,14 @@ ModelRunnerOptions RunnerOptions(const SchedulerConfig& config, DType kv_dtype) 
 }
 
 // Each with a runner of its own, so that nothing is shared with anything.
-std::map<RequestId, Told> ServeAlone(const TestModel& model, const std::vector<Job>& jobs, DType kv_dtype) {
+std::map<RequestId, Transcript> ServeAlone(const TestModel& model, const std::vector<Job>& jobs, DType kv_dtype) {
   SchedulerConfig config;
   config.max_num_seqs = RequestMaker::kMaxWidth;
   config.max_num_batched_tokens = RequestMaker::kMaxLen;
   config.max_model_len = RequestMaker::kMaxLen;
   config.num_blocks = RequestMaker::kMaxWidth * Blocks(config.block_size);
   config.enable_prefix_caching = false;
-  std::map<RequestId, Told> answers;
+  std::map<RequestId, Transcript> answers;
   for (const Job& job : jobs) {
     const auto runner = model.MakeRunner(RunnerOptions(config, kv_dtype));
     answers.merge(Serving(config, *runner).Run({{.request = job.request}}));
@@ -104,7 +104,7 @@ std::vector<Job> RandomJobs(std::mt19937& random, RequestMaker& maker, uint64_t 
 }
 
 // Returns how many answers it has compared.
-size_t ExpectSame(const std::map<RequestId, Told>& alone, const std::map<RequestId, Told>& together,
+size_t ExpectSame(const std::map<RequestId, Transcript>& alone, const std::map<RequestId, Transcript>& together,
                   const std::vector<Job>& jobs) {
   size_t num_compared = 0;
   for (const Job& job : jobs) {
@@ -148,7 +148,7 @@ class InvisibleScheduling : public testing::TestWithParam<Setting> {
                                 LoadTestModel(GoldenDirectory(setting.model), 2)};
     RequestMaker maker(setting.seed, models[0].model->config().vocab_size);
     const std::vector<Job> jobs = RandomJobs(random, maker, kRequests);
-    const std::map<RequestId, Told> alone = ServeAlone(models[0], jobs, setting.kv_dtype);
+    const std::map<RequestId, Transcript> alone = ServeAlone(models[0], jobs, setting.kv_dtype);
 
     for (int i = 0; i < kSchedules && !HasFailure(); ++i) {
       const Schedule schedule = RandomSchedule(random, i);
@@ -165,7 +165,7 @@ class InvisibleScheduling : public testing::TestWithParam<Setting> {
 
   // One run of some of the jobs under one schedule.
   void Serve(const TestModel& model, const Schedule& schedule, const std::vector<Job>& jobs,
-             const std::map<RequestId, Told>& alone) {
+             const std::map<RequestId, Transcript>& alone) {
     const SchedulerConfig& config = schedule.config;
     const ModelRunnerOptions options = RunnerOptions(config, GetParam().kv_dtype);
     KvShape shape = model.model->kv_shape();

@@ -2,7 +2,7 @@
 // reserving contiguous chunks most of it.
 #include <gtest/gtest.h>
 
-#include "sched/fake_runner.h"
+#include "sched/fake_runner_testing.h"
 #include "sched/scheduler.h"
 #include "sim/workload.h"
 
@@ -20,7 +20,7 @@ double MeanWastePct(KvPolicyKind policy) {
   config.chunk_budget.target_ratio = 0;
   Scheduler scheduler(config);
   FakeRunner runner(
-      {.num_slots = config.max_num_seqs, .num_blocks = kNumBlocks, .block_size = kBlockSize, .verify = false});
+      {.num_seats = config.max_num_seqs, .num_blocks = kNumBlocks, .block_size = kBlockSize, .verify = false});
   const auto workload = MakeWorkload({.kind = WorkloadKind::kShareGpt, .num_requests = 300});
   EXPECT_TRUE(workload.ok());
   for (size_t i = 0; i < workload->size(); ++i) {
@@ -35,7 +35,7 @@ double MeanWastePct(KvPolicyKind policy) {
   StepResult result;
   double sum = 0, num_steps = 0;
   while (scheduler.HasWork()) {
-    EXPECT_TRUE(runner.Submit(scheduler.Plan(0)).ok());
+    EXPECT_TRUE(runner.Submit(scheduler.Plan()).ok());
     EXPECT_TRUE(runner.Collect(result).ok());
     scheduler.Apply(result);
     const SchedulerStats stats = scheduler.Stats();

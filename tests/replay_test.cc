@@ -4,7 +4,7 @@
 
 #include <filesystem>
 
-#include "runner/test_model.h"
+#include "runner/tiny_model_testing.h"
 #include "sched/step_trace.h"
 #include "scheduled_serving.h"
 

@@ -10,7 +10,7 @@
 
 #include "sched/scheduler.h"
 #include "sched/step_runner.h"
-#include "sched/told.h"
+#include "sched/transcript_testing.h"
 
 namespace quire {
 
@@ -26,7 +26,7 @@ class Serving {
       : scheduler_(config, on_disk), runner_(runner) {}
 
   // Answers by request id; those of aborted jobs are left as far as they came.
-  std::map<RequestId, Told> Run(const std::vector<Job>& jobs) {
+  std::map<RequestId, Transcript> Run(const std::vector<Job>& jobs) {
     int64_t last_arrival = 0;
     for (const Job& job : jobs) last_arrival = std::max(last_arrival, job.arrival_step);
     for (int64_t step = 0; step <= last_arrival || scheduler_.HasWork(); ++step) {
@@ -49,7 +49,7 @@ class Serving {
   }
 
   void Step() {
-    const StepPlan& plan = scheduler_.Plan(0);
+    const StepPlan& plan = scheduler_.Plan();
     if (plan.empty()) return;
     ASSERT_TRUE(runner_.Submit(plan).ok());
     ASSERT_TRUE(runner_.Collect(result_).ok());
@@ -63,7 +63,7 @@ class Serving {
   Scheduler scheduler_;
   StepRunner& runner_;
   StepResult result_;
-  std::map<RequestId, Told> answers_;
+  std::map<RequestId, Transcript> answers_;
   std::map<RequestId, size_t> prompt_lengths_;
 };
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "backend/test_util.h"
+#include "backend/backend_testing.h"
 
 namespace quire {
 namespace {

@@ -1,7 +1,7 @@
 // Norms, gates, embedding and gathering: every instruction set against the reference to the bit.
 #include <cmath>
 
-#include "backend/test_util.h"
+#include "backend/backend_testing.h"
 
 namespace quire {
 namespace {

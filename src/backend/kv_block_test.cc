@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "backend/backend_factory.h"
-#include "backend/test_util.h"
+#include "backend/backend_testing.h"
 
 namespace quire {
 namespace {

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <map>
 
-#include "backend/test_util.h"
+#include "backend/backend_testing.h"
 
 namespace quire {
 namespace {

@@ -229,7 +229,7 @@ void Engine::StorePrefixCache(std::function<void(Status)> done) {
 
 Result<uint32_t> Engine::PinPrefix(std::vector<int32_t> tokens) {
   const SchedulerConfig& config = impl_->options.scheduler;
-  if (!config.enable_prefix_caching || KvPolicy::Of(config.kv_policy).contiguous()) {
+  if (!KeepsPrefixes(config)) {
     return InvalidArgument("a shared prefix needs prefix caching and paged memory");
   }
   if (tokens.size() < config.block_size) {
@@ -440,7 +440,7 @@ bool Engine::Step() {
   impl.DrainInbox();
   impl.RunCalls();
   const TimeUs planned_at = impl.clock.NowUs();
-  const StepPlan& plan = impl.scheduler.Plan(planned_at);
+  const StepPlan& plan = impl.scheduler.Plan();
   if (impl.prefix_cache_stored && !impl.scheduler.stores_prefix_cache()) {
     Status status;
     if (!impl.scheduler.prefix_cache_is_stored()) status = Io("a block of the prefix cache could not be stored");

@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "engine/number_tokenizer_testing.h"
 #include "engine/output_queue.h"
-#include "sched/fake_runner.h"
+#include "sched/fake_runner_testing.h"
 #include "sched/step_trace.h"
 
 namespace quire {
@@ -36,7 +36,7 @@ EngineOptions SmallOptions() {
 
 std::unique_ptr<FakeRunner> SmallRunner() {
   return std::make_unique<FakeRunner>(
-      FakeRunnerOptions{.num_slots = 4, .num_blocks = 32, .block_size = 4, .vocab_size = kVocab});
+      FakeRunnerOptions{.num_seats = 4, .num_blocks = 32, .block_size = 4, .vocab_size = kVocab});
 }
 
 std::unique_ptr<Engine> MakeEngine(EngineOptions options = SmallOptions(),
@@ -527,7 +527,7 @@ TEST(EngineThread, StoresThePrefixCacheBeforeTheEnd) {
   options.scheduler.num_disk_blocks = 100;
   const auto disk = std::make_shared<FakeDisk>();
   auto runner = std::make_unique<FakeRunner>(FakeRunnerOptions{
-      .num_slots = 4, .num_blocks = 32, .block_size = 4, .vocab_size = kVocab, .disk = disk, .disk_delay_steps = 5});
+      .num_seats = 4, .num_blocks = 32, .block_size = 4, .vocab_size = kVocab, .disk = disk, .disk_delay_steps = 5});
   const auto engine = MakeEngine(options, std::move(runner));
   EngineThread thread(*engine);
   RequestHandle handle = *engine->Submit(Ask({1, 2, 3, 4, 5, 6, 7, 8}, 9));

@@ -16,7 +16,7 @@
 
 namespace quire {
 
-// Told when a cached block is taken for other content.
+// Transcript when a cached block is taken for other content.
 class EvictionListener {
  public:
   virtual void OnEvict(BlockId block) = 0;

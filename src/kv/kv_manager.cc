@@ -10,7 +10,7 @@ namespace {
 
 KvConfig Effective(KvConfig config) {
   QUIRE_CHECK(std::has_single_bit(config.block_size) && config.block_size <= 256, "block size {}", config.block_size);
-  if (KvPolicy::Of(config.policy).contiguous()) config.enable_prefix_caching = false;
+  config.enable_prefix_caching = KeepsPrefixes(config);
   return config;
 }
 
@@ -21,6 +21,10 @@ uint32_t MaxChunk(const KvConfig& config) {
 }
 
 }  // namespace
+
+bool KeepsPrefixes(const KvConfig& config) {
+  return config.enable_prefix_caching && !KvPolicy::Of(config.policy).contiguous();
+}
 
 KvManager::KvManager(const KvConfig& config)
     : config_(Effective(config)),

@@ -25,6 +25,9 @@ struct KvConfig {
   uint32_t max_model_len = 0;                  // of a contiguous policy: no sequence gets more slots
 };
 
+// Whether such a cache keeps prefixes: where memory is shared, and it is wanted.
+bool KeepsPrefixes(const KvConfig& config);
+
 // Whether a number of blocks can be promised.
 enum class KvFit { kNow, kLater, kNever };
 
@@ -37,6 +40,7 @@ class KvManager {
   BlockPool& mutable_pool() { return pool_; }
   const PrefixIndex& index() const { return index_; }
   uint32_t block_size() const { return config_.block_size; }
+  bool keeps_prefixes() const { return config_.enable_prefix_caching; }
 
   BlockTable MakeTable() { return BlockTable(pool_, config_.block_size); }
 

@@ -1,11 +1,11 @@
 // A million random operations on the block manager, against the naive model; what fails is shrunk and printed.
-#include "kv/kv_model.h"
-
 #include <gtest/gtest.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
+
+#include "kv/kv_model_testing.h"
 
 namespace quire {
 namespace {

@@ -8,8 +8,8 @@
 #include <cstdlib>
 #include <new>
 
-#include "runner/plan_driver.h"
-#include "runner/test_model.h"
+#include "runner/plan_driver_testing.h"
+#include "runner/tiny_model_testing.h"
 
 namespace {
 
@@ -68,7 +68,7 @@ TEST(Allocations, ASteadyDecodeStepMakesNone) {
   }
 }
 
-// Beams that fork over each other every step, with a block table that moves and tokens that are told.
+// Beams that fork over each other every step, with a block table that moves and tokens that are transcript.
 TEST(Allocations, SteadyForksAndBestTokensMakeNone) {
   const TestModel model = LoadTestModel(GoldenDirectory("qwen2"), 2);
   const auto runner = model.MakeRunner({.max_num_seqs = 4,
@@ -77,7 +77,7 @@ TEST(Allocations, SteadyForksAndBestTokensMakeNone) {
                                         .num_blocks = 64,
                                         .block_size = 4,
                                         .kv_dtype = DType::kBf16});
-  Admission admission = {.slot = SlotId{0}, .stop_token_ids = {7}, .history = {1}, .num_prompt_tokens = 1};
+  Admission admission = {.seat = SeatId{0}, .stop_token_ids = {7}, .history = {1}, .num_prompt_tokens = 1};
   admission.params.frequency_penalty = 1;
   admission.params.stop = {"a stop string that is too long for a small string"};
   admission.params.logit_bias = {{4, 1.0F}};
@@ -86,25 +86,25 @@ TEST(Allocations, SteadyForksAndBestTokensMakeNone) {
   StepResult result;
   plan.admissions = {admission};
   for (uint32_t step = 0; step < 60; ++step) {
-    // Slots 1 and 2 become copies of 0, or 0 and 2 of 1; each then has its own last block.
-    const SlotId parent{step < 4 ? 0 : step % 2}, other{1 - static_cast<uint32_t>(parent)};
-    if (step > 0) plan.forks = {{parent, other, 1}, {parent, SlotId{2}, 2}};
+    // Seats 1 and 2 become copies of 0, or 0 and 2 of 1; each then has its own last block.
+    const SeatId parent{step < 4 ? 0 : step % 2}, other{1 - static_cast<uint32_t>(parent)};
+    if (step > 0) plan.forks = {{parent, other, 1}, {parent, SeatId{2}, 2}};
     plan.spans.clear();
     plan.tasks.clear();
     plan.tokens.clear();
-    for (uint32_t slot = 0; slot < (step == 0 ? 1U : 3U); ++slot) {
-      if (step > 0) plan.token_appends.push_back({SlotId{slot}, static_cast<int32_t>(step + slot)});
+    for (uint32_t seat = 0; seat < (step == 0 ? 1U : 3U); ++seat) {
+      if (step > 0) plan.token_appends.push_back({SeatId{seat}, static_cast<int32_t>(step + seat)});
       if (step % 4 == 0) {
-        plan.appended_blocks.push_back({SlotId{slot}, BlockId{step / 4 * 3 + slot}});
-      } else if (SlotId{slot} != parent) {
+        plan.appended_blocks.push_back({SeatId{seat}, BlockId{step / 4 * 3 + seat}});
+      } else if (SeatId{seat} != parent) {
         const uint32_t first = step / 4 * 3;
         plan.copies.push_back(
-            {SlotId{slot}, step / 4, BlockId{first + static_cast<uint32_t>(parent)}, BlockId{first + slot}});
+            {SeatId{seat}, step / 4, BlockId{first + static_cast<uint32_t>(parent)}, BlockId{first + seat}});
       }
-      plan.spans.push_back({SlotId{slot}, slot, 1, step});
-      plan.tokens.push_back({TokenSource::Kind::kLiteral, static_cast<int32_t>(step + slot)});
+      plan.spans.push_back({SeatId{seat}, seat, 1, step});
+      plan.tokens.push_back({TokenSource::Kind::kLiteral, static_cast<int32_t>(step + seat)});
       plan.tasks.push_back(
-          {.kind = RowTask::Kind::kBest, .row = slot, .slot = SlotId{slot}, .position = step + 1, .draws = 12});
+          {.kind = RowTask::Kind::kBest, .row = seat, .seat = SeatId{seat}, .position = step + 1, .draws = 12});
     }
     const int64_t before = num_allocations.load();
     ASSERT_TRUE(runner->Submit(plan).ok() && runner->Collect(result).ok());

@@ -11,7 +11,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "runner/slot_table.h"
+#include "runner/seat_table.h"
 #include "sampling/sampler.h"
 #include "tensor/buffer.h"
 
@@ -85,7 +85,7 @@ class ModelRunnerImpl final : public ModelRunner {
   BlockTransfers transfers_;  // goes before the cache that its threads touch
   Arena arena_;
   Buffer backend_scratch_;
-  SlotTable slots_;
+  SeatTable seats_;
   std::vector<SamplerScratch> scratch_;  // one per thread of the backend
 
   State state_ = State::kIdle;
@@ -116,7 +116,7 @@ ModelRunnerImpl::ModelRunnerImpl(Backend& backend, const Model& model, const Mod
       transfers_(backend, *cache_, std::move(stores)),
       arena_(std::move(arena)),
       backend_scratch_(std::move(backend_scratch)),
-      slots_({.num_slots = options.max_num_seqs,
+      seats_({.num_seats = options.max_num_seqs,
               .num_blocks = options.num_blocks,
               .block_size = options.block_size,
               .max_model_len = options.max_model_len,
@@ -135,7 +135,7 @@ Status ModelRunnerImpl::Submit(const StepPlan& plan) {
   result_.Clear();
   result_.step = plan.step;
   await_transfers_ = plan.await_transfers;
-  slots_.Apply(plan);
+  seats_.Apply(plan);
   TimeUs transfer_us = transfers_.MoveOut(plan, result_);
   CopyBlocks(plan);
   transfer_us += transfers_.MoveIn(plan, result_);
@@ -183,17 +183,17 @@ void ModelRunnerImpl::BuildBatch(const StepPlan& plan) {
   spans_.clear();
   size_t next_row = 0;
   for (const PlanSpan& span : plan.spans) {
-    const Slot& slot = slots_.at(span.slot);
+    const Seat& seat = seats_.at(span.seat);
     QUIRE_CHECK_EQ(span.first_row, next_row);
     QUIRE_CHECK(span.num_rows > 0);
-    QUIRE_CHECK(slots_.Covers(slot, uint64_t{span.first_position} + span.num_rows),
-                "slot {} has {} blocks, too few for positions {} to {}", static_cast<uint32_t>(span.slot),
-                slot.block_table.size(), span.first_position, span.first_position + span.num_rows);
+    QUIRE_CHECK(seats_.Covers(seat, uint64_t{span.first_position} + span.num_rows),
+                "seat {} has {} blocks, too few for positions {} to {}", static_cast<uint32_t>(span.seat),
+                seat.block_table.size(), span.first_position, span.first_position + span.num_rows);
     next_row += span.num_rows;
     spans_.push_back({.first_row = static_cast<int32_t>(span.first_row),
                       .num_rows = static_cast<int32_t>(span.num_rows),
                       .first_position = static_cast<int32_t>(span.first_position),
-                      .block_table = slot.block_table.data()});
+                      .block_table = seat.block_table.data()});
   }
   QUIRE_CHECK_EQ(next_row, tokens_.size());
 }
@@ -215,7 +215,7 @@ void ModelRunnerImpl::CheckTasks(const StepPlan& plan) const {
     while (span < plan.spans.size() && task.row >= plan.spans[span].first_row + plan.spans[span].num_rows) ++span;
     QUIRE_CHECK(span < plan.spans.size() && task.row >= plan.spans[span].first_row, "tasks ascend by row: {}",
                 task.row);
-    QUIRE_CHECK_EQ(static_cast<uint32_t>(task.slot), static_cast<uint32_t>(plan.spans[span].slot));
+    QUIRE_CHECK_EQ(static_cast<uint32_t>(task.seat), static_cast<uint32_t>(plan.spans[span].seat));
     if (task.kind == RowTask::Kind::kScore) {
       QUIRE_CHECK(task.target >= 0 && task.target < vocab_size_, "target {}", task.target);
     }
@@ -239,7 +239,7 @@ size_t ModelRunnerImpl::NumTokens(const RowTask& task) const {
 
 size_t ModelRunnerImpl::NumCandidates(const RowTask& task) const {
   if (task.kind == RowTask::Kind::kBest) return 0;
-  const SamplingParams& params = slots_.at(task.slot).params;
+  const SamplingParams& params = seats_.at(task.seat).params;
   const std::optional<int32_t>& wanted = task.kind == RowTask::Kind::kScore ? params.prompt_logprobs : params.logprobs;
   return static_cast<size_t>(std::clamp(wanted.value_or(0), 0, std::min(kMaxLogprobs, vocab_size_)));
 }
@@ -346,7 +346,7 @@ void ModelRunnerImpl::RunTask(size_t index, const Tensor& logits, Masks masks, S
 
 void ModelRunnerImpl::RunBestTask(const RowTask& task, std::span<const float> row, SamplerScratch& scratch,
                                   TaskResult& task_result) {
-  const Slot& slot = slots_.at(task.slot);
+  const Seat& seat = seats_.at(task.seat);
   TokenOutput* output = &result_.tokens[task_result.first_token];
   const auto take = [&output](const SampleOutcome& outcome) {
     output->token = outcome.token;
@@ -354,7 +354,7 @@ void ModelRunnerImpl::RunBestTask(const RowTask& task, std::span<const float> ro
     output->rank = outcome.rank;
     ++output;
   };
-  const size_t count = BestTokens(row, slots_.MaskedTokens(slot, task.position), task_result.num_tokens, scratch, take);
+  const size_t count = BestTokens(row, seats_.MaskedTokens(seat, task.position), task_result.num_tokens, scratch, take);
   task_result.num_tokens = static_cast<uint32_t>(count);
   if (count == 0) task_result.status = TaskResult::Status::kNan;
 }
@@ -363,13 +363,13 @@ SampleOutcome ModelRunnerImpl::RunDraw(const RowTask& task, uint32_t draw, std::
                                        std::span<const uint32_t> mask, std::span<SampledCandidate> top,
                                        SamplerScratch& scratch) const {
   if (task.kind == RowTask::Kind::kScore) return ScoreToken(row, task.target, scratch, top);
-  const Slot& slot = slots_.at(task.slot);
+  const Seat& seat = seats_.at(task.seat);
   const SampleRequest request = {
-      .params = &slot.params,
-      .counts = slot.uses_penalties ? &slot.counts : nullptr,
-      .masked_tokens = slots_.MaskedTokens(slot, task.position),
+      .params = &seat.params,
+      .counts = seat.uses_penalties ? &seat.counts : nullptr,
+      .masked_tokens = seats_.MaskedTokens(seat, task.position),
       .allowed_mask = mask,
-      .key = {.seed = slot.params.seed.value_or(0), .stream = task.stream + draw, .position = task.position}};
+      .key = {.seed = seat.params.seed.value_or(0), .stream = task.stream + draw, .position = task.position}};
   return SampleToken(row, request, scratch, top);
 }
 
@@ -392,7 +392,7 @@ void ModelRunnerImpl::RememberTokens() {
     if (tasks_[i].kind != RowTask::Kind::kSample || task_result.num_tokens == 0) continue;
     previous_tokens_[i] = result_.tokens[task_result.first_token].token;
     // Several draws are the first tokens of several sequences: each is told its own.
-    if (tasks_[i].draws == 1) slots_.AppendOutput(tasks_[i].slot, previous_tokens_[i]);
+    if (tasks_[i].draws == 1) seats_.AppendOutput(tasks_[i].seat, previous_tokens_[i]);
   }
 }
 

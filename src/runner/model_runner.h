@@ -1,5 +1,5 @@
 // ModelRunner: executes StepPlans on a Model. Mirrors each running sequence's block table, token counts and sampling
-// parameters in dense slots; a step is forward -> wanted rows -> head -> sampler. Runs on the caller's thread, which
+// parameters in dense seats; a step is forward -> wanted rows -> head -> sampler. Runs on the caller's thread, which
 // lends its time in Submit (or Sample, for plans with masks); sampling spreads over the backend's threads. After
 // warm-up, a step that admits nothing allocates nothing on the heap.
 //
@@ -27,7 +27,7 @@
 namespace quire {
 
 struct ModelRunnerOptions {
-  int32_t max_num_seqs = 256;             // slots
+  int32_t max_num_seqs = 256;             // seats
   int32_t max_num_batched_tokens = 2048;  // rows of a step
   int32_t max_model_len = 0;
   int32_t num_blocks = 0;

@@ -12,8 +12,8 @@
 #include <set>
 
 #include "base/env.h"
-#include "runner/plan_driver.h"
-#include "runner/test_model.h"
+#include "runner/plan_driver_testing.h"
+#include "runner/tiny_model_testing.h"
 
 namespace quire {
 namespace {
@@ -223,30 +223,30 @@ TEST(ModelRunner, ASharedBlockIsCopiedBeforeItIsWritten) {
   const TestModel model = LoadTestModel(GoldenDirectory("qwen2"));
   const std::vector<int32_t> prompt = {11, 12, 13, 14, 15, 16};
   const auto runner = model.MakeRunner(Options(4));
-  const auto admit = [&](uint32_t slot) {
-    return Admission{.slot = SlotId{slot}, .params = Greedy(9), .history = prompt, .num_prompt_tokens = 6};
+  const auto admit = [&](uint32_t seat) {
+    return Admission{.seat = SeatId{seat}, .params = Greedy(9), .history = prompt, .num_prompt_tokens = 6};
   };
   const auto literal = [](int32_t token) { return TokenSource{TokenSource::Kind::kLiteral, token}; };
   StepPlan plan;
   StepResult first, second;
   plan.admissions = {admit(0)};
-  plan.appended_blocks = {{SlotId{0}, BlockId{9}}, {SlotId{0}, BlockId{3}}};
-  plan.spans = {{SlotId{0}, 0, 6, 0}};
+  plan.appended_blocks = {{SeatId{0}, BlockId{9}}, {SeatId{0}, BlockId{3}}};
+  plan.spans = {{SeatId{0}, 0, 6, 0}};
   for (const int32_t token : prompt) plan.tokens.push_back(literal(token));
-  plan.tasks = {{.row = 5, .slot = SlotId{0}, .position = 6}};
+  plan.tasks = {{.row = 5, .seat = SeatId{0}, .position = 6}};
   ASSERT_TRUE(runner->Submit(plan).ok() && runner->Collect(first).ok());
 
-  // Slot 1 shares both blocks; each slot then writes its own position 6, slot 1 into a copy.
+  // Seat 1 shares both blocks; each seat then writes its own position 6, seat 1 into a copy.
   plan.Clear();
   plan.admissions = {admit(1)};
-  plan.appended_blocks = {{SlotId{1}, BlockId{9}}, {SlotId{1}, BlockId{3}}};
-  plan.copies = {{SlotId{1}, 1, BlockId{3}, BlockId{7}}};
+  plan.appended_blocks = {{SeatId{1}, BlockId{9}}, {SeatId{1}, BlockId{3}}};
+  plan.copies = {{SeatId{1}, 1, BlockId{3}, BlockId{7}}};
   plan.spans = {
-      {SlotId{0}, 0, 1, 6},
-      {SlotId{1}, 1, 1, 6},
+      {SeatId{0}, 0, 1, 6},
+      {SeatId{1}, 1, 1, 6},
   };
   plan.tokens = {literal(100), literal(200)};
-  plan.tasks = {{.row = 0, .slot = SlotId{0}, .position = 7}, {.row = 1, .slot = SlotId{1}, .position = 7}};
+  plan.tasks = {{.row = 0, .seat = SeatId{0}, .position = 7}, {.row = 1, .seat = SeatId{1}, .position = 7}};
   ASSERT_TRUE(runner->Submit(plan).ok() && runner->Collect(second).ok());
   for (size_t i = 0; i < 2; ++i) {
     const auto fresh = model.MakeRunner(Options());
@@ -289,7 +289,7 @@ TEST(ModelRunner, ForksGoOnAsSeparateSequencesWould) {
   }
 }
 
-TEST(ModelRunner, AForkInTheMiddleAndOneIntoATakenSlotTakeTheParentsPlace) {
+TEST(ModelRunner, AForkInTheMiddleAndOneIntoATakenSeatTakeTheParentsPlace) {
   const TestModel model = LoadTestModel(GoldenDirectory("qwen2"));
   std::mt19937 random(6);
   SamplingParams params = Greedy(24);
@@ -304,7 +304,7 @@ TEST(ModelRunner, AForkInTheMiddleAndOneIntoATakenSlotTakeTheParentsPlace) {
   driver.Run();
   EXPECT_EQ(driver[child].output, driver[0].output);
 
-  // Slot 1 holds another sequence, with other parameters; the fork replaces it.
+  // Seat 1 holds another sequence, with other parameters; the fork replaces it.
   const auto other = model.MakeRunner(Options(4));
   PlanDriver plans(*other, 800, 4);
   plans.Add(prompt, params);
@@ -312,12 +312,12 @@ TEST(ModelRunner, AForkInTheMiddleAndOneIntoATakenSlotTakeTheParentsPlace) {
   for (int step = 0; step < 9; ++step) plans.Step(100);
   StepPlan plan = plans.MakePlan(100);
   ASSERT_EQ(plan.spans.size(), 2U);
-  plan.forks = {{SlotId{0}, SlotId{1}, 1}};
+  plan.forks = {{SeatId{0}, SeatId{1}, 1}};
   plan.appended_blocks.clear();
   // Both write position 18 next, in block 4 of the table: each into its own copy.
   const uint32_t position = plan.spans[0].first_position;
   ASSERT_EQ(position, 18U);
-  plan.copies = {{SlotId{1}, 4, plans[0].blocks[4], BlockId{900}}};
+  plan.copies = {{SeatId{1}, 4, plans[0].blocks[4], BlockId{900}}};
   plan.spans[1].first_position = position;
   plan.tokens[1] = plan.tokens[0];
   plan.tasks[1].position = plan.tasks[0].position;

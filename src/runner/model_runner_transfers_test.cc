@@ -6,9 +6,9 @@
 
 #include "base/env_testing.h"
 #include "runner/model_runner.h"
-#include "runner/plan_driver.h"
+#include "runner/plan_driver_testing.h"
 #include "runner/swap_file.h"
-#include "runner/test_model.h"
+#include "runner/tiny_model_testing.h"
 
 namespace quire {
 namespace {
@@ -86,21 +86,21 @@ class ModelRunnerTransfers : public testing::Test {
     StepPlan plan = driver.MakePlan(100);
     std::vector<BlockAppend> appends;
     for (size_t i = 0; i < driver[0].blocks.size(); ++i) {
-      appends.push_back({SlotId{0}, BlockId{first_new_block + static_cast<uint32_t>(i)}});
+      appends.push_back({SeatId{0}, BlockId{first_new_block + static_cast<uint32_t>(i)}});
     }
-    std::erase_if(plan.appended_blocks, [](const BlockAppend& append) { return append.slot == SlotId{0}; });
+    std::erase_if(plan.appended_blocks, [](const BlockAppend& append) { return append.seat == SeatId{0}; });
     plan.appended_blocks.insert(plan.appended_blocks.begin(), appends.begin(), appends.end());
     for (size_t i = 0; i < appends.size(); ++i) driver[0].blocks[i] = appends[i].block;
     return plan;
   }
 
-  // Rows of another sequence, in slot 5, over all these blocks: what was in them is gone.
+  // Rows of another sequence, in seat 5, over all these blocks: what was in them is gone.
   static void Overwrite(const std::vector<BlockId>& blocks, StepPlan& plan) {
     const auto num_rows = static_cast<uint32_t>(blocks.size()) * kBlockSize;
     const auto first_row = static_cast<uint32_t>(plan.num_rows());
-    plan.admissions.push_back({.slot = SlotId{5}, .params = Sampled(100), .history = {1}, .num_prompt_tokens = 1});
-    for (const BlockId block : blocks) plan.appended_blocks.push_back({SlotId{5}, block});
-    plan.spans.push_back({SlotId{5}, first_row, num_rows, 0});
+    plan.admissions.push_back({.seat = SeatId{5}, .params = Sampled(100), .history = {1}, .num_prompt_tokens = 1});
+    for (const BlockId block : blocks) plan.appended_blocks.push_back({SeatId{5}, block});
+    plan.spans.push_back({SeatId{5}, first_row, num_rows, 0});
     for (uint32_t i = 0; i < num_rows; ++i) plan.tokens.push_back({TokenSource::Kind::kLiteral, 77});
   }
 
@@ -137,7 +137,7 @@ TEST_F(ModelRunnerTransfers, ASwappedSequenceGoesOnBitForBit) {
   const std::vector<BlockId> before = driver[0].blocks;
   StepPlan out;
   out.transfers = MoveAll(Kind::kSwapOut, before);
-  out.removals = {SlotId{0}};
+  out.removals = {SeatId{0}};
   Overwrite(before, out);  // in the same step: the blocks leave first
   const StepResult result = RunPlan(*runner, out);
   EXPECT_EQ(result.transfers_completed, IdsOf(out.transfers));
@@ -160,7 +160,7 @@ TEST_F(ModelRunnerTransfers, AStepSwapsOutThenCopiesThenSwapsIn) {
   PlanDriver driver = Start(*runner);
   const std::vector<BlockId> before = driver[0].blocks;
   StepPlan plan = Reenter(driver, 150);
-  plan.removals = {SlotId{0}};
+  plan.removals = {SeatId{0}};
   const std::vector<BlockId> after(driver[0].blocks.begin(),
                                    driver[0].blocks.begin() + static_cast<std::ptrdiff_t>(before.size()));
   plan.transfers = MoveAll(Kind::kSwapIn, after);
@@ -168,8 +168,8 @@ TEST_F(ModelRunnerTransfers, AStepSwapsOutThenCopiesThenSwapsIn) {
   plan.transfers.insert(plan.transfers.end(), outs.begin(), outs.end());
   // Onto the blocks that leave, and onto those that the swapped ones come to.
   for (uint32_t i = 0; i < before.size(); ++i) {
-    plan.copies.push_back({SlotId{0}, i, BlockId{199}, before[i]});
-    plan.copies.push_back({SlotId{0}, i, BlockId{199}, after[i]});
+    plan.copies.push_back({SeatId{0}, i, BlockId{199}, before[i]});
+    plan.copies.push_back({SeatId{0}, i, BlockId{199}, after[i]});
   }
   driver.result() = RunPlan(*runner, plan);
   driver.Take();
@@ -273,7 +273,7 @@ TEST_F(ModelRunnerTransfers, BlocksOnDiskServeTheNextRunner) {
   StepPlan plan = driver.MakePlan(100);
   std::vector<BlockAppend> appends;
   appends.reserve(blocks.size());
-  for (const BlockId block : blocks) appends.push_back({SlotId{0}, block});
+  for (const BlockId block : blocks) appends.push_back({SeatId{0}, block});
   plan.appended_blocks.insert(plan.appended_blocks.begin(), appends.begin(), appends.end());
   driver.result() = RunPlan(*runner, plan);
   driver.Take();

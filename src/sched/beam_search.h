@@ -1,7 +1,7 @@
 // BeamSearch: which continuations of a group's beams live on, as in the paper's section 4.4 and, to the rule, in
 // Transformers' generate(num_beams): from every beam its most likely next tokens, by cumulative log-probability over
 // all beams; those that end (EOS, a stop token, the longest length) among the best `width` become hypotheses; the best
-// others live on. Pure host logic: it sees scores and tokens, no blocks and no slots. One thread.
+// others live on. Pure host logic: it sees scores and tokens, no blocks and no seats. One thread.
 //
 // Scores are float32 sums, as Transformers keeps them. Equal sums go to the smaller beam, then in the order of its
 // candidates (the likelier token, of equals the smaller id); equal scores to the hypothesis that ended earlier. So the

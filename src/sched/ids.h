@@ -7,6 +7,6 @@ namespace quire {
 
 enum class RequestId : uint64_t {};
 // A dense index of the running sequences: what runners mirror their per-sequence state by.
-enum class SlotId : uint32_t {};
+enum class SeatId : uint32_t {};
 
 }  // namespace quire

@@ -1,4 +1,3 @@
-// What a step computes: who gets rows, in which order, under which budget.
 #include "sched/scheduler.h"
 
 #include <algorithm>
@@ -6,78 +5,50 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "sched/prompt_limit.h"
 #include "sched/stop_rules.h"
 
 namespace quire {
-namespace {
 
-KvConfig MakeKvConfig(const SchedulerConfig& config) {
-  return {.num_blocks = config.num_blocks,
-          .block_size = config.block_size,
-          .enable_prefix_caching = config.enable_prefix_caching,
-          .num_watermark_blocks = static_cast<uint32_t>(config.watermark * config.num_blocks),
-          .hash_seed = config.hash_seed,
-          .policy = config.kv_policy,
-          .max_model_len = config.max_model_len};
-}
-
-SchedulerConfig WithPolicy(SchedulerConfig config) {
-  // Contiguous memory is shared by nobody, so that no prefix can be kept either.
-  if (KvPolicy::Of(config.kv_policy).contiguous()) config.enable_prefix_caching = false;
-  if (!config.enable_prefix_caching) config.num_disk_blocks = 0;
-  return config;
-}
-
-// Whether a group goes to swap space or comes back: then the next plan finds something else.
-bool MovesSwapped(const StepPlan& plan) {
-  return std::ranges::any_of(plan.transfers, [](const Transfer& transfer) {
-    return transfer.kind == Transfer::Kind::kSwapOut || transfer.kind == Transfer::Kind::kSwapIn;
-  });
-}
-
-}  // namespace
+using State = SequenceGroup::State;
 
 Scheduler::Scheduler(const SchedulerConfig& config, std::span<const PrefixDigest> on_disk)
-    : config_(WithPolicy(config)),
-      kv_policy_(KvPolicy::Of(config.kv_policy)),
-      before_{config.policy == QueuePolicy::kPriority},
-      kv_(MakeKvConfig(config_)),
-      swap_(config.num_swap_blocks),
-      disk_(config_.num_disk_blocks, on_disk),
+    : config_(config),
+      space_(KvSpace::Make(KvConfigOf(config))),
+      disk_(space_->cache(),
+            {.max_blocks = space_->keeps_prefixes() ? config.num_disk_blocks : 0,
+             .max_transfers = config.max_disk_transfers},
+            on_disk),
       chunk_budget_(config.chunk_budget),
-      waiting_(before_, config.fair),
-      slots_(config.max_num_seqs, nullptr),
-      counted_in_(config.num_blocks, 0) {
+      waiting_({config.policy == QueuePolicy::kPriority}, config.fair),
+      builder_({.num_seats = config.max_num_seqs,
+                .block_size = config.block_size,
+                .max_chunk = config.long_prefill_token_threshold,
+                .ends_chunks_with_blocks = space_->keeps_prefixes()}),
+      residency_({config_, *space_, builder_, waiting_, events_, chunk_budget_}),
+      admitter_({config_, *space_, disk_, builder_, waiting_, residency_, events_}),
+      streams_({config_, *space_, builder_, residency_, waiting_, events_}) {
   const Status valid = ValidateSchedulerConfig(config);
   QUIRE_CHECK(valid.ok(), "{}", valid.error().message);
-  for (uint32_t i = config.max_num_seqs; i-- > 0;) free_slots_.push_back(SlotId{i});
-  left_slots_.reserve(config.max_num_seqs);
-  running_.reserve(config.max_num_seqs);
-  drops_ = disk_.TakeExcess();
 }
 
-Status Scheduler::CanEverFit(const Request& request) const { return FitsBeside(request, num_pinned_blocks_); }
-
-Status Scheduler::FitsBeside(const Request& request, uint32_t num_pinned_blocks) const {
-  const auto room = static_cast<int64_t>(config_.max_model_len) - static_cast<int64_t>(request.prompt.size());
-  SamplingParams params = request.params;
-  if (!params.max_tokens) params.max_tokens = static_cast<int32_t>(std::max<int64_t>(room, 1));
-  return ProveFits(config_, request.prompt.size(), params, num_pinned_blocks);
+Status Scheduler::CanEverFit(const Request& request) const {
+  return ProveFits(config_, request, residency_.num_pinned_blocks());
 }
 
 Status Scheduler::Add(Request request) {
   QUIRE_RETURN_IF_ERROR(CanEverFit(request));
   const RequestId id = request.id;
   if (groups_.contains(id)) return InvalidArgument("request {} is present already", static_cast<uint64_t>(id));
-  if (request.pins_prompt && !config_.enable_prefix_caching) {
+  if (request.pins_prompt && !space_->keeps_prefixes()) {
     return InvalidArgument("a shared prefix needs the prefix cache, which is off");
   }
   const uint32_t max_total_tokens = MaxTotalTokens(request, config_.max_model_len);
-  auto group = std::make_unique<SequenceGroup>(std::move(request), next_order_++, max_total_tokens, kv_.MakeTable());
-  group->waits_since_step = plan_.step;
+  auto group = std::make_unique<SequenceGroup>(std::move(request), waiting_.NextOrder(), max_total_tokens,
+                                               space_->cache().MakeTable());
+  group->waits_since_step = builder_.number();
   waiting_.AddActive(*group);
   waiting_.Insert(*group);
-  num_waiting_tokens_ += group->front().num_tokens();
   groups_.emplace(id, std::move(group));
   return {};
 }
@@ -95,136 +66,67 @@ bool Scheduler::FinishStream(RequestId id, uint32_t stream, FinishReason reason)
     return true;
   }
   QUIRE_CHECK(group.has_forked, "stream {} of request {} has not begun", stream, static_cast<uint64_t>(id));
-  EndStream(group, *sequence);
+  residency_.EndStream(group, *sequence);
   return false;
 }
 
-const StepPlan& Scheduler::Plan(TimeUs /*now*/) {
-  QUIRE_CHECK(!in_flight_, "step {} has not been applied", plan_.step);
-  BeginPlan();
+const StepPlan& Scheduler::Plan() {
+  builder_.Begin(config_.max_num_batched_tokens);
+  residency_.BeginStep();
+  events_.ForgetDelivered();
   PlanJoins();
   PlanDecodes();
-  rows_.limit = PromptBudget();
-  rows_.prompt_left = std::min(rows_.left, rows_.limit.num_tokens);
+  builder_.LimitPrompts(PromptLimit(chunk_budget_, View()));
   PlanPrompts();
-  if (!preempted_in_plan_) PlanSwapped();
-  if (!preempted_in_plan_ && swapped_.empty()) {
-    PlanWaiting();
-  } else {
-    lacks_room_ = true;
-  }
-  if (uses_disk()) PlanDisk();
-  plan_.await_transfers = plan_.tokens.empty() && plan_.admissions.empty() && num_disk_transfers_ > 0 &&
-                          !preempted_in_plan_ && !MovesSwapped(plan_);
-  in_flight_ = !plan_.empty();
-  return plan_;
-}
-
-void Scheduler::ForgetDelivered() {
-  if (!std::exchange(events_delivered_, false)) return;
-  events_.clear();
-  answered_.clear();
-}
-
-void Scheduler::BeginPlan() {
-  ForgetDelivered();
-  const uint64_t step = plan_.step + 1;
-  plan_.Clear();
-  plan_.step = step;
-  span_requests_.clear();
-  rows_ = {.left = config_.max_num_batched_tokens};
-  preempted_in_plan_ = false;
-  if (running_.empty()) held_.clear();
-  batch_is_open_ = running_.empty() && swapped_.empty();
-  SendForks();
-  for (const SlotId slot : left_slots_) {
-    plan_.removals.push_back(slot);
-    free_slots_.push_back(slot);
-  }
-  left_slots_.clear();
-}
-
-void Scheduler::SendForks() {
-  for (const PendingFork& pending : forks_) {
-    plan_.forks.push_back(pending.fork);
-    for (uint32_t i = 0; i < pending.copies.size(); ++i) {
-      plan_.copies.push_back({pending.fork.child, i, pending.copies[i].first, pending.copies[i].second});
-    }
-  }
-  forks_.clear();
-  plan_.token_appends.swap(token_appends_);
-  token_appends_.clear();
-}
-
-bool Scheduler::Decodes(const SequenceGroup& group) const {
-  if (group.state != State::kRunning) return false;
-  const auto decodes = [](const Sequence& s) { return s.slot && s.num_remaining() == 1; };
-  return group.is_beams() ? std::ranges::all_of(group.sequences, decodes)
-                          : std::ranges::any_of(group.sequences, decodes);
+  PlanSwapped();
+  PlanWaiting();
+  PlanDisk();
+  return builder_.Finish();
 }
 
 // Those who come back to a group of several streams. First of all: it may cost others their memory.
 void Scheduler::PlanJoins() {
-  for (size_t i = 0; i < running_.size(); ++i) {
-    if (running_[i]->state == State::kRunning) JoinSequences(*running_[i]);
+  const std::vector<SequenceGroup*>& running = residency_.running();
+  for (size_t i = 0; i < running.size(); ++i) {
+    if (running[i]->state == State::kRunning) residency_.Join(*running[i]);
   }
 }
 
 // Victims are always behind the one that needs memory, so no group loses its memory after it got rows.
 void Scheduler::PlanDecodes() {
-  for (size_t i = 0; i < running_.size() && rows_.left > 0; ++i) {
-    SequenceGroup& group = *running_[i];
-    if (!Decodes(group)) continue;
-    if (MakeRoom(group, NumBlocksToDecode(group)) != Memory::kReserved) continue;
+  const std::vector<SequenceGroup*>& running = residency_.running();
+  for (size_t i = 0; i < running.size() && builder_.rows_left() > 0; ++i) {
+    SequenceGroup& group = *running[i];
+    if (!group.Decodes() || !residency_.MakeRoomToDecode(group)) continue;
     for (Sequence& sequence : group.sequences) {
-      if (!sequence.slot || sequence.num_remaining() != 1) continue;
-      PrepareWrite(sequence, sequence.num_tokens());
-      AddRows(group, sequence, 1);
+      if (!sequence.decodes()) continue;
+      residency_.PrepareWrite(sequence, sequence.num_tokens());
+      builder_.AddDecode(group, sequence);
     }
   }
-  rows_.decodes = rows_.planned;
-}
-
-// Who waits for seats or memory is not put off by decodes.
-ChunkLimit Scheduler::PromptBudget() const {
-  constexpr int kMostAsked = 16;  // of those who do not run yet: by more of them no step would be changed
-  if (!chunk_budget_.Limits(rows_.decodes)) return {};
-  PromptDemand demand = chunk_budget_.NoDemand();
-  for (const SequenceGroup* group : running_) {
-    if (group->state != State::kRunning || Decodes(*group)) continue;
-    const Sequence& front = group->front();
-    demand.Add(front.num_remaining(), front.num_computed, plan_.step - group->waits_since_step);
-  }
-  const SequenceGroup* group = lacks_room_ ? nullptr : waiting_.First();
-  for (int i = 0; i < kMostAsked && group != nullptr; ++i, group = waiting_.After(*group)) {
-    demand.Add(group->front().num_tokens(), 0, plan_.step - group->waits_since_step);
-  }
-  // Most steps only decode: then there is nobody whom a limit would concern.
-  if (demand.num_prompts() == 0 && waiting_.First() == nullptr && swapped_.empty()) return {};
-  return chunk_budget_.Limit(rows_.decodes, demand);
 }
 
 void Scheduler::PlanPrompts() {
-  for (size_t i = 0; i < running_.size() && rows_.prompt_left > 0; ++i) {
-    if (running_[i]->state == State::kRunning) PlanPromptOf(*running_[i]);
+  for (SequenceGroup* group : residency_.running()) {
+    if (group->state != State::kRunning) continue;
+    for (Sequence& sequence : group->sequences) {
+      if (sequence.seat && sequence.num_remaining() > 1) AddPromptRows(*group, sequence);
+    }
   }
 }
 
-void Scheduler::PlanPromptOf(SequenceGroup& group) {
-  for (Sequence& sequence : group.sequences) {
-    if (rows_.prompt_left == 0) return;
-    const uint32_t num_wanted = group.NumCatchUp(sequence);
-    if (!sequence.slot || sequence.num_remaining() == 1 || num_wanted == 0) continue;
-    const uint32_t num_rows = ChunkOf(sequence, num_wanted);
-    const uint32_t end = sequence.num_computed + num_rows;
-    QUIRE_CHECK_EQ(sequence.table.NumBlocksToWrite(sequence.num_computed, end), 0U);  // since it joined
-    AddRows(group, sequence, num_rows);
-    rows_.prompt_left -= num_rows;
-  }
+// As many of those that it can have as there are left.
+void Scheduler::AddPromptRows(SequenceGroup& group, Sequence& sequence) {
+  const uint32_t num_wanted = group.NumCatchUp(sequence);
+  if (builder_.prompt_rows_left() == 0 || num_wanted == 0) return;
+  const uint32_t num_rows = builder_.ChunkFor(sequence, num_wanted);
+  // Since it joined.
+  QUIRE_CHECK_EQ(sequence.table.NumBlocksToWrite(sequence.num_computed, sequence.num_computed + num_rows), 0U);
+  builder_.AddPrompt(group, sequence, num_rows);
 }
 
 void Scheduler::PlanSwapped() {
-  while (!swapped_.empty() && ResumeSwapped(*swapped_.front())) {
+  while (!residency_.preempted_in_step() && residency_.ResumeFirst()) {
   }
 }
 
@@ -232,178 +134,116 @@ void Scheduler::PlanWaiting() {
   // A request whose prefix another one is computing right now stays behind for it; so many are looked at per step.
   constexpr int kMaxPassedOver = 16;
   const bool is_static = config_.batching == Batching::kStatic;
-  lacks_room_ = false;
-  if (is_static && !batch_is_open_) {
-    lacks_room_ = waiting_.First() != nullptr;
-    return;
-  }
+  if (residency_.preempted_in_step() || !residency_.swapped().empty()) return admitter_.SetLacksRoom(true);
+  if (is_static && !residency_.batch_is_open()) return admitter_.SetLacksRoom(!waiting_.empty());
+  admitter_.SetLacksRoom(false);
   int num_passed_over = 0;
   for (SequenceGroup* group = waiting_.First(); group != nullptr;) {
-    if (rows_.prompt_left == 0 && !is_static) {
-      lacks_room_ = !HasRoomFor(*group);
-      return;
-    }
-    const Admit admit = TryAdmit(*group);
-    lacks_room_ = admit == Admit::kNoRoom;
-    if (lacks_room_) return;
-    if (admit == Admit::kPrefixUnderWay) {
+    if (builder_.prompt_rows_left() == 0 && !is_static) return admitter_.SetLacksRoom(!admitter_.HasRoomFor(*group));
+    const Admitter::Outcome outcome = admitter_.TryAdmit(*group);
+    if (outcome == Admitter::Outcome::kNoRoom) return admitter_.SetLacksRoom(true);
+    if (outcome == Admitter::Outcome::kPrefixUnderWay) {
       if (++num_passed_over == kMaxPassedOver) return;
       group = waiting_.After(*group);
       continue;
     }
-    Sequence& front = group->front();
-    if (group->state == State::kRunning && rows_.prompt_left > 0 && group->NumCatchUp(front) > 0) {
-      const uint32_t num_rows = ChunkOf(front, group->NumCatchUp(front));
-      AddRows(*group, front, num_rows);
-      rows_.prompt_left -= num_rows;
-    }
+    if (group->state == State::kRunning) AddPromptRows(*group, group->front());
     num_passed_over = 0;
     group = waiting_.First();
   }
 }
 
-// If no prefix of it is cached.
-bool Scheduler::HasRoomFor(const SequenceGroup& group) const {
-  return num_seats_ + group.num_seats() <= config_.max_num_seqs && FitsNow(group, kv_.NoMatch(group.scope()));
+void Scheduler::PlanDisk() {
+  if (!disk_.enabled()) return;
+  admitter_.PlanLoads();
+  const auto num_watermark = static_cast<uint32_t>(config_.watermark * config_.num_blocks);
+  const uint32_t num_kept = groups_.empty() ? 0 : residency_.num_seats() + num_watermark;
+  const DiskTier::Writes writes = disk_.PlanWrites(builder_.number(), builder_.plan().num_rows() > 0, num_kept);
+  builder_.AddWrites(writes, space_->cache().index());
+  if (!residency_.preempted_in_step()) builder_.AwaitTransfers();
 }
 
-Scheduler::Admit Scheduler::TryAdmit(SequenceGroup& group) {
-  // Matching a long prompt costs more than a step should spend on who cannot run.
-  constexpr uint64_t kStepsBetweenTries = 16;
-  if (num_seats_ + group.num_seats() > config_.max_num_seqs) return Admit::kNoRoom;
-  const uint32_t num_available = kv_.pool().num_available();
-  if (!running_.empty() && num_available <= group.num_available_then && plan_.step < group.asked_again_at_step) {
-    return Admit::kNoRoom;
+std::span<const SchedulerEvent> Scheduler::Apply(const StepResult& result) {
+  const Step& step = builder_.Land(result);
+  chunk_budget_.Observe(step.decodes, step.load, step.limit, result.forward_us + result.sample_us);
+  ApplyTransfers(result);
+  GroupRowsReader reader(step, result);
+  while (const auto rows = reader.Next()) {
+    const auto found = groups_.find(rows->owner);
+    if (found == groups_.end()) continue;
+    const auto pin = [this](const SequenceGroup& group) { return PinPrompt(group); };
+    const Streams::End end = streams_.Apply(*found->second, *rows, result, pin);
+    if (end == Streams::End::kOver) Forget(rows->owner);
+    if (end == Streams::End::kAnswered) events_.Keep(Take(rows->owner));
   }
-  // Scores need the rows that a hit would save.
-  const bool reads = config_.enable_prefix_caching && group.request.reads_prefix_cache && !group.wants_prompt_scores();
-  const KvManager::Match match =
-      reads ? kv_.MatchPrefix(group.scope(), group.front().tokens) : kv_.NoMatch(group.scope());
-  if (reads && config_.batching == Batching::kContinuous &&
-      PrefixIsUnderWay(group, static_cast<uint32_t>(match.blocks.size()) * config_.block_size)) {
-    return Admit::kPrefixUnderWay;
-  }
-  if (!FitsNow(group, match)) {
-    if (reads) {
-      group.num_available_then = num_available;
-      group.asked_again_at_step = plan_.step + kStepsBetweenTries;
+  return events_.Deliver();
+}
+
+void Scheduler::ApplyTransfers(const StepResult& result) {
+  residency_.ObserveSwaps(result);
+  const TransferLedger& ledger = builder_.ledger();
+  const auto end_stores = [&](const std::vector<uint64_t>& ids, bool completed) {
+    for (const uint64_t id : ids) {
+      const PendingTransfer& transfer = ledger.At(id);
+      if (transfer.kind == Transfer::Kind::kStore) disk_.EndStore(transfer.digest, completed, builder_.number());
     }
-    return Admit::kNoRoom;
-  }
-  group.asked_again_at_step = 0;
-  waiting_.Remove(group);
-  num_waiting_tokens_ -= group.front().num_tokens();
-  const auto num_matched = static_cast<uint32_t>(match.blocks.size());
-  if (uses_disk()) {  // what is hot in memory is not what the disk gives up
-    for (size_t i = num_matched; i-- > 0;) disk_.Touch(kv_.index().DigestOf(match.blocks[i]));
-  }
-  const PrefixDigest matched = match.chain.digest;
-  const bool first_admission = group.rank == SequenceGroup::kNotAdmitted;
-  if (first_admission) group.rank = config_.fair ? next_rank_++ : group.order;
-  Enter(group, match);
-  const Sequence& front = group.front();
-  if (first_admission) waiting_.Charge(group, front.num_remaining());
-  std::span<const PrefixDigest> on_disk;
-  if (reads) {
-    counters_.prefix_query_tokens += front.num_tokens();
-    on_disk = MatchOnDisk(group, num_matched, matched);
-  }
-  if (on_disk.empty()) {
-    ReportAdmission(group);
-  } else {
-    StartLoads(group, num_matched, matched, on_disk);
-  }
-  return Admit::kYes;
+  };
+  end_stores(result.transfers_completed, true);
+  end_stores(result.transfers_failed, false);
+  // Backwards: stored blocks go back in front of those that were stored before them.
+  for (size_t i = result.transfers_completed.size(); i-- > 0;) ApplyTransfer(result.transfers_completed[i], true);
+  for (size_t i = result.transfers_failed.size(); i-- > 0;) ApplyTransfer(result.transfers_failed[i], false);
 }
 
-void Scheduler::ReportAdmission(const SequenceGroup& group) {
-  const Sequence& front = group.front();
-  if (config_.enable_prefix_caching && group.request.reads_prefix_cache && !group.wants_prompt_scores()) {
-    counters_.prefix_hit_tokens += front.num_computed;
-    hit_rate_.Add(1, front.num_tokens(), front.num_computed);
+void Scheduler::ApplyTransfer(uint64_t id, bool completed) {
+  const PendingTransfer transfer = builder_.ledger().Remove(id);
+  SequenceGroup* group = nullptr;  // whose stay in memory it is part of, if that goes on
+  if (const auto found = groups_.find(transfer.request); found != groups_.end()) {
+    if (found->second->epoch == transfer.epoch) group = found->second.get();
   }
-  Emit(SchedulerEvent::Kind::kAdmitted, group).num_cached_tokens = front.num_computed;
+  if (transfer.is_swap()) residency_.ReportSwap(group, transfer.kind, completed);
+  if (transfer.kind == Transfer::Kind::kStore) disk_.GiveBack(*transfer.held, completed);
+  if (transfer.kind == Transfer::Kind::kLoad) admitter_.ReportLoad(group, transfer, completed);
 }
 
-// Whether a running prompt will soon have computed more of this one's prefix than is indexed now.
-bool Scheduler::PrefixIsUnderWay(const SequenceGroup& group, uint32_t num_matched_tokens) const {
-  const std::vector<int32_t>& tokens = group.front().tokens;
-  const uint32_t worth_waiting = num_matched_tokens + config_.block_size;
-  if (tokens.size() <= worth_waiting) return false;
-  return std::ranges::any_of(running_, [&](const SequenceGroup* other) {
-    const Sequence& sequence = other->front();
-    return sequence.num_tokens() >= worth_waiting && sequence.num_computed < worth_waiting &&
-           other->request.writes_prefix_cache && other->request.adapter_id == group.request.adapter_id &&
-           other->request.cache_salt == group.request.cache_salt &&
-           std::equal(tokens.begin(), tokens.begin() + worth_waiting, sequence.tokens.begin());
-  });
-}
-
-// REQUIRES: num_wanted and what is left for prompts are above 0.
-uint32_t Scheduler::ChunkOf(const Sequence& sequence, uint32_t num_wanted) const {
-  uint32_t chunk = std::min(num_wanted, rows_.prompt_left);
-  if (config_.long_prefill_token_threshold > 0) chunk = std::min(chunk, config_.long_prefill_token_threshold);
-  if (!config_.enable_prefix_caching || chunk == num_wanted) return chunk;
-  // A chunk that ends with a block leaves nothing computed that cannot be shared yet: worth a small part of the chunk.
-  constexpr uint32_t kSmallPart = 8;
-  const uint32_t odd = (sequence.num_computed + chunk) % config_.block_size;
-  return odd <= chunk / kSmallPart ? chunk - odd : chunk;
-}
-
-// The blocks of tokens [0, end), as far as the runner does not know them.
-void Scheduler::SendBlocks(Sequence& sequence, uint32_t end) {
-  const uint32_t num_blocks = BlocksForTokens(end, config_.block_size);
-  for (; sequence.num_blocks_sent < num_blocks; ++sequence.num_blocks_sent) {
-    plan_.appended_blocks.push_back({*sequence.slot, sequence.table.blocks()[sequence.num_blocks_sent]});
+// The prompt's full blocks stay referenced, and so in memory, until the end. False, and nothing has changed: some
+// request that is here already could not run any more.
+bool Scheduler::PinPrompt(const SequenceGroup& group) {
+  BlockTable prompt = group.front().table.ForkPrefix(group.num_prompt_tokens() / config_.block_size);
+  const uint32_t num_pinned = residency_.NumPinnedWith(prompt.blocks());
+  for (const auto& [id, other] : groups_) {
+    if (other.get() != &group && !ProveFits(config_, other->request, num_pinned).ok()) return false;
   }
+  residency_.Pin(std::move(prompt));
+  return true;
 }
 
-void Scheduler::AddRows(SequenceGroup& group, Sequence& sequence, uint32_t num_rows) {
-  const PlanSpan span = {.slot = *sequence.slot,
-                         .first_row = static_cast<uint32_t>(plan_.tokens.size()),
-                         .num_rows = num_rows,
-                         .first_position = sequence.num_computed};
-  SendBlocks(sequence, span.first_position + num_rows);
-  for (uint32_t i = 0; i < num_rows; ++i) {
-    plan_.tokens.push_back({TokenSource::Kind::kLiteral, sequence.tokens[span.first_position + i]});
-  }
-  plan_.spans.push_back(span);
-  span_requests_.push_back(group.request.id);
-  rows_.left -= num_rows;
-  rows_.planned.Add(num_rows, span.first_position);
-  AddTasks(group, sequence, span);
+// Out of wherever it is. Null: there is none.
+std::unique_ptr<SequenceGroup> Scheduler::Take(RequestId id) {
+  const auto found = groups_.find(id);
+  if (found == groups_.end()) return nullptr;
+  std::unique_ptr<SequenceGroup> group = std::move(found->second);
+  residency_.Remove(*group);
+  waiting_.RemoveActive(*group);
+  groups_.erase(found);
+  return group;
 }
 
-void Scheduler::AddTasks(const SequenceGroup& group, const Sequence& sequence, const PlanSpan& span) {
-  if (group.wants_prompt_scores()) {
-    for (uint32_t i = 0; i < span.num_rows; ++i) {
-      const uint32_t position = span.first_position + i + 1;
-      if (position <= group.num_scored || position >= group.num_prompt_tokens()) continue;
-      plan_.tasks.push_back({.kind = RowTask::Kind::kScore,
-                             .row = span.first_row + i,
-                             .slot = span.slot,
-                             .stream = sequence.stream,
-                             .position = position,
-                             .target = sequence.tokens[position]});
-    }
-  }
-  if (span.first_position + span.num_rows < sequence.num_tokens()) return;
-  RowTask task = {.kind = RowTask::Kind::kSample,
-                  .row = span.first_row + span.num_rows - 1,
-                  .slot = span.slot,
-                  .stream = sequence.stream,
-                  .position = sequence.num_tokens(),
-                  .draws = group.has_forked ? 1 : group.width};
-  if (group.is_beams()) {
-    task.kind = RowTask::Kind::kBest;
-    const auto num_logprobs = static_cast<uint32_t>(group.request.params.logprobs.value_or(0));
-    task.draws = std::max(group.beams->num_candidates(), num_logprobs);
-  }
-  plan_.tasks.push_back(task);
+bool Scheduler::ResetPrefixCache() {
+  if (!space_->cache().ResetPrefixCache(residency_.num_pinned_blocks())) return false;
+  disk_.Clear();
+  return true;
 }
 
-SchedulerEvent& Scheduler::Emit(SchedulerEvent::Kind kind, const SequenceGroup& group) {
-  return events_.emplace_back(SchedulerEvent{.kind = kind, .request = group.request.id});
+void Scheduler::PreemptAll() {
+  QUIRE_CHECK(!builder_.in_flight());
+  events_.ForgetDelivered();
+  residency_.PreemptAll();
+}
+
+void Scheduler::CheckInvariants() const {
+  QUIRE_CHECK_EQ(groups_.size(), residency_.running().size() + residency_.swapped().size() + waiting_.size());
+  CheckInvariantsOf(View(), Account());
 }
 
 }  // namespace quire

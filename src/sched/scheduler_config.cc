@@ -4,7 +4,7 @@
 #include <bit>
 
 #include "base/error.h"
-#include "kv/block_table.h"
+#include "kv/kv_space.h"
 
 namespace quire {
 
@@ -32,28 +32,24 @@ Status ValidateSchedulerConfig(const SchedulerConfig& config) {
   return {};
 }
 
-namespace {
-
-// The blocks of one sequence that it shares with no other of its group at worst, and those that all share.
-struct WorstCase {
-  uint64_t num_shared = 0;
-  uint64_t num_own = 0;
-};
-
-WorstCase WorstCaseOf(const SchedulerConfig& config, uint32_t num_prompt, uint32_t num_total) {
-  const KvPolicy& policy = KvPolicy::Of(config.kv_policy);
-  if (policy.contiguous()) {
-    const uint32_t slots = policy.SlotsAtAdmission({.num_prompt_tokens = num_prompt,
-                                                    .num_known_tokens = num_prompt,
-                                                    .max_total_tokens = num_total,
-                                                    .max_model_len = config.max_model_len});
-    return {.num_shared = 0, .num_own = ChunkBlocks(slots, config.block_size)};
-  }
-  const uint32_t num_shared = num_prompt / config.block_size;
-  return {.num_shared = num_shared, .num_own = BlocksForTokens(num_total, config.block_size) - num_shared};
+KvConfig KvConfigOf(const SchedulerConfig& config) {
+  return {.num_blocks = config.num_blocks,
+          .block_size = config.block_size,
+          .enable_prefix_caching = config.enable_prefix_caching,
+          .num_watermark_blocks = static_cast<uint32_t>(config.watermark * config.num_blocks),
+          .hash_seed = config.hash_seed,
+          .policy = config.kv_policy,
+          .max_model_len = config.max_model_len};
 }
 
-}  // namespace
+bool KeepsPrefixes(const SchedulerConfig& config) { return KeepsPrefixes(KvConfigOf(config)); }
+
+Status ProveFits(const SchedulerConfig& config, const Request& request, uint32_t num_pinned_blocks) {
+  const auto room = static_cast<int64_t>(config.max_model_len) - static_cast<int64_t>(request.prompt.size());
+  SamplingParams params = request.params;
+  if (!params.max_tokens) params.max_tokens = static_cast<int32_t>(std::max<int64_t>(room, 1));
+  return ProveFits(config, request.prompt.size(), params, num_pinned_blocks);
+}
 
 Status ProveFits(const SchedulerConfig& config, size_t num_prompt_tokens, const SamplingParams& params,
                  uint32_t num_pinned_blocks) {
@@ -75,8 +71,9 @@ Status ProveFits(const SchedulerConfig& config, size_t num_prompt_tokens, const 
     return InvalidArgument("the request runs {} sequences side by side, and max_num_seqs is {}", num_streams,
                            config.max_num_seqs);
   }
-  const WorstCase worst = WorstCaseOf(config, static_cast<uint32_t>(num_prompt_tokens), static_cast<uint32_t>(total));
-  const uint64_t num_blocks = worst.num_shared + num_streams * worst.num_own;
+  const uint64_t num_blocks =
+      WorstCaseOf(KvConfigOf(config), static_cast<uint32_t>(num_prompt_tokens), static_cast<uint32_t>(total))
+          .total(num_streams);
   const uint32_t num_usable = config.num_blocks - std::min(num_pinned_blocks, config.num_blocks);
   if (num_blocks > num_usable) {
     return InvalidArgument(

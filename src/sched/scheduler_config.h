@@ -4,10 +4,12 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kv/kv_manager.h"
 #include "kv/kv_policy.h"
 #include "quire/result.h"
 #include "quire/sampling_params.h"
 #include "sched/chunk_budget.h"
+#include "sched/request.h"
 
 namespace quire {
 
@@ -39,11 +41,18 @@ struct SchedulerConfig {
   uint64_t hash_seed = 0;
 };
 
+// What the KV memory of such a scheduler is.
+KvConfig KvConfigOf(const SchedulerConfig& config);
+
+bool KeepsPrefixes(const SchedulerConfig& config);
+
 Status ValidateSchedulerConfig(const SchedulerConfig& config);
 
 // Whether a request of this size, with all its streams, can run at all, alone in the pool: the proof of admission. The
 // error has the numbers. num_pinned_blocks are out of its reach. REQUIRES: params.max_tokens. Any thread.
 Status ProveFits(const SchedulerConfig& config, size_t num_prompt_tokens, const SamplingParams& params,
                  uint32_t num_pinned_blocks = 0);
+// The same, where max_tokens may be left to what the context has room for.
+Status ProveFits(const SchedulerConfig& config, const Request& request, uint32_t num_pinned_blocks);
 
 }  // namespace quire

@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "sched/scheduler_harness.h"
+#include "sched/scheduler_testing.h"
 
 namespace quire {
 namespace {
@@ -21,11 +21,11 @@ Request BeamRequest(uint64_t id, uint32_t num_prompt_tokens, int32_t max_tokens,
   return request;
 }
 
-Told ToldAlone(const Request& request) {
+Transcript TranscriptAlone(const Request& request) {
   SchedulerHarness h(TestConfig(200));
   h.Add(request);
   h.RunAll();
-  return h.of(static_cast<uint64_t>(request.id)).told;
+  return h.of(static_cast<uint64_t>(request.id)).transcript;
 }
 
 SchedulerConfig SwapConfig(uint32_t num_blocks, PreemptionMode mode = PreemptionMode::kSwap) {
@@ -48,7 +48,7 @@ TEST(SchedulerGroupTest, ThePromptIsComputedOnceAndItsLastRowDrawsTheFirstTokenO
   EXPECT_EQ(h.scheduler.Stats().num_running, 3U);
   h.RunAll();
   for (uint32_t stream = 0; stream < 3; ++stream) {
-    EXPECT_EQ(h.of(1).told.streams[stream].ids(), Alone(GroupRequest(1, 20, 5, 3), stream));
+    EXPECT_EQ(h.of(1).transcript.streams[stream].ids(), Alone(GroupRequest(1, 20, 5, 3), stream));
   }
 }
 
@@ -95,10 +95,10 @@ TEST(SchedulerGroupTest, AStreamThatEndsLeavesTheOthersAlone) {
   SchedulerHarness h(TestConfig(20));
   h.Add(request);
   h.RunAll();
-  EXPECT_EQ(h.of(1).told.streams[1].output.size(), 3U);
-  EXPECT_EQ(h.of(1).told.streams[1].reason, FinishReason::kStop);
-  EXPECT_EQ(h.of(1).told.streams[0].ids(), Alone(request, 0));
-  EXPECT_EQ(h.of(1).told.streams[2].ids(), Alone(request, 2));
+  EXPECT_EQ(h.of(1).transcript.streams[1].output.size(), 3U);
+  EXPECT_EQ(h.of(1).transcript.streams[1].reason, FinishReason::kStop);
+  EXPECT_EQ(h.of(1).transcript.streams[0].ids(), Alone(request, 0));
+  EXPECT_EQ(h.of(1).transcript.streams[2].ids(), Alone(request, 2));
 }
 
 TEST(SchedulerGroupTest, RefusesWhatCouldNotRunSideBySideWithTheNumbers) {
@@ -120,7 +120,7 @@ TEST(SchedulerGroupTest, AGroupThatExactlyFitsAloneRunsToItsEnd) {
   h.Add(GroupRequest(1, 20, 28, 4));  // 1 + 4 * 2 blocks
   h.RunAll();
   EXPECT_EQ(h.of(1).num_preemptions, 0U);
-  for (uint32_t s = 0; s < 4; ++s) EXPECT_EQ(h.of(1).told.streams[s].ids(), Alone(GroupRequest(1, 20, 28, 4), s));
+  for (uint32_t s = 0; s < 4; ++s) EXPECT_EQ(h.of(1).transcript.streams[s].ids(), Alone(GroupRequest(1, 20, 28, 4), s));
 }
 
 TEST(SchedulerGroupTest, APreemptedGroupComputesAgainWhatItSharesOnce) {
@@ -132,7 +132,7 @@ TEST(SchedulerGroupTest, APreemptedGroupComputesAgainWhatItSharesOnce) {
   h.RunAll();
   EXPECT_GE(h.of(2).num_preemptions, 1U);
   EXPECT_EQ(h.of(2).num_swaps, 0U);
-  for (uint32_t s = 0; s < 3; ++s) EXPECT_EQ(h.of(2).told.streams[s].ids(), Alone(GroupRequest(2, 33, 12, 3), s));
+  for (uint32_t s = 0; s < 3; ++s) EXPECT_EQ(h.of(2).transcript.streams[s].ids(), Alone(GroupRequest(2, 33, 12, 3), s));
 }
 
 TEST(SchedulerGroupTest, BeamsForkAndPruneEveryStepWithoutComputingAnythingAgain) {
@@ -151,29 +151,29 @@ TEST(SchedulerGroupTest, BeamsForkAndPruneEveryStepWithoutComputingAnythingAgain
   }
   EXPECT_GT(num_forks, 10U);
   EXPECT_FALSE(h.scheduler.HasWork());
-  EXPECT_EQ(h.of(1).told.streams.size(), 4U);
-  EXPECT_EQ(h.of(1).told, ToldAlone(BeamRequest(1, 20, 30, 4)));
+  EXPECT_EQ(h.of(1).transcript.streams.size(), 4U);
+  EXPECT_EQ(h.of(1).transcript, TranscriptAlone(BeamRequest(1, 20, 30, 4)));
 }
 
 TEST(SchedulerGroupTest, BeamAnswersComeBestFirst) {
   Request request = BeamRequest(1, 20, 12, 4);
   request.params.n = 2;
   request.params.beam_width = 4;
-  const Told told = ToldAlone(request);
-  ASSERT_EQ(told.streams.size(), 2U);
-  EXPECT_GE(told.streams.at(0).score, told.streams.at(1).score);
+  const Transcript transcript = TranscriptAlone(request);
+  ASSERT_EQ(transcript.streams.size(), 2U);
+  EXPECT_GE(transcript.streams.at(0).score, transcript.streams.at(1).score);
 }
 
 TEST(SchedulerGroupTest, WhereTooFewTokensMayBeSaidTheOtherAnswersAreEmpty) {
   Request request = BeamRequest(1, 20, 1, 4);
   request.params.min_tokens = 1;
   for (int32_t id = 2; id < 1000; ++id) request.params.stop_token_ids.push_back(id);
-  const Told told = ToldAlone(request);
-  EXPECT_TRUE(told.ended);
-  ASSERT_EQ(told.streams.size(), 4U);
-  EXPECT_EQ(told.streams.at(1).output.size(), 1U);
-  EXPECT_EQ(told.streams.at(2).output.size(), 0U);
-  EXPECT_EQ(told.streams.at(3).reason, FinishReason::kLength);
+  const Transcript transcript = TranscriptAlone(request);
+  EXPECT_TRUE(transcript.ended);
+  ASSERT_EQ(transcript.streams.size(), 4U);
+  EXPECT_EQ(transcript.streams.at(1).output.size(), 1U);
+  EXPECT_EQ(transcript.streams.at(2).output.size(), 0U);
+  EXPECT_EQ(transcript.streams.at(3).reason, FinishReason::kLength);
 }
 
 TEST(SchedulerGroupTest, BeamsShareMoreThanHalfOfTheirBlocks) {
@@ -195,7 +195,7 @@ TEST(SchedulerGroupTest, AGroupIsSwappedWholeAndComesBackWithoutComputing) {
   EXPECT_GE(h.of(2).num_swaps, 1U);
   EXPECT_EQ(h.of(2).num_swaps, h.of(2).num_preemptions);
   EXPECT_EQ(num_rows, 77U + 29U + 33U + 3U * 11U) << "nothing twice";
-  for (uint32_t s = 0; s < 3; ++s) EXPECT_EQ(h.of(2).told.streams[s].ids(), Alone(GroupRequest(2, 33, 12, 3), s));
+  for (uint32_t s = 0; s < 3; ++s) EXPECT_EQ(h.of(2).transcript.streams[s].ids(), Alone(GroupRequest(2, 33, 12, 3), s));
   const SchedulerStats stats = h.scheduler.Stats();
   EXPECT_EQ(stats.num_blocks_swapped_in, stats.num_blocks_swapped_out);
   EXPECT_EQ(stats.slots.swapped, 0U);
@@ -252,7 +252,7 @@ TEST_P(SwapFailure, MeansThatTheGroupIsComputedAgainAndLosesNothing) {
   EXPECT_GE(h.of(2).num_swaps, 1U);
   EXPECT_GT(h.scheduler.Stats().num_swap_failures, 0U);
   EXPECT_EQ(h.scheduler.Stats().slots.swapped, 0U);
-  for (uint32_t s = 0; s < 3; ++s) EXPECT_EQ(h.of(2).told.streams[s].ids(), Alone(GroupRequest(2, 33, 12, 3), s));
+  for (uint32_t s = 0; s < 3; ++s) EXPECT_EQ(h.of(2).transcript.streams[s].ids(), Alone(GroupRequest(2, 33, 12, 3), s));
 }
 
 INSTANTIATE_TEST_SUITE_P(OutOrIn, SwapFailure, testing::Values(Transfer::Kind::kSwapOut, Transfer::Kind::kSwapIn));
@@ -345,7 +345,7 @@ TEST_P(AbortOfAGroup, LeaksNothingAndDoesNotShowInOthers) {
   EXPECT_EQ(h.of(1).tokens, Alone(TestRequest(1, 75, 30)));
   EXPECT_EQ(h.scheduler.Stats().num_blocks_used, 0U);
   EXPECT_EQ(h.scheduler.Stats().slots.swapped, 0U);
-  EXPECT_EQ(h.runner.num_occupied_slots(), 0U);
+  EXPECT_EQ(h.runner.num_occupied_seats(), 0U);
 }
 
 INSTANTIATE_TEST_SUITE_P(InEveryState, AbortOfAGroup,
@@ -443,7 +443,7 @@ TEST(SchedulerPolicyTest, EveryStreamHasAChunkOfItsOwnAndAForkCopiesBlocks) {
   SchedulerHarness beams(config);
   beams.Add(BeamRequest(1, 10, 20, 3));
   beams.RunAll();
-  EXPECT_EQ(beams.of(1).told, ToldAlone(BeamRequest(1, 10, 20, 3)));
+  EXPECT_EQ(beams.of(1).transcript, TranscriptAlone(BeamRequest(1, 10, 20, 3)));
 }
 
 TEST(SchedulerPolicyTest, AStaticBatchRunsToCompletionAndKeepsItsMemoryUntilThen) {

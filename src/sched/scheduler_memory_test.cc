@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "sched/scheduler_harness.h"
+#include "sched/scheduler_testing.h"
 
 namespace quire {
 namespace {
@@ -251,7 +251,7 @@ TEST(SchedulerMemoryTest, NothingLeaksWhenAllHaveFinished) {
   EXPECT_EQ(stats.num_blocks_cached + stats.num_blocks_free, 12U);
   EXPECT_EQ(stats.num_running + stats.num_waiting, 0U);
   h.Step();
-  EXPECT_EQ(h.runner.num_occupied_slots(), 0U);
+  EXPECT_EQ(h.runner.num_occupied_seats(), 0U);
   EXPECT_TRUE(h.scheduler.ResetPrefixCache());
   EXPECT_EQ(h.scheduler.Stats().num_blocks_free, 12U);
 }

@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "sched/scheduler_harness.h"
+#include "sched/scheduler_testing.h"
 
 namespace quire {
 namespace {
@@ -138,7 +138,7 @@ TEST(SchedulerDiskTest, AtTheEndASmallDiskGetsWhatWouldBeEvictedLast) {
   Scheduler next(config, Contents(*options.disk));
   ASSERT_TRUE(next.Add(TestRequest(4, 100, 2)).ok());
   size_t num_loads = 0;
-  for (const Transfer& transfer : next.Plan(0).transfers) num_loads += transfer.kind == Transfer::Kind::kLoad ? 1 : 0;
+  for (const Transfer& transfer : next.Plan().transfers) num_loads += transfer.kind == Transfer::Kind::kLoad ? 1 : 0;
   EXPECT_EQ(num_loads, 6U) << "of the last request, all that can be used";
 }
 
@@ -164,7 +164,7 @@ TEST(SchedulerDiskTest, TheNextProcessHitsWhatThisOneStored) {
     }
   }
   Scheduler scheduler(config, Contents(*options.disk));
-  options.num_slots = config.max_num_seqs;
+  options.num_seats = config.max_num_seqs;
   options.num_blocks = config.num_blocks;
   FakeRunner runner(options);
   ASSERT_TRUE(scheduler.Add(TestRequest(1, 100, 5)).ok());
@@ -172,7 +172,7 @@ TEST(SchedulerDiskTest, TheNextProcessHitsWhatThisOneStored) {
   uint32_t num_cached = 0;
   std::vector<int32_t> tokens;
   while (scheduler.HasWork()) {
-    ASSERT_TRUE(runner.Submit(scheduler.Plan(0)).ok());
+    ASSERT_TRUE(runner.Submit(scheduler.Plan()).ok());
     ASSERT_TRUE(runner.Collect(result).ok());
     for (const SchedulerEvent& event : scheduler.Apply(result)) {
       if (event.kind == SchedulerEvent::Kind::kAdmitted) num_cached = event.num_cached_tokens;

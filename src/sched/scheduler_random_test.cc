@@ -6,9 +6,9 @@
 #include <map>
 #include <random>
 
-#include "sched/fake_runner.h"
+#include "sched/fake_runner_testing.h"
 #include "sched/scheduler.h"
-#include "sched/told.h"
+#include "sched/transcript_testing.h"
 
 namespace quire {
 namespace {
@@ -54,7 +54,7 @@ SchedulerConfig RandomConfig(Random& random) {
 }
 
 // One request, alone in a pool that is large enough for anything.
-Told ServeAlone(Request request, std::optional<uint32_t> nan_at, uint32_t max_model_len) {
+Transcript ServeAlone(Request request, std::optional<uint32_t> nan_at, uint32_t max_model_len) {
   SchedulerConfig config;
   config.max_num_seqs = 16;
   config.max_num_batched_tokens = 256;
@@ -64,27 +64,27 @@ Told ServeAlone(Request request, std::optional<uint32_t> nan_at, uint32_t max_mo
   config.chunk_budget.target_ratio = 0;
   request.pins_prompt = false;
   Scheduler scheduler(config);
-  FakeRunner runner({.num_slots = 16, .num_blocks = config.num_blocks, .vocab_size = kVocab});
+  FakeRunner runner({.num_seats = 16, .num_blocks = config.num_blocks, .vocab_size = kVocab});
   if (nan_at) runner.InjectNan(request.id, *nan_at);
   const Status added = scheduler.Add(request);
   EXPECT_TRUE(added.ok()) << added.error().message;
-  Told told;
+  Transcript transcript;
   StepResult result;
   while (scheduler.HasWork()) {
-    const Status submitted = runner.Submit(scheduler.Plan(0));
+    const Status submitted = runner.Submit(scheduler.Plan());
     EXPECT_TRUE(submitted.ok()) << submitted.error().message;
     if (!submitted.ok() || !runner.Collect(result).ok()) break;
     for (const SchedulerEvent& event : scheduler.Apply(result)) {
-      EXPECT_TRUE(told.Take(event, request.prompt.size()));
+      EXPECT_TRUE(transcript.Take(event, request.prompt.size()));
     }
   }
-  return told;
+  return transcript;
 }
 
 struct Client {
   Request request;
-  Told expected;
-  Told told;
+  Transcript expected;
+  Transcript transcript;
   bool was_cut = false;  // a stream was ended from outside
 };
 
@@ -120,7 +120,7 @@ class RandomRun {
 
  private:
   FakeRunnerOptions Options() {
-    return {.num_slots = config_.max_num_seqs,
+    return {.num_seats = config_.max_num_seqs,
             .num_blocks = config_.num_blocks,
             .block_size = config_.block_size,
             .vocab_size = kVocab,
@@ -204,12 +204,12 @@ class RandomRun {
   // As a stop string does: one stream of several, when its first tokens are there.
   void EndAStream() {
     for (auto& [id, client] : clients_) {
-      if (client.request.params.use_beam_search || client.told.streams.empty()) continue;
-      const uint32_t stream = client.told.streams.begin()->first;
-      if (client.told.streams.at(stream).reason != FinishReason::kNone) continue;
+      if (client.request.params.use_beam_search || client.transcript.streams.empty()) continue;
+      const uint32_t stream = client.transcript.streams.begin()->first;
+      if (client.transcript.streams.at(stream).reason != FinishReason::kNone) continue;
       const bool last = scheduler_.FinishStream(id, stream, FinishReason::kStop);
       client.was_cut = true;
-      client.told.streams.erase(stream);
+      client.transcript.streams.erase(stream);
       client.expected.streams.erase(stream);
       scheduler_.CheckInvariants();
       if (last) clients_.erase(id);
@@ -222,7 +222,7 @@ class RandomRun {
     if (random_.OneIn(40)) HangUp();
     if (random_.OneIn(60)) EndAStream();
     if (random_.OneIn(500)) scheduler_.PreemptAll();
-    const StepPlan& plan = scheduler_.Plan(0);
+    const StepPlan& plan = scheduler_.Plan();
     scheduler_.CheckInvariants();
     ASSERT_LE(plan.num_rows(), config_.max_num_batched_tokens);
     ASSERT_TRUE(!plan.empty() || !scheduler_.HasWork()) << "a step without rows while requests wait";
@@ -239,26 +239,26 @@ class RandomRun {
     const auto found = clients_.find(event.request);
     if (found == clients_.end()) return;
     Client& client = found->second;
-    ASSERT_TRUE(client.told.Take(event, client.request.prompt.size()))
+    ASSERT_TRUE(client.transcript.Take(event, client.request.prompt.size()))
         << "request " << static_cast<uint64_t>(event.request);
-    if (!client.told.ended) return;
+    if (!client.transcript.ended) return;
     client.expected.ended = true;                            // whose last stream was ended from outside
     if (client.was_cut && !client.expected.error.empty()) {  // by the stream that was cut, or another
       clients_.erase(found);
       return;
     }
     // How far it came before a NaN depends on its chunks.
-    ASSERT_EQ(client.told.error_position, client.expected.error_position);
-    ASSERT_EQ(client.told.error, client.expected.error);
-    if (client.told.error.empty()) {
-      ASSERT_EQ(client.told, client.expected) << "request " << static_cast<uint64_t>(event.request);
+    ASSERT_EQ(client.transcript.error_position, client.expected.error_position);
+    ASSERT_EQ(client.transcript.error, client.expected.error);
+    if (client.transcript.error.empty()) {
+      ASSERT_EQ(client.transcript, client.expected) << "request " << static_cast<uint64_t>(event.request);
     }
-    if (client.told.error.empty()) {
+    if (client.transcript.error.empty()) {
       ++num_finished_;
       if (client.request.params.num_streams() > 1) ++num_groups_finished_;
       if (client.request.params.use_beam_search) ++num_beams_finished_;
       said_ = client.request.prompt;
-      const std::vector<int32_t> ids = client.told.streams.begin()->second.ids();
+      const std::vector<int32_t> ids = client.transcript.streams.begin()->second.ids();
       said_.insert(said_.end(), ids.begin(), ids.end());
     }
     clients_.erase(found);
@@ -267,13 +267,13 @@ class RandomRun {
   void ExpectNothingLeft() {
     EXPECT_TRUE(clients_.empty());
     for (int i = 0; i < 100; ++i) {  // the last removals and transfers
-      const StepPlan& plan = scheduler_.Plan(0);
+      const StepPlan& plan = scheduler_.Plan();
       if (plan.empty()) break;
       ASSERT_TRUE(runner_.Submit(plan).ok());
       ASSERT_TRUE(runner_.Collect(result_).ok());
       scheduler_.Apply(result_);
     }
-    EXPECT_EQ(runner_.num_occupied_slots(), 0U);
+    EXPECT_EQ(runner_.num_occupied_seats(), 0U);
     EXPECT_EQ(scheduler_.Stats().num_blocks_used, 0U);
     EXPECT_EQ(scheduler_.Stats().slots.swapped, 0U);
     EXPECT_TRUE(scheduler_.ResetPrefixCache());

@@ -6,7 +6,7 @@
 
 #include <random>
 
-#include "sched/scheduler_harness.h"
+#include "sched/scheduler_testing.h"
 
 namespace quire {
 namespace {
@@ -84,9 +84,9 @@ TEST(SchedulerTest, ASlotIsGivenAwayOnlyAfterItsRemovalWasSent) {
   h.scheduler.Abort(RequestId{1});
   h.Add(TestRequest(2, 10, 50));
   const StepPlan& plan = h.Plan();
-  EXPECT_THAT(plan.removals, ElementsAre(SlotId{0}));
+  EXPECT_THAT(plan.removals, ElementsAre(SeatId{0}));
   ASSERT_EQ(plan.admissions.size(), 1U);
-  EXPECT_EQ(plan.admissions[0].slot, SlotId{0}) << "removals come first, so one plan may do both";
+  EXPECT_EQ(plan.admissions[0].seat, SeatId{0}) << "removals come first, so one plan may do both";
 }
 
 TEST(SchedulerTest, ThreePromptsOf800ShareABudgetOf1024InChunksOf400) {
@@ -336,7 +336,7 @@ TEST(SchedulerTest, PacingByTimeChangesChunksButNotTokens) {
       if (step == 10) {
         ASSERT_TRUE(scheduler.Add(TestRequest(2, 1000, 10)).ok());
       }
-      const StepPlan& plan = scheduler.Plan(0);
+      const StepPlan& plan = scheduler.Plan();
       if (step >= 10) largest = std::max(largest, static_cast<uint32_t>(plan.num_rows()));
       ASSERT_TRUE(runner.Submit(plan).ok());
       ASSERT_TRUE(runner.Collect(result).ok());

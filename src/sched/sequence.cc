@@ -1,5 +1,6 @@
 #include "sched/sequence.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace quire {
@@ -16,11 +17,24 @@ SequenceGroup::SequenceGroup(Request request_in, uint64_t order, uint32_t max_to
   hypotheses.resize(width);
 }
 
-Sequence* SequenceGroup::Find(SlotId slot) {
+Sequence* SequenceGroup::Find(SeatId seat) {
   for (Sequence& sequence : sequences) {
-    if (sequence.slot == slot) return &sequence;
+    if (sequence.seat == seat) return &sequence;
   }
   return nullptr;
+}
+
+bool SequenceGroup::Decodes() const {
+  if (state != State::kRunning) return false;
+  return is_beams() ? std::ranges::all_of(sequences, &Sequence::decodes)
+                    : std::ranges::any_of(sequences, &Sequence::decodes);
+}
+
+void SequenceGroup::ExpectGrowth(Sequence& sequence, uint32_t block_size) const {
+  constexpr uint32_t kMaxExpected = 4096;
+  const uint32_t num_total = std::min(max_total_tokens, sequence.num_tokens() + kMaxExpected);
+  sequence.tokens.reserve(num_total);
+  sequence.table.ExpectBlocks(BlocksForTokens(num_total, block_size));
 }
 
 }  // namespace quire

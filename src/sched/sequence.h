@@ -4,8 +4,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "kv/block_table.h"
@@ -24,16 +26,17 @@ struct Sequence {
   uint32_t num_tokens() const { return static_cast<uint32_t>(tokens.size()); }
   // Rows until the next token can be drawn: 1 while decoding, more while a prompt is computed.
   uint32_t num_remaining() const { return num_tokens() - num_computed; }
+  bool decodes() const { return seat.has_value() && num_remaining() == 1; }
 
   uint32_t stream = 0;           // part of its random key
   std::vector<int32_t> tokens;   // prompt and output
   uint32_t num_computed = 0;     // tokens whose keys and values are in the cache, as of the last result
-  std::optional<SlotId> slot;    // while it runs
+  std::optional<SeatId> seat;    // while it runs
   uint32_t num_blocks_sent = 0;  // of the table: the runner knows them
   BlockTable table;
   PrefixChain chain;  // as far as its blocks are indexed
-  // What a beam has said, which is told when the search ends.
-  std::vector<TokenOutput> said;
+  // Of a beam: its output so far, which becomes events when the search ends.
+  std::vector<TokenOutput> outputs;
   std::vector<Candidate> candidates;
 };
 
@@ -68,13 +71,17 @@ struct SequenceGroup {
   }
   PrefixScope scope() const { return {request.cache_salt, request.adapter_id}; }
   bool is_beams() const { return beams.has_value(); }
-  // Slots that it may come to occupy.
+  // That it may come to occupy.
   uint32_t num_seats() const { return has_forked ? static_cast<uint32_t>(sequences.size()) : width; }
   // Rows of `sequence` that may be computed before its next token: a beam's last one waits for all other beams.
   uint32_t NumCatchUp(const Sequence& sequence) const {
     return sequence.num_remaining() - (is_beams() && has_forked ? 1 : 0);
   }
-  Sequence* Find(SlotId slot);
+  // Whether its next tokens can be drawn by a row each: of any of its streams, of all of its beams.
+  bool Decodes() const;
+  // So that decoding allocates nothing on the heap, up to a bound on what an unusually long answer may set aside.
+  void ExpectGrowth(Sequence& sequence, uint32_t block_size) const;
+  Sequence* Find(SeatId seat);
 
   const Request request;
   static constexpr uint64_t kNotAdmitted = 0xFFFFFFFFFFFFFFFF;
@@ -95,8 +102,8 @@ struct SequenceGroup {
   uint32_t num_scored = 0;  // prompt tokens whose log-probabilities have been delivered, after the first
 
   std::optional<BeamSearch> beams;
-  std::vector<Hypothesis> hypotheses;    // [width], by place
-  std::vector<BlockTable> spare_tables;  // of streams to come, where memory is reserved at admission
+  std::vector<Hypothesis> hypotheses;       // [width], by place
+  std::vector<BlockTable> reserved_tables;  // of streams to come, where memory is reserved at admission
   SwappedTables swapped;
   // Transfers of this stay in memory (or out of it) that have not been reported.
   uint32_t epoch = 0;
@@ -109,5 +116,7 @@ struct SequenceGroup {
   uint32_t num_loads_issued = 0;
   std::vector<bool> loaded;
 };
+
+using SequenceGroups = std::unordered_map<RequestId, std::unique_ptr<SequenceGroup>>;
 
 }  // namespace quire

@@ -14,7 +14,7 @@ auto Fields(const SamplingParams& p) {
 }
 
 auto Fields(const Admission& a) {
-  return std::tie(a.slot, a.request, a.stream, a.stop_token_ids, a.history, a.num_prompt_tokens);
+  return std::tie(a.seat, a.request, a.stream, a.stop_token_ids, a.history, a.num_prompt_tokens);
 }
 
 auto Fields(const StepPlan& p) {

@@ -1,7 +1,7 @@
 // StepPlan and StepResult: the seam between deciding and computing. Flat values without pointers: a plan can be sent to
 // another process, and the file of a run's plans replays it.
 //
-// A runner mirrors per-sequence state (block table, sampling parameters, token history) in dense slots and applies a
+// A runner mirrors per-sequence state (block table, sampling parameters, token history) in dense seats and applies a
 // plan in this order: forks, removals, admissions, token appends, appended blocks, transfers out of the pool, block
 // copies, transfers into the pool, rows, tasks.
 #pragma once
@@ -17,10 +17,10 @@
 
 namespace quire {
 
-// A sequence enters a slot. Its history is the prompt and every token generated so far (a sequence that was preempted
+// A sequence enters a seat. Its history is the prompt and every token generated so far (a sequence that was preempted
 // comes back with them), so that penalties see the same tokens as if it had never left.
 struct Admission {
-  SlotId slot = {};
+  SeatId seat = {};
   RequestId request = {};
   uint32_t stream = 0;  // which of the request's sequences: part of its random key
   SamplingParams params;
@@ -30,32 +30,32 @@ struct Admission {
   friend bool operator==(const Admission&, const Admission&);
 };
 
-// The child's slot becomes a copy of the parent's: history, parameters, counts and block table. A child that is taken
-// is replaced. No slot is parent and child in one plan.
-struct SlotFork {
-  SlotId parent = {};
-  SlotId child = {};
+// The child's seat becomes a copy of the parent's: history, parameters, counts and block table. A child that is taken
+// is replaced. No seat is parent and child in one plan.
+struct SeatFork {
+  SeatId parent = {};
+  SeatId child = {};
   uint32_t stream = 0;  // the child's
-  friend bool operator==(const SlotFork&, const SlotFork&) = default;
+  friend bool operator==(const SeatFork&, const SeatFork&) = default;
 };
 
-// The sequence's newest token, where the runner did not draw it for this slot itself: one of several draws, or the
+// The sequence's newest token, where the runner did not draw it for this seat itself: one of several draws, or the
 // choice of a beam search.
 struct TokenAppend {
-  SlotId slot = {};
+  SeatId seat = {};
   int32_t token = 0;
   friend bool operator==(const TokenAppend&, const TokenAppend&) = default;
 };
 
 struct BlockAppend {
-  SlotId slot = {};
+  SeatId seat = {};
   BlockId block = {};
   friend bool operator==(const BlockAppend&, const BlockAppend&) = default;
 };
 
-// Copy-on-write: the runner's table of `slot` at `table_index` becomes `destination`.
+// Copy-on-write: the runner's table of `seat` at `table_index` becomes `destination`.
 struct BlockCopy {
-  SlotId slot = {};
+  SeatId seat = {};
   uint32_t table_index = 0;
   BlockId source = {};
   BlockId destination = {};
@@ -84,7 +84,7 @@ struct Transfer {
 
 // num_rows consecutive rows of the step, at consecutive positions of one sequence.
 struct PlanSpan {
-  SlotId slot = {};
+  SeatId seat = {};
   uint32_t first_row = 0;
   uint32_t num_rows = 0;
   uint32_t first_position = 0;
@@ -110,7 +110,7 @@ struct RowTask {
   };
   Kind kind = Kind::kSample;
   uint32_t row = 0;
-  SlotId slot = {};
+  SeatId seat = {};
   uint32_t stream = 0;
   uint32_t position = 0;  // of the token that is drawn or scored: the row's position + 1
   uint32_t draws = 1;
@@ -120,8 +120,8 @@ struct RowTask {
 
 struct StepPlan {
   uint64_t step = 0;
-  std::vector<SlotFork> forks;
-  std::vector<SlotId> removals;
+  std::vector<SeatFork> forks;
+  std::vector<SeatId> removals;
   std::vector<Admission> admissions;
   std::vector<TokenAppend> token_appends;
   std::vector<BlockAppend> appended_blocks;

@@ -122,25 +122,25 @@ void VisitFields(V& visit, T& x) {
          x.ignore_eos, x.logprobs, x.prompt_logprobs, x.skip_special_tokens, x.detokenize, x.n, x.best_of,
          x.use_beam_search, x.beam_width, x.length_penalty, x.early_stopping);
   } else if constexpr (std::is_same_v<Type, Admission>) {
-    Each(visit, x.slot, x.request, x.stream, x.params, x.stop_token_ids, x.history, x.num_prompt_tokens);
-  } else if constexpr (std::is_same_v<Type, SlotFork>) {
+    Each(visit, x.seat, x.request, x.stream, x.params, x.stop_token_ids, x.history, x.num_prompt_tokens);
+  } else if constexpr (std::is_same_v<Type, SeatFork>) {
     Each(visit, x.parent, x.child, x.stream);
   } else if constexpr (std::is_same_v<Type, TokenAppend>) {
-    Each(visit, x.slot, x.token);
+    Each(visit, x.seat, x.token);
   } else if constexpr (std::is_same_v<Type, PrefixDigest>) {
     Each(visit, x.high, x.low);
   } else if constexpr (std::is_same_v<Type, BlockAppend>) {
-    Each(visit, x.slot, x.block);
+    Each(visit, x.seat, x.block);
   } else if constexpr (std::is_same_v<Type, BlockCopy>) {
-    Each(visit, x.slot, x.table_index, x.source, x.destination);
+    Each(visit, x.seat, x.table_index, x.source, x.destination);
   } else if constexpr (std::is_same_v<Type, Transfer>) {
     Each(visit, x.id, x.kind, x.block, x.place, x.digest, x.parent, x.first_token, x.num_tokens);
   } else if constexpr (std::is_same_v<Type, PlanSpan>) {
-    Each(visit, x.slot, x.first_row, x.num_rows, x.first_position);
+    Each(visit, x.seat, x.first_row, x.num_rows, x.first_position);
   } else if constexpr (std::is_same_v<Type, TokenSource>) {
     Each(visit, x.kind, x.value);
   } else if constexpr (std::is_same_v<Type, RowTask>) {
-    Each(visit, x.kind, x.row, x.slot, x.stream, x.position, x.draws, x.target);
+    Each(visit, x.kind, x.row, x.seat, x.stream, x.position, x.draws, x.target);
   } else if constexpr (std::is_same_v<Type, StepPlan>) {
     Each(visit, x.step, x.forks, x.removals, x.admissions, x.token_appends, x.appended_blocks, x.copies, x.transfers,
          x.transfer_tokens, x.spans, x.tokens, x.tasks, x.masks_follow, x.await_transfers);

@@ -7,8 +7,8 @@
 #include <fstream>
 #include <random>
 
-#include "sched/fake_runner.h"
-#include "sched/scheduler_harness.h"
+#include "sched/fake_runner_testing.h"
+#include "sched/scheduler_testing.h"
 #include "sched/step_trace.h"
 
 namespace quire {
@@ -17,9 +17,9 @@ namespace {
 StepPlan FullPlan() {
   StepPlan plan;
   plan.step = 9;
-  plan.forks = {{SlotId{1}, SlotId{2}, 1}};
-  plan.removals = {SlotId{3}};
-  Admission admission = {.slot = SlotId{1}, .request = RequestId{77}, .stream = 2, .num_prompt_tokens = 2};
+  plan.forks = {{SeatId{1}, SeatId{2}, 1}};
+  plan.removals = {SeatId{3}};
+  Admission admission = {.seat = SeatId{1}, .request = RequestId{77}, .stream = 2, .num_prompt_tokens = 2};
   admission.params.temperature = 0.5F;
   admission.params.seed = 1ULL << 60;
   admission.params.logit_bias = {{4, -1.5F}, {5, 2.0F}};
@@ -31,14 +31,14 @@ StepPlan FullPlan() {
   plan.admissions = {admission, {}};
   admission.params.best_of = 4;
   admission.params.early_stopping = EarlyStopping::kNever;
-  plan.token_appends = {{SlotId{2}, 9}};
-  plan.appended_blocks = {{SlotId{1}, BlockId{8}}};
-  plan.copies = {{SlotId{1}, 0, BlockId{8}, BlockId{9}}};
+  plan.token_appends = {{SeatId{2}, 9}};
+  plan.appended_blocks = {{SeatId{1}, BlockId{8}}};
+  plan.copies = {{SeatId{1}, 0, BlockId{8}, BlockId{9}}};
   plan.transfers = {{5, Transfer::Kind::kLoad, BlockId{1}, 2, {3, 4}, {5, 6}, 0, 2}};
   plan.transfer_tokens = {7, 8};
-  plan.spans = {{SlotId{1}, 0, 2, 0}};
+  plan.spans = {{SeatId{1}, 0, 2, 0}};
   plan.tokens = {{TokenSource::Kind::kLiteral, 5}, {TokenSource::Kind::kPreviousTask, 0}};
-  plan.tasks = {{RowTask::Kind::kScore, 0, SlotId{1}, 2, 1, 1, 6}, {RowTask::Kind::kSample, 1, SlotId{1}, 2, 2, 1, -1}};
+  plan.tasks = {{RowTask::Kind::kScore, 0, SeatId{1}, 2, 1, 1, 6}, {RowTask::Kind::kSample, 1, SeatId{1}, 2, 2, 1, -1}};
   plan.masks_follow = true;
   plan.await_transfers = true;
   return plan;
@@ -150,7 +150,7 @@ TEST_F(StepTraceTest, ReplayingTheFileOfARunComputesTheSameResults) {
   WriteTrace();
   auto reader = TraceReader::Open(path_);
   ASSERT_TRUE(reader.ok());
-  FakeRunner runner({.num_slots = 16, .num_blocks = 10});
+  FakeRunner runner({.num_seats = 16, .num_blocks = 10});
   StepPlan plan;
   StepResult recorded, replayed;
   int num_steps = 0;

@@ -64,6 +64,7 @@ void WaitingQueue::Insert(SequenceGroup& group) {
   Client& client = ClientOf(group);
   QUIRE_CHECK(client.groups.insert(&group).second);
   ++num_groups_;
+  num_tokens_ += group.front().num_tokens();
   if (client.groups.size() == 1) waiting_clients_.insert(&client);
 }
 
@@ -71,6 +72,7 @@ void WaitingQueue::Remove(SequenceGroup& group) {
   Client& client = ClientOf(group);
   QUIRE_CHECK_EQ(client.groups.erase(&group), 1U);
   --num_groups_;
+  num_tokens_ -= group.front().num_tokens();
   if (client.groups.empty()) waiting_clients_.erase(&client);
 }
 

@@ -27,8 +27,11 @@ class WaitingQueue {
 
   bool empty() const { return num_groups_ == 0; }
   size_t size() const { return num_groups_; }
+  uint64_t num_tokens() const { return num_tokens_; }  // known ones, of all that wait
+  // Of arrival, for the next group.
+  uint64_t NextOrder() { return next_order_++; }
   void Insert(SequenceGroup& group);
-  // REQUIRES: it waits here.
+  // REQUIRES: it waits here, and no token has come to it since.
   void Remove(SequenceGroup& group);
 
   // The group to look at first, and the one after `group` when that is passed over; null: no more.
@@ -70,6 +73,8 @@ class WaitingQueue {
   std::set<const Client*, LessServed> waiting_clients_;
   uint64_t next_since_ = 0;
   size_t num_groups_ = 0;
+  uint64_t num_tokens_ = 0;
+  uint64_t next_order_ = 0;
 };
 
 }  // namespace quire

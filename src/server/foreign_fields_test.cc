@@ -6,7 +6,7 @@
 
 #include "server/generation_request.h"
 #include "server/model_context.h"
-#include "server/test_model.h"
+#include "server/served_model_testing.h"
 
 namespace quire::server {
 namespace {

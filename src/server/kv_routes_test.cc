@@ -7,7 +7,7 @@
 #include <future>
 #include <thread>
 
-#include "server/test_model.h"
+#include "server/served_model_testing.h"
 #include "server/worker_pool.h"
 
 namespace quire::server {

@@ -15,8 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include "server/served_model_testing.h"
 #include "server/server.h"
-#include "server/test_model.h"
 
 namespace quire::server {
 

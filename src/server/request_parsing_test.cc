@@ -10,7 +10,7 @@
 #include "server/http.h"
 #include "server/json_writer.h"
 #include "server/model_context.h"
-#include "server/test_model.h"
+#include "server/served_model_testing.h"
 
 namespace quire::server {
 namespace {

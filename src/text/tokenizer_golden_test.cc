@@ -6,7 +6,7 @@
 #include <set>
 #include <vector>
 
-#include "text/tokenizer_test_util.h"
+#include "text/tokenizer_testing.h"
 
 namespace quire {
 namespace {

@@ -13,7 +13,7 @@
 
 #include "text/bpe_merges.h"
 #include "text/regex.h"
-#include "text/tokenizer_test_util.h"
+#include "text/tokenizer_testing.h"
 
 namespace quire {
 namespace {

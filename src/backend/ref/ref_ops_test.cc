@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "backend/test_util.h"
+#include "backend/backend_testing.h"
 #include "tensor/dtype.h"
 
 namespace quire {

@@ -39,7 +39,7 @@ struct FakeDisk {
 };
 
 struct FakeRunnerOptions {
-  uint32_t num_slots = 256;
+  uint32_t num_seats = 256;
   uint32_t num_blocks = 0;
   uint32_t block_size = 16;
   int32_t vocab_size = 1000;
@@ -69,7 +69,7 @@ class FakeRunner final : public StepRunner {
   static std::vector<int32_t> Continue(std::vector<int32_t> prompt, uint64_t seed, uint32_t num_tokens,
                                        int32_t vocab_size);
 
-  uint32_t num_occupied_slots() const;
+  uint32_t num_occupied_seats() const;
 
  private:
   using Cell = FakeDisk::Cell;
@@ -78,7 +78,7 @@ class FakeRunner final : public StepRunner {
     std::vector<int32_t> tokens;
     uint64_t ends_at_step = 0;
   };
-  struct Slot {
+  struct Seat {
     bool occupied = false;
     Admission admission;
     std::vector<int32_t> history;
@@ -86,7 +86,7 @@ class FakeRunner final : public StepRunner {
   };
 
   Status ApplyTables(const StepPlan& plan);
-  Status Fork(const SlotFork& fork);
+  Status Fork(const SeatFork& fork);
   Status SwapOut(const StepPlan& plan);
   Status TransferIn(const StepPlan& plan);
   void EndDiskTransfers(const StepPlan& plan);
@@ -94,22 +94,22 @@ class FakeRunner final : public StepRunner {
   Result<std::span<Cell>> CellsOf(BlockId block);
   void Report(const Transfer& transfer, bool completed);
   bool Fails(const Transfer& transfer) const;
-  Status Remove(SlotId slot);
+  Status Remove(SeatId seat);
   Status Admit(const Admission& admission);
   Status AppendBlock(const BlockAppend& append);
   Status Copy(const BlockCopy& copy);
   Status RunSpan(const StepPlan& plan, const PlanSpan& span);
-  Status VerifyHistory(const Slot& slot, uint32_t end) const;
+  Status VerifyHistory(const Seat& seat, uint32_t end) const;
   Status RunTask(const RowTask& task);
   int64_t TimeOf(const StepPlan& plan) const;
-  Result<Slot*> Occupied(SlotId slot);
-  Result<Cell*> CellAt(const Slot& slot, uint32_t position);
+  Result<Seat*> Occupied(SeatId seat);
+  Result<Cell*> CellAt(const Seat& seat, uint32_t position);
   Result<int32_t> TokenOf(const TokenSource& source) const;
   void Draw(int32_t token, uint64_t digest, std::optional<int32_t> num_candidates);
-  void DrawBest(const Slot& slot, const RowTask& task, uint64_t digest);
+  void DrawBest(const Seat& seat, const RowTask& task, uint64_t digest);
 
   const FakeRunnerOptions options_;
-  std::vector<Slot> slots_;
+  std::vector<Seat> seats_;
   std::vector<Cell> cells_;            // [blocks, block_size]
   std::vector<uint32_t> num_tables_;   // [blocks]: tables that hold it
   std::vector<uint64_t> row_digests_;  // [rows] of the step

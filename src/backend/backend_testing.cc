@@ -1,4 +1,4 @@
-#include "backend/test_util.h"
+#include "backend/backend_testing.h"
 
 #include <bit>
 

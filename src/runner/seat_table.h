@@ -1,6 +1,6 @@
-// SlotTable: a runner's mirror of the running sequences. It follows the plans' forks, removals, admissions, tokens and
-// blocks, and checks that they are consistent. Memory of a slot is reserved when a sequence enters it, for its whole
-// life, and kept for the next one: a fork into a slot that has held a sequence of the same kind allocates nothing.
+// SeatTable: a runner's mirror of the running sequences. It follows the plans' forks, removals, admissions, tokens and
+// blocks, and checks that they are consistent. Memory of a seat is reserved when a sequence enters it, for its whole
+// life, and kept for the next one: a fork into a seat that has held a sequence of the same kind allocates nothing.
 #pragma once
 
 #include <cstdint>
@@ -13,15 +13,15 @@
 
 namespace quire {
 
-struct SlotLimits {
-  int32_t num_slots = 0;
+struct SeatLimits {
+  int32_t num_seats = 0;
   int32_t num_blocks = 0;
   int32_t block_size = 0;
   int32_t max_model_len = 0;
   int32_t vocab_size = 0;
 };
 
-struct Slot {
+struct Seat {
   bool active = false;
   RequestId request = {};
   uint32_t stream = 0;
@@ -34,31 +34,31 @@ struct Slot {
   std::vector<uint32_t> block_table;
 };
 
-class SlotTable {
+class SeatTable {
  public:
-  explicit SlotTable(const SlotLimits& limits);
+  explicit SeatTable(const SeatLimits& limits);
 
   // Forks, removals, admissions, token appends, appended blocks, and the tables' side of copies, in this order.
   void Apply(const StepPlan& plan);
   // The sequence's newest token.
-  void AppendOutput(SlotId slot, int32_t token);
+  void AppendOutput(SeatId seat, int32_t token);
 
   // REQUIRES: a sequence is in it.
-  const Slot& at(SlotId slot) const;
+  const Seat& at(SeatId seat) const;
   // Tokens that may not be drawn at `position`: the stop tokens, before min_tokens.
-  std::span<const int32_t> MaskedTokens(const Slot& slot, uint32_t position) const;
-  // Whether the slot's blocks hold positions [0, end).
-  bool Covers(const Slot& slot, uint64_t end) const;
+  std::span<const int32_t> MaskedTokens(const Seat& seat, uint32_t position) const;
+  // Whether the seat's blocks hold positions [0, end).
+  bool Covers(const Seat& seat, uint64_t end) const;
 
  private:
-  Slot& Find(SlotId slot);
-  void Fork(const SlotFork& fork);
+  Seat& Find(SeatId seat);
+  void Fork(const SeatFork& fork);
   void Admit(const Admission& admission);
   size_t LongestOf(const Admission& admission) const;
-  void Reserve(Slot& slot) const;
+  void Reserve(Seat& seat) const;
 
-  SlotLimits limits_;
-  std::vector<Slot> slots_;
+  SeatLimits limits_;
+  std::vector<Seat> seats_;
 };
 
 }  // namespace quire

@@ -3,7 +3,7 @@
 #include <iterator>
 #include <set>
 
-#include "kv/kv_model.h"
+#include "kv/kv_model_testing.h"
 
 namespace quire {
 

@@ -1,4 +1,4 @@
-#include "sched/fake_runner.h"
+#include "sched/fake_runner_testing.h"
 
 #include <algorithm>
 
@@ -24,7 +24,7 @@ int32_t DrawnToken(uint64_t digest, uint64_t seed, uint32_t position, int32_t vo
 
 FakeRunner::FakeRunner(const FakeRunnerOptions& options)
     : options_(options),
-      slots_(options.num_slots),
+      seats_(options.num_seats),
       cells_(options.verify ? size_t{options.num_blocks} * options.block_size : 0),
       num_tables_(options.num_blocks),
       swap_(options.verify ? size_t{options.num_swap_blocks} * options.block_size : 0),
@@ -42,8 +42,8 @@ std::vector<int32_t> FakeRunner::Continue(std::vector<int32_t> tokens, uint64_t 
   return output;
 }
 
-uint32_t FakeRunner::num_occupied_slots() const {
-  return static_cast<uint32_t>(std::ranges::count_if(slots_, [](const Slot& slot) { return slot.occupied; }));
+uint32_t FakeRunner::num_occupied_seats() const {
+  return static_cast<uint32_t>(std::ranges::count_if(seats_, [](const Seat& seat) { return seat.occupied; }));
 }
 
 Status FakeRunner::Submit(const StepPlan& plan) {
@@ -101,69 +101,69 @@ Status FakeRunner::Collect(StepResult& result) {
 }
 
 Status FakeRunner::ApplyTables(const StepPlan& plan) {
-  for (const SlotFork& fork : plan.forks) QUIRE_RETURN_IF_ERROR(Fork(fork));
-  for (const SlotId slot : plan.removals) QUIRE_RETURN_IF_ERROR(Remove(slot));
+  for (const SeatFork& fork : plan.forks) QUIRE_RETURN_IF_ERROR(Fork(fork));
+  for (const SeatId seat : plan.removals) QUIRE_RETURN_IF_ERROR(Remove(seat));
   for (const Admission& admission : plan.admissions) QUIRE_RETURN_IF_ERROR(Admit(admission));
   for (const TokenAppend& append : plan.token_appends) {
-    QUIRE_ASSIGN_OR_RETURN(Slot * slot, Occupied(append.slot));
-    slot->history.push_back(append.token);
+    QUIRE_ASSIGN_OR_RETURN(Seat * seat, Occupied(append.seat));
+    seat->history.push_back(append.token);
   }
   for (const BlockAppend& append : plan.appended_blocks) QUIRE_RETURN_IF_ERROR(AppendBlock(append));
   return {};
 }
 
-Result<FakeRunner::Slot*> FakeRunner::Occupied(SlotId slot) {
-  const auto index = static_cast<size_t>(slot);
-  if (index >= slots_.size() || !slots_[index].occupied) return Internal("slot {} is empty", index);
-  return &slots_[index];
+Result<FakeRunner::Seat*> FakeRunner::Occupied(SeatId seat) {
+  const auto index = static_cast<size_t>(seat);
+  if (index >= seats_.size() || !seats_[index].occupied) return Internal("seat {} is empty", index);
+  return &seats_[index];
 }
 
-Status FakeRunner::Fork(const SlotFork& fork) {
-  QUIRE_ASSIGN_OR_RETURN(const Slot* parent, Occupied(fork.parent));
+Status FakeRunner::Fork(const SeatFork& fork) {
+  QUIRE_ASSIGN_OR_RETURN(const Seat* parent, Occupied(fork.parent));
   const auto index = static_cast<size_t>(fork.child);
-  if (index >= slots_.size() || fork.child == fork.parent) return Internal("a fork to slot {}", index);
-  if (slots_[index].occupied) QUIRE_RETURN_IF_ERROR(Remove(fork.child));
-  slots_[index] = *parent;
-  slots_[index].admission.stream = fork.stream;
+  if (index >= seats_.size() || fork.child == fork.parent) return Internal("a fork to seat {}", index);
+  if (seats_[index].occupied) QUIRE_RETURN_IF_ERROR(Remove(fork.child));
+  seats_[index] = *parent;
+  seats_[index].admission.stream = fork.stream;
   for (const BlockId block : parent->table) ++num_tables_[static_cast<size_t>(block)];
   return {};
 }
 
-Status FakeRunner::Remove(SlotId id) {
-  QUIRE_ASSIGN_OR_RETURN(Slot * slot, Occupied(id));
-  for (const BlockId block : slot->table) --num_tables_[static_cast<size_t>(block)];
-  slot->occupied = false;
+Status FakeRunner::Remove(SeatId id) {
+  QUIRE_ASSIGN_OR_RETURN(Seat * seat, Occupied(id));
+  for (const BlockId block : seat->table) --num_tables_[static_cast<size_t>(block)];
+  seat->occupied = false;
   return {};
 }
 
 Status FakeRunner::Admit(const Admission& admission) {
-  const auto index = static_cast<size_t>(admission.slot);
-  if (index >= slots_.size()) return Internal("there is no slot {}", index);
-  Slot& slot = slots_[index];
-  if (slot.occupied) return Internal("slot {} is occupied", index);
+  const auto index = static_cast<size_t>(admission.seat);
+  if (index >= seats_.size()) return Internal("there is no seat {}", index);
+  Seat& seat = seats_[index];
+  if (seat.occupied) return Internal("seat {} is occupied", index);
   if (admission.num_prompt_tokens == 0 || admission.num_prompt_tokens > admission.history.size()) {
     return Internal("{} prompt tokens of {}", admission.num_prompt_tokens, admission.history.size());
   }
-  slot.occupied = true;
-  slot.admission = admission;
-  slot.history = admission.history;
-  slot.table.clear();
+  seat.occupied = true;
+  seat.admission = admission;
+  seat.history = admission.history;
+  seat.table.clear();
   return {};
 }
 
 Status FakeRunner::AppendBlock(const BlockAppend& append) {
-  QUIRE_ASSIGN_OR_RETURN(Slot * slot, Occupied(append.slot));
+  QUIRE_ASSIGN_OR_RETURN(Seat * seat, Occupied(append.seat));
   if (static_cast<uint32_t>(append.block) >= options_.num_blocks) {
     return Internal("there is no block {}", static_cast<uint32_t>(append.block));
   }
-  slot->table.push_back(append.block);
+  seat->table.push_back(append.block);
   ++num_tables_[static_cast<size_t>(append.block)];
   return {};
 }
 
 Status FakeRunner::Copy(const BlockCopy& copy) {
-  QUIRE_ASSIGN_OR_RETURN(Slot * slot, Occupied(copy.slot));
-  if (copy.table_index >= slot->table.size() || slot->table[copy.table_index] != copy.source) {
+  QUIRE_ASSIGN_OR_RETURN(Seat * seat, Occupied(copy.seat));
+  if (copy.table_index >= seat->table.size() || seat->table[copy.table_index] != copy.source) {
     return Internal("copy of a block that is not at {}", copy.table_index);
   }
   if (static_cast<uint32_t>(copy.destination) >= options_.num_blocks || copy.destination == copy.source) {
@@ -171,7 +171,7 @@ Status FakeRunner::Copy(const BlockCopy& copy) {
   }
   --num_tables_[static_cast<size_t>(copy.source)];
   ++num_tables_[static_cast<size_t>(copy.destination)];
-  slot->table[copy.table_index] = copy.destination;
+  seat->table[copy.table_index] = copy.destination;
   if (options_.verify) {
     std::copy_n(&cells_[static_cast<size_t>(copy.source) * options_.block_size], options_.block_size,
                 &cells_[static_cast<size_t>(copy.destination) * options_.block_size]);
@@ -263,22 +263,22 @@ bool FakeRunner::EndDiskTransfer(const DiskTransfer& ended) {
   return true;
 }
 
-Result<FakeRunner::Cell*> FakeRunner::CellAt(const Slot& slot, uint32_t position) {
+Result<FakeRunner::Cell*> FakeRunner::CellAt(const Seat& seat, uint32_t position) {
   const size_t index = position / options_.block_size;
-  if (index >= slot.table.size()) return Internal("position {} is behind {} blocks", position, slot.table.size());
-  return &cells_[static_cast<size_t>(slot.table[index]) * options_.block_size + position % options_.block_size];
+  if (index >= seat.table.size()) return Internal("position {} is behind {} blocks", position, seat.table.size());
+  return &cells_[static_cast<size_t>(seat.table[index]) * options_.block_size + position % options_.block_size];
 }
 
-Status FakeRunner::VerifyHistory(const Slot& slot, uint32_t end) const {
+Status FakeRunner::VerifyHistory(const Seat& seat, uint32_t end) const {
   uint64_t digest = 0;
-  if (end > slot.table.size() * options_.block_size) return Internal("{} tokens are behind the table", end);
+  if (end > seat.table.size() * options_.block_size) return Internal("{} tokens are behind the table", end);
   for (uint32_t i = 0; i < end; ++i) {
-    const auto block = static_cast<size_t>(slot.table[i / options_.block_size]);
+    const auto block = static_cast<size_t>(seat.table[i / options_.block_size]);
     const Cell& cell = cells_[block * options_.block_size + i % options_.block_size];
-    digest = Digest(digest, slot.history[i]);
-    if (cell.token != slot.history[i] || cell.digest != digest) {
+    digest = Digest(digest, seat.history[i]);
+    if (cell.token != seat.history[i] || cell.digest != digest) {
       return Internal("request {}: block {} holds token {} where position {} has {}",
-                      static_cast<uint64_t>(slot.admission.request), block, cell.token, i, slot.history[i]);
+                      static_cast<uint64_t>(seat.admission.request), block, cell.token, i, seat.history[i]);
     }
   }
   return {};
@@ -292,26 +292,26 @@ Result<int32_t> FakeRunner::TokenOf(const TokenSource& source) const {
 }
 
 Status FakeRunner::RunSpan(const StepPlan& plan, const PlanSpan& span) {
-  QUIRE_ASSIGN_OR_RETURN(Slot * slot, Occupied(span.slot));
+  QUIRE_ASSIGN_OR_RETURN(Seat * seat, Occupied(span.seat));
   if (!options_.verify) return {};
-  if (span.num_rows == 0 || span.first_position > slot->history.size()) {
+  if (span.num_rows == 0 || span.first_position > seat->history.size()) {
     return Internal("request {} stream {}: {} rows at position {}, after {} tokens",
-                    static_cast<uint64_t>(slot->admission.request), slot->admission.stream, span.num_rows,
-                    span.first_position, slot->history.size());
+                    static_cast<uint64_t>(seat->admission.request), seat->admission.stream, span.num_rows,
+                    span.first_position, seat->history.size());
   }
-  QUIRE_RETURN_IF_ERROR(VerifyHistory(*slot, span.first_position));
+  QUIRE_RETURN_IF_ERROR(VerifyHistory(*seat, span.first_position));
   uint64_t digest = 0;
   if (span.first_position > 0) {
-    QUIRE_ASSIGN_OR_RETURN(const Cell* before, CellAt(*slot, span.first_position - 1));
+    QUIRE_ASSIGN_OR_RETURN(const Cell* before, CellAt(*seat, span.first_position - 1));
     digest = before->digest;
   }
   for (uint32_t i = 0; i < span.num_rows; ++i) {
     const uint32_t position = span.first_position + i;
     QUIRE_ASSIGN_OR_RETURN(const int32_t token, TokenOf(plan.tokens[span.first_row + i]));
-    if (position == slot->history.size()) slot->history.push_back(token);
-    if (slot->history[position] != token) return Internal("row has token {} at position {}", token, position);
-    QUIRE_ASSIGN_OR_RETURN(Cell * cell, CellAt(*slot, position));
-    const BlockId block = slot->table[position / options_.block_size];
+    if (position == seat->history.size()) seat->history.push_back(token);
+    if (seat->history[position] != token) return Internal("row has token {} at position {}", token, position);
+    QUIRE_ASSIGN_OR_RETURN(Cell * cell, CellAt(*seat, position));
+    const BlockId block = seat->table[position / options_.block_size];
     if (num_tables_[static_cast<size_t>(block)] != 1) {
       return Internal("a write to block {}, which is shared", static_cast<uint32_t>(block));
     }
@@ -326,19 +326,19 @@ Status FakeRunner::RunSpan(const StepPlan& plan, const PlanSpan& span) {
 }
 
 Status FakeRunner::RunTask(const RowTask& task) {
-  QUIRE_ASSIGN_OR_RETURN(Slot * slot, Occupied(task.slot));
-  const SamplingParams& params = slot->admission.params;
+  QUIRE_ASSIGN_OR_RETURN(Seat * seat, Occupied(task.seat));
+  const SamplingParams& params = seat->admission.params;
   const auto first_token = static_cast<uint32_t>(result_.tokens.size());
-  if (nans_.contains({slot->admission.request, task.position})) {
+  if (nans_.contains({seat->admission.request, task.position})) {
     result_.tasks.push_back({TaskResult::Status::kNan, first_token, 0});
     return {};
   }
   const uint64_t digest = row_digests_[task.row];
   if (task.kind == RowTask::Kind::kScore) {
-    if (options_.verify && slot->history.at(task.position) != task.target) return Internal("score of a wrong target");
+    if (options_.verify && seat->history.at(task.position) != task.target) return Internal("score of a wrong target");
     Draw(task.target, digest, params.prompt_logprobs);
   } else if (task.kind == RowTask::Kind::kBest) {
-    DrawBest(*slot, task, options_.verify ? digest : Mix(task.row, task.position));
+    DrawBest(*seat, task, options_.verify ? digest : Mix(task.row, task.position));
   } else {
     for (uint32_t draw = 0; draw < task.draws; ++draw) {
       const uint64_t seed = params.seed.value_or(0) + task.stream + draw;
@@ -351,8 +351,8 @@ Status FakeRunner::RunTask(const RowTask& task) {
 }
 
 // Likelihoods that fall with the rank, by steps that depend on the sequence; ranks that depend on it too.
-void FakeRunner::DrawBest(const Slot& slot, const RowTask& task, uint64_t digest) {
-  const Admission& admission = slot.admission;
+void FakeRunner::DrawBest(const Seat& seat, const RowTask& task, uint64_t digest) {
+  const Admission& admission = seat.admission;
   const bool masks = static_cast<int64_t>(task.position) - admission.num_prompt_tokens < admission.params.min_tokens;
   const auto first = static_cast<int32_t>(Mix(digest, task.position) % static_cast<uint64_t>(options_.vocab_size));
   float logprob = 0;

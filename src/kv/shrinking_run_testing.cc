@@ -1,4 +1,4 @@
-#include "kv/shrinking_run.h"
+#include "kv/shrinking_run_testing.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>

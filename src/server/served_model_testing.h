@@ -17,7 +17,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "engine/engine.h"
-#include "sched/fake_runner.h"
+#include "sched/fake_runner_testing.h"
 #include "server/server.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
@@ -112,7 +112,7 @@ class TestModel {
     engine_options.max_queued_requests = options.max_queued_requests;
     engine_options.max_queued_tokens = options.max_queued_tokens;
     auto runner = std::make_unique<PacedRunner>(
-        FakeRunnerOptions{.num_slots = options.max_num_seqs, .num_blocks = 4096, .vocab_size = AsciiTokenizer::kVocab},
+        FakeRunnerOptions{.num_seats = options.max_num_seqs, .num_blocks = 4096, .vocab_size = AsciiTokenizer::kVocab},
         options.pace);
     runner_ = runner.get();
     engine_ = *Engine::Create(std::move(engine_options), std::move(runner), tokenizer_);

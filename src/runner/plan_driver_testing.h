@@ -1,4 +1,4 @@
-// PlanDriver: drives a StepRunner with plans made by hand, for tests: every sequence has its own slot and its own
+// PlanDriver: drives a StepRunner with plans made by hand, for tests: every sequence has its own seat and its own
 // blocks, in a scrambled order, and each step takes as many rows of each as the test says. Forks share full blocks and
 // copy the last one.
 #pragma once
@@ -12,7 +12,7 @@
 
 #include "base/check.h"
 #include "sched/step_runner.h"
-#include "sched/told.h"
+#include "sched/transcript_testing.h"
 
 namespace quire {
 
@@ -76,17 +76,17 @@ class PlanDriver {
     DrivenSequence& sequence = sequences_.back();
     sequence.stream = stream;
     sequence.previous_task = -1;
-    forks_.push_back({SlotOf(parent), SlotOf(child), stream});
+    forks_.push_back({SeatOf(parent), SeatOf(child), stream});
     if (sequence.num_computed % block_size_ != 0) {
       const BlockId source = sequence.blocks.back();
       sequence.blocks.back() = TakeBlock();
       copies_.push_back(
-          {SlotOf(child), static_cast<uint32_t>(sequence.blocks.size() - 1), source, sequence.blocks.back()});
+          {SeatOf(child), static_cast<uint32_t>(sequence.blocks.size() - 1), source, sequence.blocks.back()});
     }
     return child;
   }
   // The next step tells the runner a token that it did not draw for this sequence itself.
-  void TellToken(size_t index, int32_t token) { token_appends_.push_back({SlotOf(index), token}); }
+  void TellToken(size_t index, int32_t token) { token_appends_.push_back({SeatOf(index), token}); }
 
   // In two halves, for tests that look at the runner alone.
   const StepPlan& MakePlan(uint32_t chunk) {
@@ -96,7 +96,7 @@ class PlanDriver {
     plan_.token_appends.swap(token_appends_);
     plan_.copies.swap(copies_);
     for (size_t i = 0; i < sequences_.size(); ++i) {
-      if (!sequences_[i].done()) Plan(SlotOf(i), sequences_[i], chunk);
+      if (!sequences_[i].done()) Plan(SeatOf(i), sequences_[i], chunk);
     }
     return plan_;
   }
@@ -104,24 +104,24 @@ class PlanDriver {
   void Take() {
     for (DrivenSequence& sequence : sequences_) sequence.previous_task = -1;
     for (const PlanSpan& span : plan_.spans) {
-      sequences_[static_cast<size_t>(span.slot)].num_computed += span.num_rows;
+      sequences_[static_cast<size_t>(span.seat)].num_computed += span.num_rows;
     }
     for (size_t i = 0; i < plan_.tasks.size(); ++i) TakeTask(i);
   }
 
  private:
-  static SlotId SlotOf(size_t index) { return SlotId{static_cast<uint32_t>(index)}; }
+  static SeatId SeatOf(size_t index) { return SeatId{static_cast<uint32_t>(index)}; }
   BlockId TakeBlock() {
     const BlockId block = free_blocks_.back();
     free_blocks_.pop_back();
     return block;
   }
 
-  void Plan(SlotId slot, DrivenSequence& sequence, uint32_t chunk) {
+  void Plan(SeatId seat, DrivenSequence& sequence, uint32_t chunk) {
     const auto size = static_cast<uint32_t>(sequence.tokens.size());
     if (!sequence.admitted) {
       sequence.admitted = true;
-      plan_.admissions.push_back({.slot = slot,
+      plan_.admissions.push_back({.seat = seat,
                                   .stream = sequence.stream,
                                   .params = sequence.params,
                                   .stop_token_ids = sequence.stop_token_ids,
@@ -132,30 +132,30 @@ class PlanDriver {
     const uint32_t end = first + std::min(chunk, size - first);
     while (sequence.blocks.size() * block_size_ < end) {
       sequence.blocks.push_back(TakeBlock());
-      plan_.appended_blocks.push_back({slot, sequence.blocks.back()});
+      plan_.appended_blocks.push_back({seat, sequence.blocks.back()});
     }
     const auto first_row = static_cast<uint32_t>(plan_.tokens.size());
-    plan_.spans.push_back({slot, first_row, end - first, first});
+    plan_.spans.push_back({seat, first_row, end - first, first});
     for (uint32_t p = first; p < end; ++p) {
       const bool previous = uses_previous_tasks_ && p + 1 == size && sequence.previous_task >= 0;
       plan_.tokens.push_back(previous ? TokenSource{TokenSource::Kind::kPreviousTask, sequence.previous_task}
                                       : TokenSource{TokenSource::Kind::kLiteral, sequence.tokens[p]});
-      AddTask(slot, sequence, first_row + p - first, p + 1);
+      AddTask(seat, sequence, first_row + p - first, p + 1);
     }
   }
 
-  void AddTask(SlotId slot, const DrivenSequence& sequence, uint32_t row, uint32_t position) {
+  void AddTask(SeatId seat, const DrivenSequence& sequence, uint32_t row, uint32_t position) {
     if (position == sequence.tokens.size()) {
       plan_.tasks.push_back({.kind = RowTask::Kind::kSample,
                              .row = row,
-                             .slot = slot,
+                             .seat = seat,
                              .stream = sequence.stream,
                              .position = position,
                              .draws = position == sequence.num_prompt ? sequence.num_draws : 1});
     } else if (sequence.params.prompt_logprobs && position < sequence.num_prompt) {
       plan_.tasks.push_back({.kind = RowTask::Kind::kScore,
                              .row = row,
-                             .slot = slot,
+                             .seat = seat,
                              .position = position,
                              .target = sequence.tokens[position]});
     }
@@ -164,8 +164,8 @@ class PlanDriver {
   void TakeTask(size_t index) {
     const RowTask& task = plan_.tasks[index];
     const TaskResult& outcome = result_.tasks[index];
-    const auto slot = static_cast<size_t>(task.slot);
-    DrivenSequence& sequence = sequences_[slot];
+    const auto seat = static_cast<size_t>(task.seat);
+    DrivenSequence& sequence = sequences_[seat];
     if (outcome.status == TaskResult::Status::kNan) {
       sequence.failed = true;
       return;
@@ -176,12 +176,12 @@ class PlanDriver {
       return;
     }
     if (task.draws > 1) {
-      ForkDraws(slot, task, outcome);
+      ForkDraws(seat, task, outcome);
     } else {
       sequence.previous_task = static_cast<int32_t>(index);
     }
-    sequences_[slot].output.push_back(spoken);
-    sequences_[slot].tokens.push_back(spoken.token);
+    sequences_[seat].output.push_back(spoken);
+    sequences_[seat].tokens.push_back(spoken.token);
   }
 
   // The first draw is the parent's own.
@@ -202,7 +202,7 @@ class PlanDriver {
   std::vector<DrivenSequence> sequences_;
   bool uses_previous_tasks_ = false;
   // Of the next step.
-  std::vector<SlotFork> forks_;
+  std::vector<SeatFork> forks_;
   std::vector<TokenAppend> token_appends_;
   std::vector<BlockCopy> copies_;
   StepPlan plan_;

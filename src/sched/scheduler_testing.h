@@ -1,4 +1,5 @@
-// What the scheduler's tests share: a scheduler and a fake runner in step, and a record of what each request was told.
+// What the scheduler's tests share: a scheduler and a fake runner in step, and a record of what each request was
+// transcript.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -9,9 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "sched/fake_runner.h"
+#include "sched/fake_runner_testing.h"
 #include "sched/scheduler.h"
-#include "sched/told.h"
+#include "sched/transcript_testing.h"
 
 namespace quire {
 
@@ -48,7 +49,7 @@ inline std::vector<int32_t> Alone(const Request& request, uint64_t stream = 0) {
 class SchedulerHarness {
  public:
   struct Record {
-    Told told;
+    Transcript transcript;
     size_t num_prompt_tokens = 0;
     std::vector<int32_t> tokens;          // of stream 0
     std::vector<uint32_t> cached_tokens;  // by admission
@@ -70,7 +71,7 @@ class SchedulerHarness {
   }
 
   const StepPlan& Plan() {
-    const StepPlan& plan = scheduler.Plan(0);
+    const StepPlan& plan = scheduler.Plan();
     scheduler.CheckInvariants();
     return plan;
   }
@@ -86,7 +87,7 @@ class SchedulerHarness {
     scheduler.CheckInvariants();
   }
 
-  // One whole step. Returns the rows of each request, by slot order of the plan's spans.
+  // One whole step. Returns the rows of each request, by seat order of the plan's spans.
   std::vector<uint32_t> Step() {
     const StepPlan& plan = Plan();
     std::vector<uint32_t> rows;
@@ -112,7 +113,7 @@ class SchedulerHarness {
 
  private:
   static FakeRunnerOptions Sized(const SchedulerConfig& config, FakeRunnerOptions options) {
-    options.num_slots = config.max_num_seqs;
+    options.num_seats = config.max_num_seqs;
     options.num_blocks = config.num_blocks;
     options.block_size = config.block_size;
     options.num_swap_blocks = config.num_swap_blocks;
@@ -121,7 +122,7 @@ class SchedulerHarness {
 
   void Note(const SchedulerEvent& event) {
     Record& record = records[event.request];
-    EXPECT_TRUE(record.told.Take(event, record.num_prompt_tokens));
+    EXPECT_TRUE(record.transcript.Take(event, record.num_prompt_tokens));
     switch (event.kind) {
       case SchedulerEvent::Kind::kAdmitted:
         record.cached_tokens.push_back(event.num_cached_tokens);

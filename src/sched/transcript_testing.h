@@ -1,5 +1,5 @@
-// Told: all that a client is told about a request, gathered from the scheduler's events. Two runs that tell the same
-// are equal to the bit: what the tests of schedules compare.
+// Transcript: all that a client is told about a request, gathered from the scheduler's events. Two runs that tell the
+// same are equal to the bit: what the tests of schedules compare.
 #pragma once
 
 #include <map>
@@ -26,7 +26,7 @@ inline Spoken MakeSpoken(const TokenOutput& output, std::span<const Candidate> c
   return {output.token, output.logprob, output.rank, {own.begin(), own.end()}};
 }
 
-struct Told {
+struct Transcript {
   struct Stream {
     std::vector<Spoken> output;
     FinishReason reason = FinishReason::kNone;
@@ -44,7 +44,7 @@ struct Told {
   std::string error;
   uint32_t error_position = 0;
   bool ended = false;
-  friend bool operator==(const Told&, const Told&) = default;
+  friend bool operator==(const Transcript&, const Transcript&) = default;
 
   // What does not depend on the request alone (admissions, preemptions) is left out. False: the event does not
   // continue what was told before.
@@ -84,13 +84,13 @@ struct Told {
   }
 };
 
-inline void PrintTo(const Told& told, std::ostream* out) {
-  for (const auto& [number, stream] : told.streams) {
+inline void PrintTo(const Transcript& transcript, std::ostream* out) {
+  for (const auto& [number, stream] : transcript.streams) {
     *out << "stream " << number << " (" << FinishReasonName(stream.reason) << ", score " << stream.score << "):";
     for (const Spoken& spoken : stream.output) *out << ' ' << spoken.token;
     *out << "; ";
   }
-  *out << told.prompt_scores.size() << " scores; " << told.error << (told.ended ? "" : "not ended");
+  *out << transcript.prompt_scores.size() << " scores; " << transcript.error << (transcript.ended ? "" : "not ended");
 }
 
 }  // namespace quire

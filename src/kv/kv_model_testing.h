@@ -13,7 +13,7 @@
 
 #include "kv/disk_index.h"
 #include "kv/kv_manager.h"
-#include "kv/shrinking_run.h"
+#include "kv/shrinking_run_testing.h"
 #include "kv/swap_space.h"
 
 namespace quire {

@@ -1,5 +1,5 @@
 // How operations are drawn, run and checked.
-#include "kv/kv_model.h"
+#include "kv/kv_model_testing.h"
 
 #include <algorithm>
 #include <iterator>

@@ -1,0 +1,83 @@
+// KvSpace: how sequences hold KV memory: a pool with its prefix index, and the rule by which memory is promised. Two
+// implementations: paged memory, which promises what is known to be needed, shares blocks and grows by them; and
+// contiguous reservations for the longest answer (the paper's baselines), where streams share nothing and nothing
+// grows. No caller asks which. Host logic; no thread safety.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "kv/block_id.h"
+#include "kv/block_table.h"
+#include "kv/kv_manager.h"
+#include "kv/kv_policy.h"
+
+namespace quire {
+
+// The blocks that sequences of one request need at worst: those that all share, and each one's own.
+struct KvWorstCase {
+  uint64_t num_shared = 0;
+  uint64_t num_own = 0;
+  uint64_t total(uint32_t num_streams) const { return num_shared + num_streams * num_own; }
+};
+KvWorstCase WorstCaseOf(const KvConfig& config, uint32_t num_prompt_tokens, uint32_t max_total_tokens);
+
+// What a request needs to enter.
+struct KvEntry {
+  KvDemand demand;
+  uint32_t num_streams = 1;        // that it may come to have
+  uint32_t num_branch_blocks = 0;  // of its other sequences, beyond what they share with the first
+  bool alone = false;              // nobody else runs, whose growth a watermark would protect
+};
+
+class KvSpace {
+ public:
+  static std::unique_ptr<KvSpace> Make(const KvConfig& config);
+  virtual ~KvSpace() = default;
+  KvSpace(const KvSpace&) = delete;
+  KvSpace& operator=(const KvSpace&) = delete;
+
+  KvManager& cache() { return cache_; }
+  const KvManager& cache() const { return cache_; }
+  const BlockPool& pool() const { return cache_.pool(); }
+  uint32_t block_size() const { return cache_.block_size(); }
+  bool keeps_prefixes() const { return cache_.keeps_prefixes(); }
+  uint32_t num_available() const { return pool().num_available(); }
+
+  virtual bool CanEnter(const KvEntry& entry, const KvManager::Match& match) const = 0;
+  // The first sequence's table shares what matches; `reserved`: the tables of streams to come, where these have memory
+  // of their own from the start. REQUIRES: CanEnter; the table is empty.
+  virtual void Enter(const KvEntry& entry, const KvManager::Match& match, BlockTable& table,
+                     std::vector<BlockTable>& reserved) = 0;
+
+  // Full blocks that a sequence can share with another one that begins with the same num_common tokens.
+  virtual uint32_t NumShareable(uint32_t num_common) const = 0;
+  // What Join takes from the pool, once the sequence's num_tokens tokens have their slots.
+  virtual uint32_t NumToJoin(uint32_t num_tokens, uint32_t num_shared) const = 0;
+  // A sequence of a request whose first one runs: it shares that one's first num_shared blocks.
+  virtual void Join(BlockTable& table, const BlockTable& first, uint32_t num_shared,
+                    std::vector<BlockTable>& reserved) = 0;
+
+  // The child gets what the parent holds. Returns what has to be copied for it: of the parent's first num_blocks
+  // blocks, each to the child's own; nothing where blocks are shared.
+  virtual std::vector<std::pair<BlockId, BlockId>> Fork(const BlockTable& parent, BlockTable& child,
+                                                        uint32_t num_blocks) = 0;
+  // The child will be overwritten by a fork: its memory may be others' until then.
+  virtual void Prune(BlockTable& child) = 0;
+
+  // Free slots in pieces too small for this request, which waits: external fragmentation.
+  virtual uint64_t NumExternalSlots(const KvEntry& entry) const = 0;
+  // The most blocks that the table of a running sequence of num_tokens may have.
+  virtual uint32_t MaxBlocks(uint32_t num_tokens) const = 0;
+
+ protected:
+  explicit KvSpace(const KvConfig& config) : cache_(config) {}
+
+ private:
+  KvManager cache_;
+};
+
+}  // namespace quire

@@ -1,0 +1,118 @@
+#include "runner/seat_table.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "sampling/sampler.h"
+
+namespace quire {
+namespace {
+
+size_t Index(SeatId seat) { return static_cast<size_t>(seat); }
+
+}  // namespace
+
+SeatTable::SeatTable(const SeatLimits& limits) : limits_(limits), seats_(static_cast<size_t>(limits.num_seats)) {}
+
+const Seat& SeatTable::at(SeatId seat) const {
+  QUIRE_CHECK_LT(Index(seat), seats_.size());
+  QUIRE_CHECK(seats_[Index(seat)].active, "seat {} is empty", Index(seat));
+  return seats_[Index(seat)];
+}
+
+Seat& SeatTable::Find(SeatId seat) { return const_cast<Seat&>(std::as_const(*this).at(seat)); }
+
+void SeatTable::Apply(const StepPlan& plan) {
+  for (const SeatFork& fork : plan.forks) Fork(fork);
+  for (const SeatId seat : plan.removals) Find(seat).active = false;
+  for (const Admission& admission : plan.admissions) Admit(admission);
+  for (const TokenAppend& append : plan.token_appends) AppendOutput(append.seat, append.token);
+  for (const BlockAppend& append : plan.appended_blocks) {
+    QUIRE_CHECK_LT(static_cast<int64_t>(append.block), limits_.num_blocks);
+    Find(append.seat).block_table.push_back(static_cast<uint32_t>(append.block));
+  }
+  for (const BlockCopy& copy : plan.copies) {
+    QUIRE_CHECK_LT(static_cast<int64_t>(copy.source), limits_.num_blocks);
+    QUIRE_CHECK_LT(static_cast<int64_t>(copy.destination), limits_.num_blocks);
+    Seat& seat = Find(copy.seat);
+    QUIRE_CHECK_LT(copy.table_index, seat.block_table.size());
+    seat.block_table[copy.table_index] = static_cast<uint32_t>(copy.destination);
+  }
+}
+
+void SeatTable::Fork(const SeatFork& fork) {
+  const Seat& parent = at(fork.parent);
+  QUIRE_CHECK_LT(Index(fork.child), seats_.size());
+  QUIRE_CHECK_NE(Index(fork.child), Index(fork.parent));
+  Seat& child = seats_[Index(fork.child)];
+  child.longest = parent.longest;
+  child.uses_penalties = parent.uses_penalties;
+  Reserve(child);  // copies keep the capacity that is there
+  child.active = true;
+  child.request = parent.request;
+  child.stream = fork.stream;
+  child.num_prompt_tokens = parent.num_prompt_tokens;
+  child.params = parent.params;
+  child.stop_token_ids = parent.stop_token_ids;
+  if (parent.uses_penalties) child.counts = parent.counts;
+  child.block_table = parent.block_table;
+}
+
+void SeatTable::Admit(const Admission& admission) {
+  QUIRE_CHECK_LT(Index(admission.seat), seats_.size());
+  Seat& seat = seats_[Index(admission.seat)];
+  QUIRE_CHECK(!seat.active, "seat {} is taken", Index(admission.seat));
+  QUIRE_CHECK_LE(admission.num_prompt_tokens, admission.history.size());
+  seat.active = true;
+  seat.request = admission.request;
+  seat.stream = admission.stream;
+  seat.num_prompt_tokens = admission.num_prompt_tokens;
+  seat.longest = LongestOf(admission);
+  seat.params = admission.params;
+  seat.stop_token_ids = admission.stop_token_ids;
+  std::ranges::sort(seat.stop_token_ids);
+  seat.uses_penalties = UsesPenalties(admission.params);
+  seat.block_table.clear();
+  seat.counts.Reset();
+  Reserve(seat);
+  if (!seat.uses_penalties) return;
+  for (size_t i = 0; i < admission.history.size(); ++i) {
+    const int32_t token = admission.history[i];
+    QUIRE_CHECK(token >= 0 && token < limits_.vocab_size, "token {}", token);
+    i < admission.num_prompt_tokens ? seat.counts.AddPrompt(token) : seat.counts.AddOutput(token);
+  }
+}
+
+size_t SeatTable::LongestOf(const Admission& admission) const {
+  auto longest = static_cast<size_t>(limits_.max_model_len);
+  if (admission.params.max_tokens) {
+    longest = std::min(longest, admission.num_prompt_tokens + static_cast<size_t>(*admission.params.max_tokens));
+  }
+  return std::max(longest, admission.history.size());
+}
+
+void SeatTable::Reserve(Seat& seat) const {
+  const auto block_size = static_cast<size_t>(limits_.block_size);
+  seat.block_table.reserve((seat.longest + block_size - 1) / block_size);
+  if (seat.uses_penalties) seat.counts.Reserve(std::min(seat.longest, static_cast<size_t>(limits_.vocab_size)));
+}
+
+void SeatTable::AppendOutput(SeatId seat, int32_t token) {
+  QUIRE_CHECK(token >= 0 && token < limits_.vocab_size, "token {}", token);
+  Seat& state = Find(seat);
+  if (state.uses_penalties) state.counts.AddOutput(token);
+}
+
+std::span<const int32_t> SeatTable::MaskedTokens(const Seat& seat, uint32_t position) const {
+  const int64_t generated = int64_t{position} - int64_t{seat.num_prompt_tokens};
+  if (generated >= seat.params.min_tokens) return {};
+  return seat.stop_token_ids;
+}
+
+bool SeatTable::Covers(const Seat& seat, uint64_t end) const {
+  return end <= static_cast<uint64_t>(limits_.max_model_len) &&
+         end <= seat.block_table.size() * static_cast<uint64_t>(limits_.block_size);
+}
+
+}  // namespace quire

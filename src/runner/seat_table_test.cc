@@ -1,0 +1,94 @@
+#include "runner/seat_table.h"
+
+#include <gtest/gtest.h>
+
+namespace quire {
+namespace {
+
+constexpr SeatLimits kLimits = {
+    .num_seats = 4, .num_blocks = 50, .block_size = 4, .max_model_len = 40, .vocab_size = 100};
+
+Admission Penalised(uint32_t seat, std::vector<int32_t> history, uint32_t num_prompt_tokens) {
+  Admission admission = {.seat = SeatId{seat}, .request = RequestId{7}, .stop_token_ids = {9}};
+  admission.history = std::move(history);
+  admission.num_prompt_tokens = num_prompt_tokens;
+  admission.params.frequency_penalty = 1;
+  admission.params.max_tokens = 20;
+  return admission;
+}
+
+int32_t CountOf(const Seat& seat, int32_t token) {
+  for (const TokenCounts::Entry& entry : seat.counts.entries()) {
+    if (entry.token == token) return entry.output_count;
+  }
+  return 0;
+}
+
+TEST(SeatTable, AForkIsACopyWithItsOwnStream) {
+  SeatTable table(kLimits);
+  StepPlan plan;
+  plan.admissions = {Penalised(0, {1, 2, 3, 3}, 2)};
+  plan.appended_blocks = {{SeatId{0}, BlockId{8}}, {SeatId{0}, BlockId{5}}};
+  table.Apply(plan);
+  plan.Clear();
+  plan.forks = {{SeatId{0}, SeatId{2}, 3}};
+  plan.token_appends = {{SeatId{2}, 3}, {SeatId{0}, 4}};
+  plan.appended_blocks = {{SeatId{2}, BlockId{6}}};
+  plan.copies = {{SeatId{2}, 1, BlockId{5}, BlockId{7}}};
+  table.Apply(plan);
+  const Seat &parent = table.at(SeatId{0}), &child = table.at(SeatId{2});
+  EXPECT_EQ(parent.block_table, (std::vector<uint32_t>{8, 5}));
+  EXPECT_EQ(child.block_table, (std::vector<uint32_t>{8, 7, 6}));
+  EXPECT_EQ(child.request, RequestId{7});
+  EXPECT_EQ(child.stream, 3U);
+  EXPECT_EQ(child.num_prompt_tokens, 2U);
+  EXPECT_EQ(child.stop_token_ids, std::vector<int32_t>{9});
+  EXPECT_EQ(CountOf(parent, 3), 2);
+  EXPECT_EQ(CountOf(parent, 4), 1);
+  EXPECT_EQ(CountOf(child, 3), 3);
+  EXPECT_EQ(CountOf(child, 4), 0);
+}
+
+// The parent leaves and another sequence enters its seat in the plan that forks it.
+TEST(SeatTable, ForksComeBeforeRemovalsAndAdmissions) {
+  SeatTable table(kLimits);
+  StepPlan plan;
+  plan.admissions = {Penalised(0, {1, 2}, 2), Penalised(1, {5, 6, 6}, 1)};
+  plan.appended_blocks = {{SeatId{0}, BlockId{8}}, {SeatId{1}, BlockId{9}}};
+  table.Apply(plan);
+  plan.Clear();
+  plan.forks = {{SeatId{0}, SeatId{1}, 1}};
+  plan.removals = {SeatId{0}};
+  plan.admissions = {Penalised(0, {7}, 1)};
+  table.Apply(plan);
+  EXPECT_EQ(table.at(SeatId{1}).block_table, std::vector<uint32_t>{8});
+  EXPECT_EQ(CountOf(table.at(SeatId{1}), 6), 0);
+  EXPECT_TRUE(table.at(SeatId{0}).block_table.empty());
+}
+
+TEST(SeatTable, AForkReservesTheChildsWholeLife) {
+  SeatTable table(kLimits);
+  StepPlan plan;
+  plan.admissions = {Penalised(0, {1, 2}, 2)};
+  table.Apply(plan);
+  plan.Clear();
+  plan.forks = {{SeatId{0}, SeatId{1}, 1}};
+  table.Apply(plan);
+  EXPECT_GE(table.at(SeatId{1}).block_table.capacity(), 6U);
+}
+
+TEST(SeatTableDeathTest, RefusesAForkOfNobodyAndOfItself) {
+  SeatTable table(kLimits);
+  StepPlan plan;
+  plan.forks = {{SeatId{0}, SeatId{1}, 1}};
+  EXPECT_DEATH(table.Apply(plan), "empty");
+  plan.forks.clear();
+  plan.admissions = {Penalised(0, {1, 2}, 2)};
+  table.Apply(plan);
+  plan.Clear();
+  plan.forks = {{SeatId{0}, SeatId{0}, 1}};
+  EXPECT_DEATH(table.Apply(plan), "against");
+}
+
+}  // namespace
+}  // namespace quire

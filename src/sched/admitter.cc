@@ -1,0 +1,90 @@
+#include "sched/admitter.h"
+
+#include <algorithm>
+
+namespace quire {
+
+bool Admitter::HasRoomFor(const SequenceGroup& group) const {
+  return parts_.residency.HasSeats(group) &&
+         parts_.residency.CanEnter(group, parts_.space.cache().NoMatch(group.scope()));
+}
+
+// Scores need the rows that a hit would save.
+bool Admitter::ReadsPrefixCache(const SequenceGroup& group) const {
+  return parts_.space.keeps_prefixes() && group.request.reads_prefix_cache && !group.wants_prompt_scores();
+}
+
+// Matching a long prompt costs more than a step should spend on who cannot run.
+bool Admitter::IsPutOff(const SequenceGroup& group) const {
+  return !parts_.residency.running().empty() && parts_.space.num_available() <= group.num_available_then &&
+         parts_.builder.number() < group.asked_again_at_step;
+}
+
+Admitter::Outcome Admitter::TryAdmit(SequenceGroup& group) {
+  constexpr uint64_t kStepsBetweenTries = 16;
+  if (!parts_.residency.HasSeats(group) || IsPutOff(group)) return Outcome::kNoRoom;
+  KvManager& cache = parts_.space.cache();
+  const bool reads = ReadsPrefixCache(group);
+  const KvManager::Match match =
+      reads ? cache.MatchPrefix(group.scope(), group.front().tokens) : cache.NoMatch(group.scope());
+  if (reads && parts_.config.batching == Batching::kContinuous &&
+      PrefixIsUnderWay(group, static_cast<uint32_t>(match.blocks.size()) * parts_.config.block_size)) {
+    return Outcome::kPrefixUnderWay;
+  }
+  if (!parts_.residency.CanEnter(group, match)) {
+    if (reads) {
+      group.num_available_then = parts_.space.num_available();
+      group.asked_again_at_step = parts_.builder.number() + kStepsBetweenTries;
+    }
+    return Outcome::kNoRoom;
+  }
+  group.asked_again_at_step = 0;
+  Admit(group, match, reads);
+  return Outcome::kAdmitted;
+}
+
+void Admitter::Admit(SequenceGroup& group, const KvManager::Match& match, bool reads) {
+  parts_.waiting.Remove(group);
+  parts_.disk.Touch(match.blocks);
+  const auto num_matched = static_cast<uint32_t>(match.blocks.size());
+  const PrefixDigest matched = match.chain.digest;
+  const bool is_first = group.rank == SequenceGroup::kNotAdmitted;
+  if (is_first) group.rank = parts_.config.fair ? next_rank_++ : group.order;
+  parts_.residency.Enter(group, match);
+  const Sequence& front = group.front();
+  if (is_first) parts_.waiting.Charge(group, front.num_remaining());
+  if (!reads) return ReportAdmission(group);
+  counters_.query_tokens += front.num_tokens();
+  const std::span<const PrefixDigest> on_disk = parts_.disk.Match(matched, num_matched, front.tokens);
+  if (on_disk.empty()) return ReportAdmission(group);
+  loads_.Start(group, num_matched, matched, on_disk);
+}
+
+void Admitter::ReportLoad(SequenceGroup* group, const PendingTransfer& transfer, bool completed) {
+  if (loads_.Report(group, transfer, completed)) ReportAdmission(*group);
+}
+
+void Admitter::ReportAdmission(const SequenceGroup& group) {
+  const Sequence& front = group.front();
+  if (ReadsPrefixCache(group)) {
+    counters_.hit_tokens += front.num_computed;
+    hit_rate_.Add(1, front.num_tokens(), front.num_computed);
+  }
+  parts_.events.Emit(SchedulerEvent::Kind::kAdmitted, group).num_cached_tokens = front.num_computed;
+}
+
+// Whether a running prompt will soon have computed more of this one's prefix than is indexed now.
+bool Admitter::PrefixIsUnderWay(const SequenceGroup& group, uint32_t num_matched_tokens) const {
+  const std::vector<int32_t>& tokens = group.front().tokens;
+  const uint32_t worth_waiting = num_matched_tokens + parts_.config.block_size;
+  if (tokens.size() <= worth_waiting) return false;
+  return std::ranges::any_of(parts_.residency.running(), [&](const SequenceGroup* other) {
+    const Sequence& sequence = other->front();
+    return sequence.num_tokens() >= worth_waiting && sequence.num_computed < worth_waiting &&
+           other->request.writes_prefix_cache && other->request.adapter_id == group.request.adapter_id &&
+           other->request.cache_salt == group.request.cache_salt &&
+           std::equal(tokens.begin(), tokens.begin() + worth_waiting, sequence.tokens.begin());
+  });
+}
+
+}  // namespace quire

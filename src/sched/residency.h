@@ -1,0 +1,128 @@
+// Residency: who holds KV memory and seats: groups that run, load their prefix, wait in swap space, or come back.
+// Memory is promised on the way in, grown step by step, and taken back from the youngest when it is short, so that the
+// oldest always goes on. Host logic; no thread safety.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "kv/kv_space.h"
+#include "sched/chunk_budget.h"
+#include "sched/scheduler_config.h"
+#include "sched/scheduler_event.h"
+#include "sched/sequence.h"
+#include "sched/step_builder.h"
+#include "sched/swapper.h"
+#include "sched/waiting_queue.h"
+
+namespace quire {
+
+struct ResidencyCounters {
+  uint64_t num_preemptions_recompute = 0;
+  uint64_t num_preemptions_swap = 0;
+  uint64_t num_blocks_copied = 0;  // on write
+};
+
+class Residency {
+ public:
+  // What it works on. All outlive it.
+  struct Parts {
+    const SchedulerConfig& config;
+    KvSpace& space;
+    StepBuilder& builder;
+    WaitingQueue& waiting;
+    EventLog& events;
+    const ChunkBudget& chunk_budget;
+  };
+  explicit Residency(const Parts& parts);
+
+  const std::vector<SequenceGroup*>& running() const { return running_; }  // loading and resuming ones too
+  const std::vector<SequenceGroup*>& swapped() const { return swapped_; }
+  const std::vector<BlockTable>& held() const { return held_; }
+  uint32_t num_seats() const { return num_seats_; }
+  bool RunsBefore(const SequenceGroup& a, const SequenceGroup& b) const { return before_(&a, &b); }
+  const ResidencyCounters& counters() const { return counters_; }
+  const Swapper& swapper() const { return swapper_; }
+
+  // A step is being planned: nobody has been preempted in it.
+  void BeginStep();
+  bool preempted_in_step() const { return preempted_in_step_; }
+  bool batch_is_open() const { return batch_is_open_; }  // a static one is being filled
+
+  // Blocks that stay in memory until the end, whoever runs.
+  const std::vector<BlockTable>& pinned() const { return pinned_; }
+  uint32_t num_pinned_blocks() const { return num_pinned_blocks_; }
+  uint32_t NumPinnedWith(std::span<const BlockId> blocks) const;  // if these were, too
+  void Pin(BlockTable table);
+
+  // Coming.
+  bool HasSeats(const SequenceGroup& group) const;
+  KvEntry EntryOf(const SequenceGroup& group) const;
+  bool CanEnter(const SequenceGroup& group, const KvManager::Match& match) const {
+    return parts_.space.CanEnter(EntryOf(group), match);
+  }
+  // REQUIRES: HasSeats and CanEnter; it is in no queue.
+  void Enter(SequenceGroup& group, const KvManager::Match& match);
+  // The first of those in swap space, if there is room for it.
+  bool ResumeFirst();
+
+  // Staying. Sequences of a group that have no seat yet take theirs, as far as there is memory; the first one comes
+  // first, then the others share with it what they have in common.
+  void Join(SequenceGroup& group);
+  // Whether the group's sequences that decode have room for their next tokens, by preemption of younger groups if need
+  // be. Then each of them may call PrepareWrite.
+  bool MakeRoomToDecode(SequenceGroup& group);
+  // Makes the slots of tokens [num_computed, end) the sequence's own. REQUIRES: room for it.
+  void PrepareWrite(Sequence& sequence, uint32_t end);
+  void CountCopies(uint64_t num_blocks) { counters_.num_blocks_copied += num_blocks; }
+
+  // Going.
+  void PreemptAll();
+  // Of several streams one ends. REQUIRES: it is not the last.
+  void EndStream(SequenceGroup& group, Sequence& sequence);
+  // Takes the group out of wherever it is.
+  void Remove(SequenceGroup& group);
+
+  // What a step's result says about swaps: first the whole of it, then each of them.
+  void ObserveSwaps(const StepResult& result) { swapper_.Observe(result); }
+  void ReportSwap(SequenceGroup* group, Transfer::Kind kind, bool completed);
+
+ private:
+  using State = SequenceGroup::State;
+
+  void Insert(std::vector<SequenceGroup*>& groups, SequenceGroup& group);
+  void AdmitToSeat(SequenceGroup& group, Sequence& sequence);
+  uint32_t NumSharedWithFront(const SequenceGroup& group, const Sequence& sequence) const;
+  bool JoinOne(SequenceGroup& group, Sequence& sequence);
+  uint32_t NumBlocksToDecode(const SequenceGroup& group) const;
+  bool MakeRoom(SequenceGroup& group, uint32_t num_blocks);
+  bool CanSwap(const SequenceGroup& victim) const;
+  PreemptionMode ChoosePreemption(const SequenceGroup& victim) const;
+  void Preempt(SequenceGroup& group);
+  bool SwapOut(SequenceGroup& group);
+  void ReleaseMemory(SequenceGroup& group);
+  void Requeue(SequenceGroup& group);
+  void HoldForBatch(Sequence& sequence);
+  void LoseSwapped(SequenceGroup& group, bool out);
+
+  const Parts parts_;
+  const Before before_;
+  Swapper swapper_;
+  std::vector<SequenceGroup*> running_;  // by before_
+  std::vector<SequenceGroup*> swapped_;  // by before_: the oldest first
+  std::vector<BlockTable> held_;         // of ended sequences whose static batch has not ended
+  std::vector<BlockTable> pinned_;
+  uint32_t num_pinned_blocks_ = 0;
+  uint32_t num_seats_ = 0;  // of the running groups
+  bool preempted_in_step_ = false;
+  bool batch_is_open_ = false;
+  ResidencyCounters counters_;
+
+  // Reused, so that steps allocate nothing.
+  std::vector<CopyOnWrite> copies_;
+  mutable std::vector<std::pair<BlockId, uint32_t>> write_counts_;
+};
+
+}  // namespace quire
