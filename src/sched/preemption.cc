@@ -112,12 +112,58 @@ void Residency::LoseSwapped(SequenceGroup& group, bool out) {
 }
 
 void Residency::PreemptAll() {
-  for (; !running_.empty(); running_.pop_back()) {
-    SequenceGroup& group = *running_.back();
-    ReleaseMemory(group);
-    Requeue(group);
-    ++counters_.num_preemptions_recompute;
-    parts_.events.Emit(SchedulerEvent::Kind::kPreempted, group).error = "all requests were preempted";
+  for (; !running_.empty(); running_.pop_back()) GiveUpAll(*running_.back(), "all requests were preempted");
+}
+
+// To be computed again. REQUIRES: it is taken from running_, before or after.
+void Residency::GiveUpAll(SequenceGroup& group, std::string_view reason) {
+  ReleaseMemory(group);
+  Requeue(group);
+  ++counters_.num_preemptions_recompute;
+  parts_.events.Emit(SchedulerEvent::Kind::kPreempted, group).error = reason;
+}
+
+Residency::Holding Residency::HeldBy(const std::string& client_key) const {
+  Holding held;
+  for (const SequenceGroup* group : running_) {
+    if (group->request.client_key != client_key) continue;
+    ++held.num_groups;
+    held.num_seats += group->num_seats();
+    for (const Sequence& sequence : group->sequences) held.num_blocks += sequence.table.num_blocks();
+  }
+  return held;
+}
+
+// A client's last group stays, however much it holds: whoever has begun comes to an end. Null: nobody.
+SequenceGroup* Residency::YoungestOver(uint32_t share, uint32_t Holding::*resource) const {
+  const auto is_over = [&](const SequenceGroup* group) {
+    const Holding held = HeldBy(group->request.client_key);
+    return held.num_groups > 1 && held.*resource > share;
+  };
+  const auto found = std::find_if(running_.rbegin(), running_.rend(), is_over);
+  return found == running_.rend() ? nullptr : *found;
+}
+
+// Whose memory and seat `next` gets, of what it lacks. Null: it fits, or it waits until it does.
+SequenceGroup* Residency::WhoGivesWayTo(const SequenceGroup& next) const {
+  const bool has_seats = HasSeats(next);
+  if (has_seats && CanEnter(next, parts_.space.cache().NoMatch(next.scope()))) return nullptr;
+  const auto resource = has_seats ? &Holding::num_blocks : &Holding::num_seats;
+  const uint32_t num_clients = std::max(parts_.waiting.num_active_clients(), 1U);
+  const uint32_t share = (has_seats ? parts_.config.num_blocks : parts_.config.max_num_seqs) / num_clients;
+  const uint32_t num_wanted =
+      has_seats ? BlocksForTokens(next.front().num_tokens(), parts_.config.block_size) : next.num_seats();
+  const uint32_t num_held = HeldBy(next.request.client_key).*resource;
+  if (num_held > 0 && num_held + num_wanted > share) return nullptr;
+  return YoungestOver(share, resource);
+}
+
+void Residency::ShareFairly(const SequenceGroup& next) {
+  while (SequenceGroup* victim = WhoGivesWayTo(next)) {
+    std::erase(running_, victim);
+    parts_.builder.Drop(*victim);
+    GiveUpAll(*victim, "another client's turn");
+    parts_.builder.SendRemovals();
   }
 }
 

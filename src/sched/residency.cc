@@ -34,6 +34,17 @@ void Residency::Pin(BlockTable table) {
   pinned_.push_back(std::move(table));
 }
 
+bool Residency::PinPrompt(const SequenceGroup& group, const SequenceGroups& all) {
+  BlockTable prompt = group.front().table.ForkPrefix(group.num_prompt_tokens() / parts_.config.block_size);
+  const uint32_t num_pinned = NumPinnedWith(prompt.blocks());
+  for (const auto& [id, other] : all) {
+    if (other.get() == &group) continue;
+    if (NumSideBySide(parts_.config, other->request, num_pinned) < other->max_width) return false;
+  }
+  Pin(std::move(prompt));
+  return true;
+}
+
 bool Residency::HasSeats(const SequenceGroup& group) const {
   return num_seats_ + group.num_seats() <= parts_.config.max_num_seqs;
 }
@@ -218,6 +229,12 @@ void Residency::Remove(SequenceGroup& group) {
       if (running_.empty()) held_.clear();
       return;
   }
+}
+
+void Residency::BeginNextPart(SequenceGroup& group) {
+  Remove(group);
+  group.BeginNextPart(parts_.space.cache().MakeTable());
+  Requeue(group);
 }
 
 void Residency::ReleaseMemory(SequenceGroup& group) {

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -56,6 +58,9 @@ class Residency {
   uint32_t num_pinned_blocks() const { return num_pinned_blocks_; }
   uint32_t NumPinnedWith(std::span<const BlockId> blocks) const;  // if these were, too
   void Pin(BlockTable table);
+  // The prompt's full blocks. False, and nothing has changed: one of `all`, which are here already, could not run any
+  // more.
+  bool PinPrompt(const SequenceGroup& group, const SequenceGroups& all);
 
   // Coming.
   bool HasSeats(const SequenceGroup& group) const;
@@ -78,12 +83,19 @@ class Residency {
   void PrepareWrite(Sequence& sequence, uint32_t end);
   void CountCopies(uint64_t num_blocks) { counters_.num_blocks_copied += num_blocks; }
 
+  // `next` waits, and is the next to enter. Where clients share fairly, requests of those who hold more than their
+  // share of the seats (or of the blocks, if these are what it lacks) give way, the youngest first, until it fits. At
+  // the beginning of a plan.
+  void ShareFairly(const SequenceGroup& next);
+
   // Going.
   void PreemptAll();
   // Of several streams one ends. REQUIRES: it is not the last.
   void EndStream(SequenceGroup& group, Sequence& sequence);
   // Takes the group out of wherever it is.
   void Remove(SequenceGroup& group);
+  // All streams of a part have ended: the next part waits for its turn.
+  void BeginNextPart(SequenceGroup& group);
 
   // What a step's result says about swaps: first the whole of it, then each of them.
   void ObserveSwaps(const StepResult& result) { swapper_.Observe(result); }
@@ -101,6 +113,15 @@ class Residency {
   bool CanSwap(const SequenceGroup& victim) const;
   PreemptionMode ChoosePreemption(const SequenceGroup& victim) const;
   void Preempt(SequenceGroup& group);
+  struct Holding {
+    uint32_t num_groups = 0;
+    uint32_t num_seats = 0;
+    uint32_t num_blocks = 0;
+  };
+  Holding HeldBy(const std::string& client_key) const;
+  SequenceGroup* YoungestOver(uint32_t share, uint32_t Holding::*resource) const;
+  SequenceGroup* WhoGivesWayTo(const SequenceGroup& next) const;
+  void GiveUpAll(SequenceGroup& group, std::string_view reason);
   bool SwapOut(SequenceGroup& group);
   void ReleaseMemory(SequenceGroup& group);
   void Requeue(SequenceGroup& group);

@@ -36,7 +36,7 @@ class ResidencyTest : public testing::Test {
     request.params.n = n;
     request.params.max_tokens = 8;
     groups_.push_back(
-        std::make_unique<SequenceGroup>(std::move(request), order, num_tokens + 8, space_->cache().MakeTable()));
+        std::make_unique<SequenceGroup>(std::move(request), order, num_tokens + 8, 4U, space_->cache().MakeTable()));
     SequenceGroup& group = *groups_.back();
     group.rank = order;
     waiting_.AddActive(group);

@@ -29,15 +29,13 @@ Streams::End Streams::ApplyDraws(SequenceGroup& group, const RowTask& task, std:
   if (group.has_forked) return AppendTokens(group, *sequence, drawn, result, pin);
   QUIRE_CHECK_EQ(drawn.size(), size_t{group.width});
   AddSequences(group);
-  for (uint32_t stream = 1; stream < group.width; ++stream) ForkInto(group, group.sequences[stream], group.front());
-  for (uint32_t stream = 0; stream < drawn.size(); ++stream) {
-    parts_.builder.AppendToken(group.sequences[stream], drawn[stream].token);
-  }
+  for (uint32_t i = 1; i < group.width; ++i) ForkInto(group, group.sequences[i], group.front());
+  for (uint32_t i = 0; i < drawn.size(); ++i) parts_.builder.AppendToken(group.sequences[i], drawn[i].token);
   // Streams leave the group as they end: by number, not by place.
   End end = End::kNone;
-  for (uint32_t stream = 0; stream < drawn.size() && end == End::kNone; ++stream) {
-    Sequence& drawing = *std::ranges::find(group.sequences, stream, &Sequence::stream);
-    end = AppendTokens(group, drawing, drawn.subspan(stream, 1), result, pin);
+  for (uint32_t i = 0; i < drawn.size() && end == End::kNone; ++i) {
+    Sequence& drawing = *std::ranges::find(group.sequences, group.first_stream + i, &Sequence::stream);
+    end = AppendTokens(group, drawing, drawn.subspan(i, 1), result, pin);
   }
   return end;
 }
@@ -73,8 +71,9 @@ Streams::End Streams::AppendTokens(SequenceGroup& group, Sequence& sequence, std
   end.stream = sequence.stream;
   end.reason = stop.reason;
   end.stop_token = stop.stop_token;
-  end.last = group.sequences.size() == 1;
-  if (end.last) return End::kOver;
+  const bool ends_part = group.sequences.size() == 1;
+  end.last = ends_part && !group.has_next_part();
+  if (ends_part) return end.last ? End::kOver : End::kNextPart;
   parts_.residency.EndStream(group, sequence);
   return End::kNone;
 }

@@ -44,7 +44,8 @@ Status Scheduler::Add(Request request) {
     return InvalidArgument("a shared prefix needs the prefix cache, which is off");
   }
   const uint32_t max_total_tokens = MaxTotalTokens(request, config_.max_model_len);
-  auto group = std::make_unique<SequenceGroup>(std::move(request), waiting_.NextOrder(), max_total_tokens,
+  const uint32_t max_width = NumSideBySide(config_, request, residency_.num_pinned_blocks());
+  auto group = std::make_unique<SequenceGroup>(std::move(request), waiting_.NextOrder(), max_total_tokens, max_width,
                                                space_->cache().MakeTable());
   group->waits_since_step = builder_.number();
   waiting_.AddActive(*group);
@@ -61,12 +62,15 @@ bool Scheduler::FinishStream(RequestId id, uint32_t stream, FinishReason reason)
   QUIRE_CHECK(!group.is_beams(), "the beams of request {} end together", static_cast<uint64_t>(id));
   const auto sequence = std::ranges::find(group.sequences, stream, &Sequence::stream);
   if (sequence == group.sequences.end()) return false;
-  if (group.sequences.size() == 1 && group.has_forked) {
+  QUIRE_CHECK(group.has_forked, "stream {} of request {} has not begun", stream, static_cast<uint64_t>(id));
+  if (group.sequences.size() > 1) {
+    residency_.EndStream(group, *sequence);
+  } else if (group.has_next_part()) {
+    residency_.BeginNextPart(group);
+  } else {
     Forget(id);
     return true;
   }
-  QUIRE_CHECK(group.has_forked, "stream {} of request {} has not begun", stream, static_cast<uint64_t>(id));
-  residency_.EndStream(group, *sequence);
   return false;
 }
 
@@ -74,6 +78,7 @@ const StepPlan& Scheduler::Plan() {
   builder_.Begin(config_.max_num_batched_tokens);
   residency_.BeginStep();
   events_.ForgetDelivered();
+  PlanShares();
   PlanJoins();
   PlanDecodes();
   builder_.LimitPrompts(PromptLimit(chunk_budget_, View()));
@@ -82,6 +87,11 @@ const StepPlan& Scheduler::Plan() {
   PlanWaiting();
   PlanDisk();
   return builder_.Finish();
+}
+
+// Who holds more than its share gives way to a client that waits: before anybody gets rows.
+void Scheduler::PlanShares() {
+  if (config_.fair && !waiting_.empty() && residency_.swapped().empty()) residency_.ShareFairly(*waiting_.First());
 }
 
 // Those who come back to a group of several streams. First of all: it may cost others their memory.
@@ -171,8 +181,9 @@ std::span<const SchedulerEvent> Scheduler::Apply(const StepResult& result) {
   while (const auto rows = reader.Next()) {
     const auto found = groups_.find(rows->owner);
     if (found == groups_.end()) continue;
-    const auto pin = [this](const SequenceGroup& group) { return PinPrompt(group); };
+    const auto pin = [this](const SequenceGroup& group) { return residency_.PinPrompt(group, groups_); };
     const Streams::End end = streams_.Apply(*found->second, *rows, result, pin);
+    if (end == Streams::End::kNextPart) residency_.BeginNextPart(*found->second);
     if (end == Streams::End::kOver) Forget(rows->owner);
     if (end == Streams::End::kAnswered) events_.Keep(Take(rows->owner));
   }
@@ -204,18 +215,6 @@ void Scheduler::ApplyTransfer(uint64_t id, bool completed) {
   if (transfer.is_swap()) residency_.ReportSwap(group, transfer.kind, completed);
   if (transfer.kind == Transfer::Kind::kStore) disk_.GiveBack(*transfer.held, completed);
   if (transfer.kind == Transfer::Kind::kLoad) admitter_.ReportLoad(group, transfer, completed);
-}
-
-// The prompt's full blocks stay referenced, and so in memory, until the end. False, and nothing has changed: some
-// request that is here already could not run any more.
-bool Scheduler::PinPrompt(const SequenceGroup& group) {
-  BlockTable prompt = group.front().table.ForkPrefix(group.num_prompt_tokens() / config_.block_size);
-  const uint32_t num_pinned = residency_.NumPinnedWith(prompt.blocks());
-  for (const auto& [id, other] : groups_) {
-    if (other.get() != &group && !ProveFits(config_, other->request, num_pinned).ok()) return false;
-  }
-  residency_.Pin(std::move(prompt));
-  return true;
 }
 
 // Out of wherever it is. Null: there is none.

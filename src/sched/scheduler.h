@@ -85,6 +85,7 @@ class Scheduler {
   void PreemptAll();
 
  private:
+  void PlanShares();
   void PlanJoins();
   void PlanDecodes();
   void PlanPrompts();
@@ -94,7 +95,6 @@ class Scheduler {
   void AddPromptRows(SequenceGroup& group, Sequence& sequence);
   void ApplyTransfers(const StepResult& result);
   void ApplyTransfer(uint64_t id, bool completed);
-  bool PinPrompt(const SequenceGroup& group);
   void Forget(RequestId id) { Take(id); }
   std::unique_ptr<SequenceGroup> Take(RequestId id);
   SchedulerView View() const { return {config_, *space_, disk_, builder_, waiting_, residency_, admitter_}; }

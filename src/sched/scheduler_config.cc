@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "kv/kv_space.h"
+#include "sched/stop_rules.h"
 
 namespace quire {
 
@@ -67,21 +68,33 @@ Status ProveFits(const SchedulerConfig& config, size_t num_prompt_tokens, const 
         "the prompt has {} tokens and max_tokens is {}, together {}: the model's context is {} tokens",
         num_prompt_tokens, max_tokens, total, config.max_model_len);
   }
-  if (num_streams > config.max_num_seqs) {
-    return InvalidArgument("the request runs {} sequences side by side, and max_num_seqs is {}", num_streams,
+  const uint32_t num_needed = params.use_beam_search ? num_streams : 1;  // side by side
+  if (num_needed > config.max_num_seqs) {
+    return InvalidArgument("the request searches with {} beams side by side, and max_num_seqs is {}", num_needed,
                            config.max_num_seqs);
   }
-  const uint64_t num_blocks =
-      WorstCaseOf(KvConfigOf(config), static_cast<uint32_t>(num_prompt_tokens), static_cast<uint32_t>(total))
-          .total(num_streams);
+  const KvWorstCase worst =
+      WorstCaseOf(KvConfigOf(config), static_cast<uint32_t>(num_prompt_tokens), static_cast<uint32_t>(total));
+  const uint64_t num_blocks = worst.total(num_needed);
   const uint32_t num_usable = config.num_blocks - std::min(num_pinned_blocks, config.num_blocks);
   if (num_blocks > num_usable) {
     return InvalidArgument(
         "the prompt has {} tokens, max_tokens is {} and {} sequences run side by side: they need {} KV blocks of {} "
         "tokens, and the cache has {}",
-        num_prompt_tokens, max_tokens, num_streams, num_blocks, config.block_size, num_usable);
+        num_prompt_tokens, max_tokens, num_needed, num_blocks, config.block_size, num_usable);
   }
   return {};
+}
+
+uint32_t NumSideBySide(const SchedulerConfig& config, const Request& request, uint32_t num_pinned_blocks) {
+  const KvWorstCase worst = WorstCaseOf(KvConfigOf(config), static_cast<uint32_t>(request.prompt.size()),
+                                        MaxTotalTokens(request, config.max_model_len));
+  const uint64_t num_usable = config.num_blocks - std::min(num_pinned_blocks, config.num_blocks);
+  uint64_t num_fitting = config.max_num_seqs;
+  if (worst.num_own > 0) {
+    num_fitting = std::min(num_fitting, (num_usable - std::min(num_usable, worst.num_shared)) / worst.num_own);
+  }
+  return static_cast<uint32_t>(std::min<uint64_t>(num_fitting, static_cast<uint64_t>(request.params.num_streams())));
 }
 
 }  // namespace quire

@@ -48,11 +48,15 @@ bool KeepsPrefixes(const SchedulerConfig& config);
 
 Status ValidateSchedulerConfig(const SchedulerConfig& config);
 
-// Whether a request of this size, with all its streams, can run at all, alone in the pool: the proof of admission. The
-// error has the numbers. num_pinned_blocks are out of its reach. REQUIRES: params.max_tokens. Any thread.
+// Whether a request of this size can run at all, alone in the pool: the proof of admission. Samples may run in parts,
+// the beams of a search not. The error has the numbers. num_pinned_blocks are out of its reach. REQUIRES:
+// params.max_tokens. Any thread.
 Status ProveFits(const SchedulerConfig& config, size_t num_prompt_tokens, const SamplingParams& params,
                  uint32_t num_pinned_blocks = 0);
 // The same, where max_tokens may be left to what the context has room for.
 Status ProveFits(const SchedulerConfig& config, const Request& request, uint32_t num_pinned_blocks);
+// How many streams of a request can run side by side, to their longest ends, alone in the pool: all, or what there are
+// seats and memory for. 0: none can.
+uint32_t NumSideBySide(const SchedulerConfig& config, const Request& request, uint32_t num_pinned_blocks);
 
 }  // namespace quire

@@ -1,4 +1,4 @@
-// Requests of several streams, beams, swapping, fairness, the baselines. Pools are tiny.
+// Requests of several streams, beams, swapping. Pools are tiny.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -101,15 +101,54 @@ TEST(SchedulerGroupTest, AStreamThatEndsLeavesTheOthersAlone) {
   EXPECT_EQ(h.of(1).transcript.streams[2].ids(), Alone(request, 2));
 }
 
+// With seats for three of seven, and with memory for two: in parts, each stream saying what it says alone.
+TEST(SchedulerGroupTest, SamplesThatDoNotFitSideBySideRunInParts) {
+  const Request request = GroupRequest(1, 20, 40, 7);
+  SchedulerConfig few_seats = TestConfig(40), few_blocks = TestConfig(8);
+  few_seats.max_num_seqs = 3;
+  few_blocks.max_model_len = 64;
+  for (const SchedulerConfig& config : {few_seats, few_blocks}) {
+    SchedulerHarness h(config);
+    h.Add(request);
+    uint32_t most_running = 0;
+    for (int i = 0; i < 1000 && h.scheduler.HasWork(); ++i) {
+      h.Step();
+      most_running = std::max(most_running, h.scheduler.Stats().num_running);
+    }
+    EXPECT_FALSE(h.scheduler.HasWork());
+    EXPECT_EQ(most_running, config.max_num_seqs == 3 ? 3U : 2U);
+    ASSERT_EQ(h.of(1).transcript.streams.size(), 7U);
+    for (uint32_t s = 0; s < 7; ++s) EXPECT_EQ(h.of(1).transcript.streams[s].ids(), Alone(request, s)) << s;
+    EXPECT_TRUE(h.of(1).transcript.ended);
+  }
+}
+
+TEST(SchedulerGroupTest, AStreamThatTheEngineEndsLetsTheNextPartBegin) {
+  SchedulerConfig config = TestConfig(40);
+  config.max_num_seqs = 2;
+  SchedulerHarness h(config);
+  const Request request = GroupRequest(1, 20, 40, 3);
+  h.Add(request);
+  for (int i = 0; i < 3; ++i) h.Step();
+  EXPECT_FALSE(h.scheduler.FinishStream(request.id, 0, FinishReason::kStop));
+  EXPECT_FALSE(h.scheduler.FinishStream(request.id, 1, FinishReason::kStop));
+  h.scheduler.CheckInvariants();
+  for (int i = 0; i < 3; ++i) h.Step();
+  EXPECT_EQ(h.scheduler.Stats().num_running, 1U);
+  h.scheduler.PreemptAll();
+  EXPECT_TRUE(h.scheduler.FinishStream(request.id, 2, FinishReason::kStop));
+  h.RunAll();
+}
+
 TEST(SchedulerGroupTest, RefusesWhatCouldNotRunSideBySideWithTheNumbers) {
   SchedulerConfig config = TestConfig(10);
   config.max_num_seqs = 4;
   SchedulerHarness h(config);
-  const Status too_many = h.scheduler.Add(GroupRequest(1, 10, 10, 5));
+  const Status too_many = h.scheduler.Add(BeamRequest(1, 10, 10, 5));
   ASSERT_FALSE(too_many.ok());
-  EXPECT_THAT(too_many.error().message, testing::HasSubstr("5 sequences side by side, and max_num_seqs is 4"));
+  EXPECT_THAT(too_many.error().message, testing::HasSubstr("5 beams side by side, and max_num_seqs is 4"));
   // One full block is shared; each of four then needs three of its own: 13 blocks.
-  const Status too_large = h.scheduler.Add(GroupRequest(2, 20, 40, 4));
+  const Status too_large = h.scheduler.Add(BeamRequest(2, 20, 40, 4));
   ASSERT_FALSE(too_large.ok());
   EXPECT_THAT(too_large.error().message, testing::HasSubstr("need 13 KV blocks of 16 tokens, and the cache has 10"));
   EXPECT_TRUE(h.scheduler.Add(GroupRequest(3, 20, 28, 4)).ok());
@@ -351,117 +390,6 @@ TEST_P(AbortOfAGroup, LeaksNothingAndDoesNotShowInOthers) {
 INSTANTIATE_TEST_SUITE_P(InEveryState, AbortOfAGroup,
                          testing::Values(AbortWhen::kWaiting, AbortWhen::kChunked, AbortWhen::kRunning,
                                          AbortWhen::kSwapped, AbortWhen::kResuming, AbortWhen::kMidBeam));
-
-TEST(SchedulerFairTest, AClientWithAHundredRequestsDoesNotStarveAnother) {
-  SchedulerConfig config = TestConfig(40);
-  config.max_num_seqs = 2;
-  config.fair = true;
-  SchedulerHarness h(config);
-  for (uint64_t id = 1; id <= 100; ++id) {
-    Request request = TestRequest(id, 20, 10);
-    request.client_key = "many";
-    h.Add(request);
-  }
-  for (int i = 0; i < 15; ++i) h.Step();
-  Request lone = TestRequest(200, 20, 10);
-  lone.client_key = "one";
-  h.Add(lone);
-  for (int i = 0; i < 25; ++i) h.Step();
-  EXPECT_EQ(h.of(200).reason, FinishReason::kLength) << "next but for those who run";
-}
-
-TEST(SchedulerFairTest, TokensAreSharedEquallyThoughRequestsDiffer) {
-  SchedulerConfig config = TestConfig(100);
-  config.max_num_seqs = 2;
-  config.fair = true;
-  SchedulerHarness h(config);
-  for (uint64_t id = 1; id <= 60; ++id) {
-    Request request = TestRequest(id, id % 2 == 0 ? 10 : 50, id % 2 == 0 ? 10 : 50);
-    request.client_key = id % 2 == 0 ? "short" : "long";
-    h.Add(request);
-  }
-  for (int i = 0; i < 300; ++i) h.Step();
-  uint64_t num_short = 0, num_long = 0;
-  for (const auto& [id, record] : h.records) {
-    const uint64_t tokens = record.tokens.empty() ? 0 : record.num_prompt_tokens + record.tokens.size();
-    (static_cast<uint64_t>(id) % 2 == 0 ? num_short : num_long) += tokens;
-  }
-  EXPECT_NEAR(static_cast<double>(num_short), static_cast<double>(num_long), 150.0);
-}
-
-TEST(SchedulerPolicyTest, ReservingForTheLongestSequenceLeavesTheRestInternal) {
-  SchedulerConfig config = TestConfig(64);
-  config.max_model_len = 512;
-  config.kv_policy = KvPolicyKind::kReserveMax;
-  SchedulerHarness h(config);
-  for (uint64_t id = 1; id <= 3; ++id) h.Add(TestRequest(id, 20, 12));
-  EXPECT_EQ(h.Step(), (Rows{20, 20})) << "two chunks of 512 tokens fill the pool";
-  const SlotAccount slots = h.scheduler.Stats().slots;
-  EXPECT_EQ(slots.token, 2U * 21U);
-  EXPECT_EQ(slots.reserved, 2U * 11U);
-  EXPECT_EQ(slots.internal, 2U * (512U - 32U));
-  h.RunAll();
-  for (uint64_t id = 1; id <= 3; ++id) EXPECT_EQ(h.of(id).tokens, Alone(TestRequest(id, 20, 12)));
-}
-
-TEST(SchedulerPolicyTest, ReservingAPowerOfTwoOrExactlyTakesSmallerChunks) {
-  for (const auto& [policy, num_slots] :
-       {std::pair(KvPolicyKind::kReservePow2, 20U + 32U), std::pair(KvPolicyKind::kReserveExact, 20U + 25U)}) {
-    SchedulerConfig config = TestConfig(64, 4);
-    config.max_model_len = 128;
-    config.kv_policy = policy;
-    SchedulerHarness h(config);
-    h.Add(TestRequest(1, 20, 25));
-    h.Step();
-    EXPECT_EQ(h.scheduler.Stats().num_blocks_used, ChunkBlocks(num_slots, 4)) << KvPolicyName(policy);
-  }
-}
-
-TEST(SchedulerPolicyTest, FreeChunksTooSmallForTheHeadAreExternalFragmentation) {
-  SchedulerConfig config = TestConfig(48, 4);  // chunks of 32 and 16 blocks
-  config.max_model_len = 128;
-  config.kv_policy = KvPolicyKind::kReserveExact;
-  SchedulerHarness h(config);
-  h.Add(TestRequest(1, 60, 60));
-  h.Add(TestRequest(2, 60, 60));
-  h.Step();
-  const SlotAccount slots = h.scheduler.Stats().slots;
-  EXPECT_EQ(slots.external, 16U * 4U);
-  EXPECT_EQ(slots.free, 0U);
-}
-
-TEST(SchedulerPolicyTest, EveryStreamHasAChunkOfItsOwnAndAForkCopiesBlocks) {
-  SchedulerConfig config = TestConfig(64, 4);
-  config.max_model_len = 64;
-  config.kv_policy = KvPolicyKind::kReserveExact;
-  SchedulerHarness h(config);
-  h.Add(GroupRequest(1, 10, 20, 3));
-  h.Step();
-  EXPECT_EQ(h.scheduler.Stats().num_blocks_used, 3U * 8U);
-  EXPECT_EQ(h.scheduler.Stats().slots.shared, 0U);
-  EXPECT_EQ(h.Plan().copies.size(), 2U * 3U);
-  SchedulerHarness beams(config);
-  beams.Add(BeamRequest(1, 10, 20, 3));
-  beams.RunAll();
-  EXPECT_EQ(beams.of(1).transcript, TranscriptAlone(BeamRequest(1, 10, 20, 3)));
-}
-
-TEST(SchedulerPolicyTest, AStaticBatchRunsToCompletionAndKeepsItsMemoryUntilThen) {
-  SchedulerConfig config = TestConfig(30);
-  config.batching = Batching::kStatic;
-  config.max_num_seqs = 2;
-  SchedulerHarness h(config);
-  h.Add(TestRequest(1, 20, 3));
-  h.Add(TestRequest(2, 20, 10));
-  h.Add(TestRequest(3, 20, 3));
-  for (int i = 0; i < 6; ++i) h.Step();
-  EXPECT_EQ(h.of(1).reason, FinishReason::kLength);
-  EXPECT_EQ(h.scheduler.Stats().num_running, 1U) << "nobody joins a batch that runs";
-  EXPECT_EQ(h.scheduler.Stats().num_blocks_used, 4U);
-  EXPECT_EQ(h.scheduler.Stats().slots.internal, 2U * 16U + 2U);
-  h.RunAll();
-  EXPECT_EQ(h.of(3).tokens, Alone(TestRequest(3, 20, 3)));
-}
 
 }  // namespace
 }  // namespace quire

@@ -186,7 +186,10 @@ class RandomRun {
       nan_at = num_prompt + random_.Below(static_cast<uint32_t>(*request.params.max_tokens));
     }
     const Status added = scheduler_.Add(request);
-    if (!added.ok()) return;  // more than the pool, or more side by side than may run
+    if (!added.ok()) return;  // more than the pool, or more beams than may run
+    // Streams that run in parts do not fail together.
+    const auto num_streams = static_cast<uint32_t>(request.params.num_streams());
+    if (NumSideBySide(config_, request, scheduler_.num_pinned_blocks()) < num_streams) nan_at.reset();
     if (nan_at) runner_.InjectNan(request.id, *nan_at);
     Client client{.request = request, .expected = ServeAlone(request, nan_at, config_.max_model_len)};
     ASSERT_TRUE(client.expected.ended);

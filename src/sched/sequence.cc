@@ -5,16 +5,27 @@
 
 namespace quire {
 
-SequenceGroup::SequenceGroup(Request request_in, uint64_t order, uint32_t max_total_tokens, BlockTable table)
+SequenceGroup::SequenceGroup(Request request_in, uint64_t order, uint32_t max_total_tokens, uint32_t max_width,
+                             BlockTable table)
     : request(std::move(request_in)),
       order(order),
-      width(static_cast<uint32_t>(request.params.num_streams())),
+      num_streams(static_cast<uint32_t>(request.params.num_streams())),
+      max_width(max_width),
+      width(std::min(num_streams, max_width)),
       max_total_tokens(max_total_tokens),
       has_forked(width == 1 && !request.params.use_beam_search) {
   sequences.emplace_back(std::move(table), request.prompt);
   if (!request.params.use_beam_search) return;
   beams.emplace(request, max_total_tokens);
   hypotheses.resize(width);
+}
+
+void SequenceGroup::BeginNextPart(BlockTable table) {
+  first_stream += width;
+  width = std::min(max_width, num_streams - first_stream);
+  has_forked = width == 1;
+  sequences.clear();
+  sequences.emplace_back(std::move(table), request.prompt).stream = first_stream;
 }
 
 Sequence* SequenceGroup::Find(SeatId seat) {

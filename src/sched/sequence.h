@@ -58,7 +58,8 @@ struct SequenceGroup {
     kResuming,  // on its way back from there
   };
 
-  SequenceGroup(Request request, uint64_t order, uint32_t max_total_tokens, BlockTable table);
+  // max_width: streams that may run side by side, at least 1; all beams of a search.
+  SequenceGroup(Request request, uint64_t order, uint32_t max_total_tokens, uint32_t max_width, BlockTable table);
   SequenceGroup(const SequenceGroup&) = delete;
   SequenceGroup& operator=(const SequenceGroup&) = delete;
 
@@ -77,6 +78,9 @@ struct SequenceGroup {
   uint32_t NumCatchUp(const Sequence& sequence) const {
     return sequence.num_remaining() - (is_beams() && has_forked ? 1 : 0);
   }
+  bool has_next_part() const { return first_stream + width < num_streams; }
+  // The part has ended: the streams of the next one begin at the prompt. REQUIRES: has_next_part; it holds no memory.
+  void BeginNextPart(BlockTable table);
   // Whether its next tokens can be drawn by a row each: of any of its streams, of all of its beams.
   bool Decodes() const;
   // So that decoding allocates nothing on the heap, up to a bound on what an unusually long answer may set aside.
@@ -90,7 +94,11 @@ struct SequenceGroup {
   // Among those who run or have run: by arrival, or, where clients share fairly, by first admission, so that a request
   // of a client that came later is not always the victim.
   uint64_t rank = kNotAdmitted;
-  const uint32_t width;  // streams
+  const uint32_t num_streams;  // in all
+  const uint32_t max_width;    // of these, side by side
+  // Those of the part that runs: the others come in parts of their own, once it has ended.
+  uint32_t first_stream = 0;
+  uint32_t width;
   const uint32_t max_total_tokens;
   State state = State::kWaiting;
   uint64_t waits_since_step = 0;  // to be computed: the step when it came, or lost its memory

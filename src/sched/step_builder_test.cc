@@ -22,7 +22,7 @@ class StepBuilderTest : public testing::Test {
     std::iota(request.prompt.begin(), request.prompt.end(), 10);
     request.params.n = n;
     request.params.max_tokens = 8;
-    groups_.push_back(std::make_unique<SequenceGroup>(std::move(request), id, num_tokens + 8, kv_.MakeTable()));
+    groups_.push_back(std::make_unique<SequenceGroup>(std::move(request), id, num_tokens + 8, kSeats, kv_.MakeTable()));
     std::vector<CopyOnWrite> copies;
     EXPECT_TRUE(groups_.back()->front().table.PrepareWrite(0, num_tokens, copies));
     return *groups_.back();

@@ -79,7 +79,7 @@ void Streams::AddSequences(SequenceGroup& group) {
   group.sequences.reserve(group.width);
   while (group.sequences.size() < group.width) {
     Sequence& child = group.sequences.emplace_back(parts_.space.cache().MakeTable(), group.request.prompt);
-    child.stream = static_cast<uint32_t>(group.sequences.size() - 1);
+    child.stream = group.first_stream + static_cast<uint32_t>(group.sequences.size() - 1);
     if (!group.reserved_tables.empty()) {
       child.table = std::move(group.reserved_tables.back());
       group.reserved_tables.pop_back();

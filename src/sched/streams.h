@@ -56,6 +56,7 @@ class Streams {
 
   enum class End : uint8_t {
     kNone,
+    kNextPart,  // the streams that run side by side have ended, others wait for their turn
     kOver,      // the group is to be forgotten
     kAnswered,  // the same, but events point into it
   };

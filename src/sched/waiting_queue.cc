@@ -60,6 +60,11 @@ void WaitingQueue::RemoveActive(const SequenceGroup& group) {
                 [&](const auto& entry) { return entry.second.num_active == 0 && entry.second.num_served <= least; });
 }
 
+uint32_t WaitingQueue::num_active_clients() const {
+  const auto is_active = [](const auto& entry) { return entry.second.num_active > 0; };
+  return static_cast<uint32_t>(std::ranges::count_if(clients_, is_active));
+}
+
 void WaitingQueue::Insert(SequenceGroup& group) {
   Client& client = ClientOf(group);
   QUIRE_CHECK(client.groups.insert(&group).second);

@@ -43,6 +43,8 @@ class WaitingQueue {
   // A request of the client exists, from Add to its end, whether it waits or not.
   void AddActive(const SequenceGroup& group);
   void RemoveActive(const SequenceGroup& group);
+  // Of those whose requests exist.
+  uint32_t num_active_clients() const;
   // The client has been given so many tokens.
   void Charge(const SequenceGroup& group, uint64_t num_tokens);
 
