@@ -1,5 +1,6 @@
 #include "text/bpe_model.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -139,11 +140,19 @@ class BpeModel::Loader {
       model.byte_token_ids_[byte] = model.vocabulary_.Find(fmt::format("<0x{:02X}>", byte)).value_or(-1);
     }
     const Options& options = model.options_;
-    // Affixes and whole-piece lookups see the whole word; a known "▁" ends a run of unknown characters.
+    // Affixes and whole-piece lookups see the whole word; a known "▁" ends a run of unknown characters; and what
+    // surrounds one that vanishes may merge.
     if (!options.continuing_subword_prefix.empty() || !options.end_of_word_suffix.empty() || options.ignore_merges ||
-        options.pieces_are_bytes || !model.vocabulary_.Find(kMetaspace)) {
+        options.pieces_are_bytes || !model.vocabulary_.Find(kMetaspace) || CharactersMayVanish()) {
       model.cuts_at_metaspace_ = false;
     }
+  }
+
+  // There is nothing to stand for an unknown one.
+  bool CharactersMayVanish() const {
+    if (model_->options_.unknown_token) return false;
+    const auto& bytes = model_->byte_token_ids_;
+    return !model_->options_.byte_fallback || std::ranges::any_of(bytes, [](int32_t id) { return id < 0; });
   }
 
   const JsonNode& node_;

@@ -225,6 +225,17 @@ TEST(TokenizerTest, CutsAtMetaspaceOnlyWhereNoMergeCrosses) {
   EXPECT_THAT(Tokens(*tokenizer, "a a"), ElementsAre("a▁", "a"));
 }
 
+TEST(TokenizerTest, NeighboursOfAVanishedCharacterMerge) {
+  json description = SmallTokenizer();
+  description["model"].erase("unk_token");
+  EXPECT_THAT(Tokens(*Make(description), "a z b"), ElementsAre("a", "▁", "<0x7A>", "▁", "b"));
+  description["model"]["byte_fallback"] = false;
+  EXPECT_THAT(Tokens(*Make(description), "a z b"), ElementsAre("a", "▁▁", "b"));
+  description["model"]["byte_fallback"] = true;
+  description["model"]["vocab"].erase("<0x7A>");
+  EXPECT_THAT(Tokens(*Make(description), "a z b"), ElementsAre("a", "▁▁", "b"));
+}
+
 TEST(TokenizerTest, LongWordsTakeNoQuadraticTime) {
   const auto tokenizer = Make(SmallTokenizer());
   std::string text;
