@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "text/checkpoint_json.h"
+#include "text/json_file.h"
 
 namespace quire {
 namespace {
@@ -84,6 +85,17 @@ void AddDefaults(std::string_view tokenizer_class, Json& tokens) {
   }
 }
 
+// What tokenizer.json pads with; empty if it does not pad.
+Result<std::string> PaddingToken(const std::filesystem::path& directory) {
+  QUIRE_ASSIGN_OR_RETURN(const std::optional<text::JsonFile> file,
+                         text::JsonFile::OpenIfThere(directory.string(), "tokenizer.json"));
+  const std::optional<text::JsonNode> padding = file ? file->root().Find("padding") : std::nullopt;
+  if (!padding) return std::string();
+  Result<std::string> token = padding->StringOr("pad_token", "");
+  if (!token.ok()) return file->Named(token.error());
+  return token;
+}
+
 Result<Json> Load(const std::filesystem::path& directory) {
   QUIRE_ASSIGN_OR_RETURN(const Json config, ReadCheckpointJson(directory / "tokenizer_config.json"));
   QUIRE_ASSIGN_OR_RETURN(const Json map, ReadCheckpointJson(directory / "special_tokens_map.json"));
@@ -92,6 +104,10 @@ Result<Json> Load(const std::filesystem::path& directory) {
   Take(config, named);
   if (!config.contains("added_tokens_decoder")) Take(map, named);
   AddDefaults(TokenizerClass(config, Text(model, "model_type")), named);
+  if (!named.contains("pad_token")) {
+    QUIRE_ASSIGN_OR_RETURN(const std::string pad_token, PaddingToken(directory));
+    if (!pad_token.empty()) named["pad_token"] = pad_token;
+  }
   Json tokens = Json::object();
   for (const auto& [name, text] : named.items()) {
     if (text.is_string()) tokens[name] = text;

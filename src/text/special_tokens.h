@@ -12,7 +12,7 @@ namespace quire {
 // From the checkpoint's directory: an object of strings. tokenizer_config.json says them (a token is a string, or an
 // object with its text as "content"; null: there is none), further ones as NAME_token or within extra_special_tokens;
 // special_tokens_map.json goes before it where it lists no added_tokens_decoder. What neither says comes from the
-// class of the tokenizer.
+// class of the tokenizer, and the pad token then from the padding of tokenizer.json.
 Result<nlohmann::ordered_json> LoadSpecialTokens(const std::string& directory);
 
 // The class that Transformers makes of the tokenizer, without "Fast"; empty: the plain one. Some model types have one

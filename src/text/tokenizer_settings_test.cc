@@ -83,6 +83,21 @@ TEST(TokenizerSettings, TokensWithARoleAreSpecialWhateverTheFileSays) {
   EXPECT_FALSE((*tokenizer)->IsSpecial(2));
 }
 
+// The token that tokenizer.json pads with is the pad token, unless the files beside say which or that there is none.
+TEST(TokenizerSettings, ThePaddingOfTheFileNamesThePadToken) {
+  json tokenizer_json = TinyTokenizer();
+  tokenizer_json["padding"] = {
+      {"strategy", "BatchLongest"}, {"direction", "Right"}, {"pad_id", 0}, {"pad_type_id", 0}, {"pad_token", "<pad>"}};
+  const std::pair<json, bool> kCases[] = {
+      {json::object(), true}, {{{"pad_token", nullptr}}, false}, {{{"pad_token", "<|endoftext|>"}}, false}};
+  for (const auto& [more, is_pad] : kCases) {
+    const auto tokenizer = Directory(tokenizer_json, Config(more)).Load();
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+    EXPECT_EQ((*tokenizer)->TokenId("<pad>").has_value(), is_pad) << more;
+    EXPECT_EQ((*tokenizer)->IsSpecial(1280), is_pad) << more;
+  }
+}
+
 // Transformers refuses these for lack of a type tag.
 TEST(TokenizerSettings, TakesTokensAsPlainObjects) {
   const json tool = {{"content", "<|tool|>"}, {"lstrip", false}};
