@@ -72,15 +72,24 @@ Status TokenizerPipeline::UseMetaspace(bool add_prefix_space, bool legacy) {
 }
 
 Status TokenizerPipeline::ReadAddedTokens(const JsonNode& root, const TokenizerSettings& settings) {
+  // The class has no normalizer, whatever the file has: its tokens are sought in the text as it is.
+  const bool only_raw = settings.prefix_space_rule == PrefixSpaceRule::kMetaspace && !pre_tokenizers_.leaves_bytes &&
+                        !normalizers_.empty();
+  const auto as_sought = [&](AddedToken token) {
+    token.normalized = token.normalized && !only_raw;
+    return token;
+  };
   if (const std::optional<JsonNode> tokens = root.Find("added_tokens")) {
     QUIRE_RETURN_IF_ERROR(tokens->ForEachElement([&](const JsonNode& node) -> Status {
-      QUIRE_ASSIGN_OR_RETURN(const AddedToken token, ParseAddedToken(node));
-      return added_.Add(token, model_->vocabulary());
+      QUIRE_ASSIGN_OR_RETURN(AddedToken token, ParseAddedToken(node));
+      return added_.Add(as_sought(std::move(token)), model_->vocabulary());
     }));
   }
-  for (const AddedToken& token : settings.tokens) QUIRE_RETURN_IF_ERROR(added_.Add(token, model_->vocabulary()));
+  for (const AddedToken& token : settings.tokens) {
+    QUIRE_RETURN_IF_ERROR(added_.Add(as_sought(token), model_->vocabulary()));
+  }
   for (const AddedToken& token : settings.special) {
-    QUIRE_RETURN_IF_ERROR(added_.AddSpecial(token, model_->vocabulary()));
+    QUIRE_RETURN_IF_ERROR(added_.AddSpecial(as_sought(token), model_->vocabulary()));
   }
   if (settings.split_special_tokens) added_.SplitSpecialTokens();
   return added_.Finish(normalizers_);

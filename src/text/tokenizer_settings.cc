@@ -138,11 +138,11 @@ class SettingsReader {
 
   Status ReadFlags(const JsonNode& config) {
     QUIRE_ASSIGN_OR_RETURN(settings_.split_special_tokens, config.BoolOr("split_special_tokens", false));
+    QUIRE_ASSIGN_OR_RETURN(settings_.prefix_space_rule, FindPrefixSpaceRule());
     const std::optional<JsonNode> prefix_space = config.Find("add_prefix_space");
     if (!prefix_space) return {};
     QUIRE_ASSIGN_OR_RETURN(settings_.add_prefix_space, prefix_space->AsBool());
     QUIRE_ASSIGN_OR_RETURN(settings_.legacy, config.BoolOr("legacy", false));
-    QUIRE_ASSIGN_OR_RETURN(settings_.prefix_space_rule, FindPrefixSpaceRule());
     return {};
   }
 

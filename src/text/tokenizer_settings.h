@@ -24,7 +24,8 @@ struct TokenizerSettings {
   std::vector<AddedToken> special;  // follow those; one that is there keeps its flags, but becomes special
   std::optional<std::string> eos_token;
   bool split_special_tokens = false;  // special tokens in a text are cut into pieces like other text
-  // As stated; rule says for whom.
+  // As stated; the rule is the class's, stated or not. Unstated, the text between added tokens is cut as the file says,
+  // for kMetaspace, too: there each part gets its space, as in SentencePiece and Transformers 4; not so in 5.
   std::optional<bool> add_prefix_space;
   PrefixSpaceRule prefix_space_rule = PrefixSpaceRule::kFile;
   bool legacy = false;  // kMetaspace: the space goes before each part between added tokens, not before the first alone

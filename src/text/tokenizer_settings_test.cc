@@ -83,6 +83,19 @@ TEST(TokenizerSettings, TokensWithARoleAreSpecialWhateverTheFileSays) {
   EXPECT_FALSE((*tokenizer)->IsSpecial(2));
 }
 
+// LlamaTokenizer has no normalizer that could put a "▁" in front of what is sought and shown.
+TEST(TokenizerSettings, NormalizedTokensStandAsTheClassHasThem) {
+  const json metaspace = ReadJson(QUIRE_SOURCE_DIR "/tests/goldens/tokenizer_settings.json")["metaspace"];
+  const json tool = {{"266", {{"content", "<tool>"}, {"normalized", true}}}};
+  for (const auto& [name, text] : {std::pair{"LlamaTokenizer", "b<tool>b"}, {"PreTrainedTokenizerFast", "b <tool>b"}}) {
+    const auto tokenizer =
+        Directory(metaspace, Config({{"tokenizer_class", name}, {"added_tokens_decoder", tool}})).Load();
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+    EXPECT_EQ((*tokenizer)->Decode(std::vector<int32_t>{261, 266, 261}, true), text) << name;
+    EXPECT_EQ((*tokenizer)->Encode("ab<tool>", false)->back() == 266, name == std::string("LlamaTokenizer"));
+  }
+}
+
 // The token that tokenizer.json pads with is the pad token, unless the files beside say which or that there is none.
 TEST(TokenizerSettings, ThePaddingOfTheFileNamesThePadToken) {
   json tokenizer_json = TinyTokenizer();
