@@ -41,6 +41,11 @@ class Base:
     name: str
     path: Path
     kinds: tuple[str, ...]
+    made_of: str = ""  # the base that was saved
+
+    @property
+    def family(self) -> str:
+        return self.made_of or self.name
 
 
 def random_model(out: Path, vocab_size: int, *options: str) -> None:
@@ -88,7 +93,7 @@ def saved_bases(base: Base, oracles: list[Oracle], work: Path) -> Iterator[Base]
             except RuntimeError as error:
                 print(f"{base.name}: Transformers {oracle.version} cannot have it {name}: {error}", file=sys.stderr)
                 continue
-            yield Base(f"{base.name} {name} by Transformers {oracle.version}", out, ("as is",))
+            yield Base(f"{base.name} {name} by Transformers {oracle.version}", out, ("as is",), base.name)
 
 
 def wanted(args: argparse.Namespace, name: str) -> bool:
@@ -110,7 +115,7 @@ def plain_bases(args: argparse.Namespace, work: Path) -> Iterator[Base]:
         if wanted(args, name := f"tokenizer {source.name}"):
             path = work / f"tokenizer-{source.name}"
             with_random_weights(source, path, vocab_size_of(source))
-            yield Base(name, path, ("tokenizer",))
+            yield Base(name, path, ("tokenizer", "template"))
 
 
 def make_bases(args: argparse.Namespace, oracles: list[Oracle], work: Path) -> Iterator[Base]:

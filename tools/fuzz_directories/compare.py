@@ -17,9 +17,11 @@ class Difference:
     quire: str
     transformers: dict[str, str]  # by version
     serious: bool = True
+    exception: str = ""  # its name, if this difference stays
 
     def __str__(self) -> str:
-        lines = [f"{'' if self.serious else 'note: '}{self.check}", f"Quire: {self.quire}"]
+        kind = f"exception ({self.exception}): " if self.exception else "" if self.serious else "note: "
+        lines = [f"{kind}{self.check}", f"Quire: {self.quire}"]
         lines += [f"Transformers {version}: {said}" for version, said in self.transformers.items()]
         return "\n        ".join(lines)
 
@@ -55,8 +57,8 @@ def errors(part: str, results: dict[str, dict], answers: dict, nonsense: bool) -
     return None
 
 
-def first_unequal(mine: list, theirs: list) -> int | None:
-    return next((i for i, (a, b) in enumerate(zip(mine, theirs, strict=True)) if a != b), None)
+def first_true(flags: Iterable[bool]) -> int | None:
+    return next((i for i, flag in enumerate(flags) if flag), None)
 
 
 def around(row: object, other: object) -> str:
@@ -68,12 +70,14 @@ def around(row: object, other: object) -> str:
 
 
 def compare_lists(check: str, mine: list, theirs: dict[str, list], labels: list) -> Difference | None:
-    """Serious where Quire agrees with no version; a note where the versions differ."""
-    unequal = {version: first_unequal(mine, rows) for version, rows in theirs.items()}
-    at = next((index for index in unequal.values() if index is not None), None)
-    if at is None:
+    """Serious where a row of Quire's is no version's; a note where the versions differ."""
+    unequal = [[a != b for a, b in zip(mine, rows, strict=True)] for rows in theirs.values()]
+    by_all = first_true(all(row) for row in zip(*unequal, strict=True))
+    by_any = first_true(any(row) for row in zip(*unequal, strict=True))
+    if by_any is None:
         return None
-    serious = all(index is not None for index in unequal.values())
+    serious = by_all is not None
+    at = by_all if serious else by_any
     said = {v: "the same" if rows[at] == mine[at] else around(rows[at], mine[at]) for v, rows in theirs.items()}
     other = next(rows[at] for rows in theirs.values() if rows[at] != mine[at])
     return Difference(f"{check} of {shorten(labels[at])}", around(mine[at], other), said, serious)
@@ -106,6 +110,13 @@ def compare_chat(results: dict[str, dict], mine: dict) -> Difference | None:
     return compare_lists("chat", without_reason(mine["chat"]), plain, list(range(len(mine["chat"]))))
 
 
+def compare_sampling(theirs: dict[str, dict], mine: dict) -> Difference | None:
+    """Seeded samples of a request that says nothing, and of one that says what Transformers' files do."""
+    rows = {version: [row] for version, row in mine["sampled_with"].items() if isinstance(row, list)}
+    said = {version: part["sampling"] for version, part in theirs.items()}
+    return compare_lists("sampling", [mine["sampled"]], rows, [said])
+
+
 def compare_models(results: dict[str, dict], mine: dict) -> Iterator[Difference | None]:
     if "error" in mine:
         return
@@ -116,6 +127,7 @@ def compare_models(results: dict[str, dict], mine: dict) -> Iterator[Difference 
     decided = [i for i, row in enumerate(next(iter(theirs.values()))["greedy"]) if row["gap"] > CLOSE_DECISION]
     rows = {version: [part["greedy"][i]["ids"] for i in decided] for version, part in theirs.items()}
     yield compare_lists("greedy", [mine["greedy"][i] for i in decided], rows, decided)
+    yield compare_sampling(theirs, mine)
     stops = {version: [sorted(t for t in stops_of(results[version]) if 0 <= t < part["vocab_size"])]
              for version, part in theirs.items()}  # fmt: skip
     yield compare_lists("stop tokens", [mine["stops"]], stops, ["an answer"])

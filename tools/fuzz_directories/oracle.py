@@ -16,6 +16,7 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 MAX_NEW_TOKENS = 6
+SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 
 def brief(error: BaseException) -> str:
@@ -54,7 +55,8 @@ def probe_tokenizer(job: dict) -> dict:
     tokenizer = AutoTokenizer.from_pretrained(job["path"])
     special = [ids_of(tokenizer.encode(text)) for text in job["texts"]]
     decode_ids = job["decode_ids"] or decode_lists(tokenizer, special)
-    ids = [[i for i in row if i < len(tokenizer)] for row in decode_ids]
+    size = len(tokenizer)  # version 4 counts anew each time
+    ids = [[i for i in row if i < size] for row in decode_ids]
     # The server's text is what the tokens say: nothing is cleaned up, as in vLLM.
     options = {"clean_up_tokenization_spaces": False}
     return {
@@ -79,6 +81,12 @@ def greedy(model: torch.nn.Module, ids: list[int]) -> dict:
     return {"ids": tokens[len(ids) :], "gap": gap}
 
 
+def sampling_of(config: transformers.GenerationConfig) -> dict:
+    """What a request that says nothing is sampled with, as in vLLM."""
+    stated = config.to_diff_dict()
+    return {name: stated[name] for name in SAMPLING if stated.get(name) is not None}
+
+
 def probe_model(job: dict) -> dict:
     model, loaded = AutoModelForCausalLM.from_pretrained(
         job["path"], dtype=torch.float32, attn_implementation="eager", output_loading_info=True
@@ -94,6 +102,7 @@ def probe_model(job: dict) -> dict:
         "prompts": prompts,
         "greedy": [greedy(model.eval(), prompt) for prompt in prompts],
         "generation_eos": as_list(model.generation_config.eos_token_id),
+        "sampling": sampling_of(model.generation_config),
         "named_ids": sorted({i for value in named for i in as_list(value)}),
         "vocab_size": size,
     }

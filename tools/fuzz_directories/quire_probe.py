@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 START_S = 60
+ANSWER_S = 120
 OPTIONS = ["--port", "0", "--dtype", "float32", "--kv-cache-memory", "16MiB", "--max-num-seqs", "4",
            "--max-model-len", "128", "--swap-space", "0", "--threads", "1", "--served-model-name", "m"]  # fmt: skip
 
@@ -34,7 +35,10 @@ class Quire:
     def _convert(self, directory: Path, rows: list, *options: str) -> list:
         text = "".join(json.dumps(row) + "\n" for row in rows)
         command = [str(self._binary), "tokenize", str(directory), "--jsonl", *options]
-        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=120, check=False)
+        try:
+            done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=ANSWER_S, check=False)
+        except subprocess.TimeoutExpired:
+            raise Refused(f"CRASH: no answer within {ANSWER_S} s") from None
         if done.returncode != 0:
             raise Refused(message(done.stderr, done.returncode))
         answers = [json.loads(line) for line in done.stdout.splitlines()]
@@ -51,12 +55,17 @@ class Quire:
         except Refused as refused:
             return {"error": str(refused)}
 
-    def model(self, directory: Path, conversations: list, prompts: list, candidates: list[int], length: int) -> dict:
+    def model(
+        self, directory: Path, conversations: list, prompts: list, candidates: list[int], length: int, sampling: dict
+    ) -> dict:
+        """`sampling`: parameters by name, to be compared with those of a request that says nothing."""
         try:
             with Served(self._binary, directory) as served:
                 return {
                     "chat": [served.chat_ids(messages) for messages in conversations],
                     "greedy": [served.greedy(prompt, length) for prompt in prompts],
+                    "sampled": served.sampled(prompts[0]),
+                    "sampled_with": {name: served.sampled(prompts[0], **said) for name, said in sampling.items()},
                     "stops": [token for token in candidates if served.stops_at(token, prompts[0])],
                 }
         except Refused as refused:
@@ -109,6 +118,12 @@ class Served:
 
     def greedy(self, prompt: list[int], length: int) -> list[int]:
         return self._complete(prompt, max_tokens=length, ignore_eos=True)["token_ids"]
+
+    def sampled(self, prompt: list[int], **options: object) -> list[int] | str:
+        """Equal for equal parameters; of a hundred tokens, hardly so for others."""
+        body = {"model": "m", "prompt": prompt, "seed": 1, "max_tokens": 100, "ignore_eos": True}
+        reply = self._post("/v1/completions", body | {"return_token_ids": True} | options)
+        return reply["choices"][0]["token_ids"] if "choices" in reply else reply["error"]["message"]
 
     def stops_at(self, token: int, prompt: list[int]) -> bool:
         return self._complete(prompt, max_tokens=2, logit_bias={str(token): 100})["finish_reason"] == "stop"

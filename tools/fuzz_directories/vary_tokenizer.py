@@ -247,7 +247,7 @@ def files() -> dict[str, Change]:
         "byte order mark": lambda c: c.write(JSON, b"\xef\xbb\xbf" + (c.path / JSON).read_bytes()),
         "ASCII escapes": lambda c: c.write(JSON, json.dumps(c.json(JSON))),
         "LFS pointer": lambda c: c.write(JSON, "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"),
-        "config byte order mark": lambda c: c.write(CONFIG, b"\xef\xbb\xbf" + (c.path / CONFIG).read_bytes()),
+        "config byte order mark": lambda c: c.write(CONFIG, b"\xef\xbb\xbf" + json.dumps(c.json(CONFIG)).encode()),
     }  # fmt: skip
 
 
