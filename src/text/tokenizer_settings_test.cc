@@ -10,6 +10,7 @@
 #include <sstream>
 #include <vector>
 
+#include "base/env_testing.h"
 #include "text/tokenizer.h"
 
 namespace quire {
@@ -32,18 +33,17 @@ const json& TinyTokenizer() {
 // A directory of that tokenizer.json and those files.
 class Directory {
  public:
-  Directory(const json& tokenizer, const json& files) : path_(fs::temp_directory_path() / "quire_tokenizer_settings") {
-    fs::remove_all(path_);
-    fs::create_directories(path_);
+  Directory(const json& tokenizer, const json& files) {
     Write("tokenizer.json", tokenizer);
     for (const auto& [name, content] : files.items()) Write(name, content);
   }
-  ~Directory() { fs::remove_all(path_); }
-  Result<std::unique_ptr<Tokenizer>> Load() const { return Tokenizer::Load(path_.string()); }
+  Result<std::unique_ptr<Tokenizer>> Load() const { return Tokenizer::Load(directory_.path()); }
 
  private:
-  void Write(const std::string& name, const json& content) { std::ofstream(path_ / name) << content.dump(); }
-  fs::path path_;
+  void Write(const std::string& name, const json& content) {
+    std::ofstream(fs::path(directory_.path()) / name) << content.dump();
+  }
+  const TemporaryDirectory directory_;
 };
 
 TEST(TokenizerSettings, EqualTransformersForEveryLayout) {
