@@ -6,8 +6,8 @@
 #include <numeric>
 #include <random>
 
-#include "base/clock.h"
 #include "base/log.h"
+#include "cli/bench_clock.h"
 #include "cli/generate.h"
 
 namespace quire {
@@ -25,8 +25,6 @@ struct Timeline {
   double submitted = 0;
   std::vector<double> arrivals;  // of deltas with tokens
 };
-
-double NowSeconds() { return static_cast<double>(Clock::Real().NowUs()) * 1e-6; }
 
 std::vector<BenchRequest> MakeRequests(const BenchCommand& command, int32_t count, int32_t vocab_size) {
   std::mt19937_64 random(command.seed);

@@ -8,9 +8,9 @@
 #include <numeric>
 #include <random>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "cli/bench_clock.h"
 #include "cli/generate.h"
 #include "sim/workload.h"
 
@@ -18,8 +18,6 @@ namespace quire {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-double NowSeconds() { return static_cast<double>(Clock::Real().NowUs()) * 1e-6; }
 
 // The requests that have news, told by the engine's thread.
 class News {

@@ -3,12 +3,14 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
 namespace quire {
 
 inline constexpr const char* kAuto = "auto";
+inline constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
 
 // To be used with transform(): the option gets the number without its suffix (1k, see whole_number.h).
 CLI::Validator WholeNumber(int64_t least, int64_t most);

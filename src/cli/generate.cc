@@ -15,18 +15,18 @@
 namespace quire {
 namespace {
 
-volatile std::sig_atomic_t interrupted = 0;
+volatile std::sig_atomic_t interrupt_seen = 0;
 
 }  // namespace
 
 InterruptGuard::InterruptGuard() {
-  interrupted = 0;
-  previous_ = std::signal(SIGINT, [](int) { interrupted = 1; });
+  interrupt_seen = 0;
+  previous_ = std::signal(SIGINT, [](int) { interrupt_seen = 1; });
 }
 
 InterruptGuard::~InterruptGuard() { std::signal(SIGINT, previous_); }
 
-bool InterruptGuard::WasInterrupted() const { return interrupted != 0; }
+bool InterruptGuard::WasInterrupted() const { return interrupt_seen != 0; }
 
 Result<RunningModel> RunningModel::Start(const LoadOptions& options) {
   RunningModel running;

@@ -12,8 +12,6 @@
 namespace quire {
 namespace {
 
-constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
-
 void AddModelFiles(CLI::App& app, LoadOptions& load, bool model_required) {
   auto* model = app.add_option("model", load.model,
                                "Model: a Hugging Face directory, or a hub name that is in the local cache "

@@ -3,15 +3,12 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdlib>
-#include <limits>
 
 #include "cli/checks.h"
 #include "cli/load_options.h"
 
 namespace quire {
 namespace {
-
-constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
 
 // Counts of requests or tokens: no benchmark needs more, and products of two fit easily into 64 bits.
 CLI::Validator CountFrom(int least) { return WholeNumber(least, 1 << 24); }

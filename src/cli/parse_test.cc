@@ -11,7 +11,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-std::string Complaint(const std::vector<std::string>& arguments) {
+std::string ParseComplaint(const std::vector<std::string>& arguments) {
   const auto parsed = ParseCommandLine(arguments);
   return parsed.ok() ? "" : parsed.error().message;
 }
@@ -35,7 +35,7 @@ TEST(ParseCommandLineTest, TakesStartLinesOfOtherServers) {
       {"serve", "-m", "m", "-c", "4096", "-ngl", "99", "-t", "4", "-np", "2", "--jinja", "-fa", "on", "--mlock"},
       {"run", "m", "prompt", "-n", "5", "--enforce-eager"},
       {"bench", "latency", "--model", "m", "--batch-size", "4", "--enforce-eager", "--dtype", "float16"}};
-  for (const auto& line : lines) EXPECT_EQ(Complaint(line), "") << testing::PrintToString(line);
+  for (const auto& line : lines) EXPECT_EQ(ParseComplaint(line), "") << testing::PrintToString(line);
 }
 
 TEST(ParseCommandLineTest, SaysInOneShortLineWhatIsWrong) {
@@ -58,7 +58,7 @@ TEST(ParseCommandLineTest, SaysInOneShortLineWhatIsWrong) {
       {{"serve", "m", "--quantization", "awq"}, "--quantization awq: there are no quantised weights"},
       {{"run"}, "model is required"}};
   for (const auto& [line, reason] : lines) {
-    const std::string message = Complaint(line);
+    const std::string message = ParseComplaint(line);
     EXPECT_THAT(message, HasSubstr(reason));
     EXPECT_LT(message.find('\n'), 160U) << message;
     EXPECT_THAT(message, HasSubstr("quire " + line[0])) << "where help is";
@@ -66,19 +66,19 @@ TEST(ParseCommandLineTest, SaysInOneShortLineWhatIsWrong) {
 }
 
 TEST(ParseCommandLineTest, ShowsTheCommandsWhereOneIsMissingOrUnknown) {
-  EXPECT_THAT(Complaint({}), HasSubstr("a command is missing"));
-  EXPECT_THAT(Complaint({"serv"}), HasSubstr("there is no command serv: did you mean serve?"));
-  EXPECT_THAT(Complaint({"bench", "throughputs"}), HasSubstr("did you mean throughput?"));
-  EXPECT_THAT(Complaint({"bench"}), HasSubstr("latency"));
-  EXPECT_THAT(Complaint({"zebra"}), HasSubstr("  tokenize "));
-  EXPECT_THAT(Complaint({"--model", "m"}), HasSubstr("quire serve --model"));
+  EXPECT_THAT(ParseComplaint({}), HasSubstr("a command is missing"));
+  EXPECT_THAT(ParseComplaint({"serv"}), HasSubstr("there is no command serv: did you mean serve?"));
+  EXPECT_THAT(ParseComplaint({"bench", "throughputs"}), HasSubstr("did you mean throughput?"));
+  EXPECT_THAT(ParseComplaint({"bench"}), HasSubstr("latency"));
+  EXPECT_THAT(ParseComplaint({"zebra"}), HasSubstr("  tokenize "));
+  EXPECT_THAT(ParseComplaint({"--model", "m"}), HasSubstr("quire serve --model"));
 }
 
 TEST(ParseCommandLineTest, HelpHasPrecedence) {
-  EXPECT_EQ(Complaint({"--help"}), "");
-  EXPECT_EQ(Complaint({"--version"}), "");
-  EXPECT_EQ(Complaint({"serve", "--help=all", "--nonsense"}), "");
-  EXPECT_EQ(Complaint({"bench", "--help"}), "");
+  EXPECT_EQ(ParseComplaint({"--help"}), "");
+  EXPECT_EQ(ParseComplaint({"--version"}), "");
+  EXPECT_EQ(ParseComplaint({"serve", "--help=all", "--nonsense"}), "");
+  EXPECT_EQ(ParseComplaint({"bench", "--help"}), "");
 }
 
 TEST(ParseWholeNumberTest, ReadsTheSuffixesOfVllm) {

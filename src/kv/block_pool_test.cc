@@ -2,14 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include "kv/kv_testing.h"
+
 namespace quire {
 namespace {
-
-std::vector<BlockId> Ids(std::initializer_list<uint32_t> ids) {
-  std::vector<BlockId> blocks;
-  for (const uint32_t id : ids) blocks.push_back(BlockId{id});
-  return blocks;
-}
 
 std::vector<BlockId> Take(BlockPool& pool, uint32_t count) {
   std::vector<BlockId> blocks;

@@ -4,14 +4,10 @@
 
 #include <tuple>
 
+#include "kv/kv_testing.h"
+
 namespace quire {
 namespace {
-
-std::vector<BlockId> Ids(std::initializer_list<uint32_t> ids) {
-  std::vector<BlockId> blocks;
-  for (const uint32_t id : ids) blocks.push_back(BlockId{id});
-  return blocks;
-}
 
 // Makes a new pool give out its blocks in this order.
 void SetOrder(BlockPool& pool, std::initializer_list<uint32_t> ids) {
@@ -19,8 +15,6 @@ void SetOrder(BlockPool& pool, std::initializer_list<uint32_t> ids) {
   ASSERT_TRUE(pool.Allocate(static_cast<uint32_t>(ids.size()), all));
   for (const BlockId block : Ids(ids)) pool.Release(block);
 }
-
-std::vector<BlockId> Blocks(const BlockTable& table) { return {table.blocks().begin(), table.blocks().end()}; }
 
 BlockTable TableOf(BlockPool& pool, uint32_t block_size, uint32_t num_tokens) {
   BlockTable table(pool, block_size);

@@ -3,18 +3,12 @@
 
 #include <gtest/gtest.h>
 
-#include <numeric>
+#include "kv/kv_testing.h"
 
 namespace quire {
 namespace {
 
 using Tokens = std::vector<int32_t>;
-
-Tokens Count(int32_t n, int32_t first = 0) {
-  Tokens tokens(static_cast<size_t>(n));
-  std::iota(tokens.begin(), tokens.end(), first);
-  return tokens;
-}
 
 std::vector<uint32_t> Numbers(std::span<const BlockId> blocks) {
   std::vector<uint32_t> numbers;

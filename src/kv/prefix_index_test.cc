@@ -2,12 +2,11 @@
 
 #include <gtest/gtest.h>
 
-#include <numeric>
+#include "kv/kv_testing.h"
 
 namespace quire {
 namespace {
 
-constexpr uint32_t kBlockSize = 4;
 using Tokens = std::vector<int32_t>;
 
 // Indexes the full blocks of `tokens` in `blocks`; returns the chain after each.
@@ -31,12 +30,6 @@ std::vector<uint32_t> FindAll(const PrefixIndex& index, const PrefixScope& scope
     found.push_back(static_cast<uint32_t>(*block));
   }
   return found;
-}
-
-Tokens Count(int32_t n, int32_t first = 0) {
-  Tokens tokens(static_cast<size_t>(n));
-  std::iota(tokens.begin(), tokens.end(), first);
-  return tokens;
 }
 
 TEST(PrefixIndexTest, EqualChainsHaveEqualDigests) {

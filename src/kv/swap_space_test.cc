@@ -2,12 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include "kv/kv_testing.h"
+
 namespace quire {
 namespace {
-
-constexpr uint32_t kBlockSize = 4;
-
-std::vector<BlockId> Blocks(const BlockTable& table) { return {table.blocks().begin(), table.blocks().end()}; }
 
 BlockTable TableOf(BlockPool& pool, uint32_t num_tokens) {
   BlockTable table(pool, kBlockSize);

@@ -3,12 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <limits>
+
+#include "sampling/sampling_testing.h"
 
 namespace quire {
 namespace {
-
-constexpr float kInf = std::numeric_limits<float>::infinity();
 
 TEST(LogitsPipeline, RepetitionDividesPositiveAndMultipliesNegativeLogitsOfPromptAndOutput) {
   SamplingParams params;

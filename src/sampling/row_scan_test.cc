@@ -9,10 +9,10 @@
 #include <random>
 #include <vector>
 
+#include "sampling/sampling_testing.h"
+
 namespace quire {
 namespace {
-
-constexpr float kInf = std::numeric_limits<float>::infinity();
 
 std::vector<float> RandomRow(std::mt19937& random, size_t size) {
   std::normal_distribution<float> normal(0, 4);

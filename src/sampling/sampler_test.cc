@@ -10,11 +10,10 @@
 #include <thread>
 
 #include "sampling/logits_pipeline.h"
+#include "sampling/sampling_testing.h"
 
 namespace quire {
 namespace {
-
-constexpr float kInf = std::numeric_limits<float>::infinity();
 
 // The sampler's definition in doubles and full sorts. Tokens whose place hangs on rounding are listed as doubtful.
 struct Oracle {

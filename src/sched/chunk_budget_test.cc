@@ -10,20 +10,20 @@
 namespace quire {
 namespace {
 
-using Machine = std::function<double(const StepLoad&)>;
+using StepCost = std::function<double(const StepLoad&)>;
 
 StepLoad Decodes(uint32_t num_rows, uint32_t context = 0) {
   return {.num_rows = num_rows, .num_pairs = uint64_t{num_rows} * context};
 }
 
 // The weights are read once a step, which takes 80 ms; each row is computed, which takes row_us.
-Machine Reads80Ms(double row_us) {
+StepCost Reads80Ms(double row_us) {
   return [row_us](const StepLoad& load) { return std::max(80'000.0, row_us * load.num_rows); };
 }
 
 // One step of `num_decodes`, and as many prompt tokens as are allowed.
 uint32_t Step(ChunkBudget& budget, const StepLoad& decodes, const PromptDemand& demand, double factor,
-              const Machine& machine) {
+              const StepCost& machine) {
   const ChunkLimit limit = budget.Limit(decodes, demand);
   const uint32_t chunk = std::min(limit.num_tokens, 2048U);
   StepLoad all = decodes;
@@ -33,7 +33,7 @@ uint32_t Step(ChunkBudget& budget, const StepLoad& decodes, const PromptDemand& 
 }
 
 // The chunk once the machine is known: prompts come and go, and so much is wanted that time alone is the limit.
-uint32_t SettledChunk(ChunkBudget& budget, const Machine& machine, double noise = 0, uint32_t context = 0) {
+uint32_t SettledChunk(ChunkBudget& budget, const StepCost& machine, double noise = 0, uint32_t context = 0) {
   std::mt19937 random(3);
   for (int i = 0; i < 300; ++i) {
     const double factor = 1 + noise * std::uniform_real_distribution(-1.0, 1.0)(random);
@@ -81,7 +81,7 @@ TEST(ChunkBudgetTest, PromptsAlwaysProgressByTheMinimum) {
 }
 
 TEST(ChunkBudgetTest, AttentionToALongContextMakesTheChunkSmaller) {
-  const Machine machine = [](const StepLoad& load) {
+  const StepCost machine = [](const StepLoad& load) {
     return 1000.0 * load.num_rows + 2.0 * static_cast<double>(load.num_pairs);
   };
   ChunkBudget budget({.target_ratio = 2, .min_tokens = 1});
@@ -101,7 +101,7 @@ TEST(ChunkBudgetTest, AttentionToALongContextMakesTheChunkSmaller) {
 }
 
 TEST(ChunkBudgetTest, KnowsWhatTheDecodesCostAtAnyWidthWithoutAStepOfThemAlone) {
-  const Machine machine = Reads80Ms(10'000);
+  const StepCost machine = Reads80Ms(10'000);
   ChunkBudget budget({.target_ratio = 2, .min_tokens = 1});
   for (int i = 0; i < 100; ++i) Step(budget, Decodes(16), budget.NoDemand(), 1, machine);
   for (int i = 0; i < 100; ++i) Step(budget, Decodes(40), budget.NoDemand(), 1, machine);
@@ -131,7 +131,7 @@ TEST(PromptDemandTest, NeedsWhatComputesEachPromptInTimeWithAllThatWaitBeforeIt)
 
 TEST(ChunkBudgetTest, HurriesWhenPromptsQueueUpAndNoMoreThanNeeded) {
   ChunkBudget budget({.target_ratio = 2, .min_tokens = 1, .patience_steps = 8, .first_late_gaps = 0, .late_share = 0});
-  const Machine machine = Reads80Ms(10'000);
+  const StepCost machine = Reads80Ms(10'000);
   const uint32_t ordinary = SettledChunk(budget, machine);
   EXPECT_EQ(budget.Limit(Decodes(16), Waiting(budget, 1, 50)).num_tokens, ordinary);
   EXPECT_EQ(budget.Limit(Decodes(16), Waiting(budget, 1, 8 * (ordinary + 1))).num_tokens, ordinary + 1);
@@ -141,7 +141,7 @@ TEST(ChunkBudgetTest, HurriesWhenPromptsQueueUpAndNoMoreThanNeeded) {
 
 TEST(ChunkBudgetTest, WhatTheLoadNeedsBecomesTypicalAndIsForgottenAgain) {
   ChunkBudget budget({.target_ratio = 2, .min_tokens = 1});
-  const Machine machine = Reads80Ms(10'000);
+  const StepCost machine = Reads80Ms(10'000);
   const uint32_t ordinary = SettledChunk(budget, machine);
   EXPECT_NEAR(budget.typical_stretch(), 1, 0.05);
   const auto serve = [&](int num_steps) {
@@ -160,7 +160,7 @@ TEST(ChunkBudgetTest, WhatTheLoadNeedsBecomesTypicalAndIsForgottenAgain) {
 // Three steps of five prompts each make 1 + 6 + 11 gaps late; four would make more than 24.
 TEST(ChunkBudgetTest, ACrowdIsComputedInAsManyLateStepsAsTheAllowancePaysFor) {
   ChunkBudget budget({.target_ratio = 2, .min_tokens = 1, .first_late_gaps = 24, .late_share = 0});
-  const Machine machine = Reads80Ms(10'000);
+  const StepCost machine = Reads80Ms(10'000);
   SettledChunk(budget, machine);
   uint32_t num_waiting = 15, num_decoding = 1;
   for (const double gaps_left : {23.0, 17.0, 6.0}) {

@@ -8,7 +8,6 @@ namespace quire {
 namespace {
 
 using testing::ElementsAre;
-using Rows = std::vector<uint32_t>;
 
 TEST(SchedulerMemoryTest, APromptIsAdmittedOnlyWhenAllOfItFitsAndTheHeadBlocksThoseBehind) {
   SchedulerConfig config = TestConfig(10);

@@ -13,7 +13,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-using Rows = std::vector<uint32_t>;
 
 std::vector<uint64_t> Admitted(const StepPlan& plan) {
   std::vector<uint64_t> ids;

@@ -151,4 +151,26 @@ class SchedulerHarness {
   }
 };
 
+// Rows of a step, by span.
+using Rows = std::vector<uint32_t>;
+
+inline Request GroupRequest(uint64_t id, uint32_t num_prompt_tokens, int32_t max_tokens, int32_t n) {
+  Request request = TestRequest(id, num_prompt_tokens, max_tokens);
+  request.params.n = n;
+  return request;
+}
+
+inline Request BeamRequest(uint64_t id, uint32_t num_prompt_tokens, int32_t max_tokens, int32_t width) {
+  Request request = GroupRequest(id, num_prompt_tokens, max_tokens, width);
+  request.params.use_beam_search = true;
+  return request;
+}
+
+inline Transcript TranscriptAlone(const Request& request) {
+  SchedulerHarness h(TestConfig(200));
+  h.Add(request);
+  h.RunAll();
+  return h.of(static_cast<uint64_t>(request.id)).transcript;
+}
+
 }  // namespace quire

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <utility>
 
 #include "engine/engine.h"
@@ -16,6 +15,7 @@
 #include "server/kv_routes.h"
 #include "server/metrics.h"
 #include "server/tokenize_routes.h"
+#include "server/unix_time.h"
 #include "text/tokenizer.h"
 
 namespace quire::server {
@@ -86,11 +86,6 @@ HttpReply Preflight(const HttpRequest& head, const std::string& methods) {
                   {"Access-Control-Allow-Headers", wanted == nullptr ? "*" : *wanted},
                   {"Access-Control-Max-Age", "600"}};
   return reply;
-}
-
-int64_t SecondsSinceEpoch() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
 }
 
 // Text that is longer than all its possible tokens does not fit. Tokens may stand for more bytes than they spell, where

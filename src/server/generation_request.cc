@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <random>
@@ -15,6 +14,7 @@
 #include "server/json_fields.h"
 #include "server/model_context.h"
 #include "server/sampling_fields.h"
+#include "server/unix_time.h"
 #include "text/tokenizer.h"
 
 namespace quire::server {
@@ -29,11 +29,6 @@ constexpr size_t kMaxRequestId = 256;
 std::string NewName() {
   thread_local std::mt19937_64 engine(std::random_device{}());
   return fmt::format("{:016x}{:016x}", engine(), engine());
-}
-
-int64_t SecondsSinceEpoch() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
 }
 
 void ReadIds(FieldReader& fields, const ordered_json& list, std::vector<int32_t>& ids) {
