@@ -22,8 +22,8 @@ StepCost Reads80Ms(double row_us) {
 }
 
 // One step of `num_decodes`, and as many prompt tokens as are allowed.
-uint32_t Step(ChunkBudget& budget, const StepLoad& decodes, const PromptDemand& demand, double factor,
-              const StepCost& machine) {
+uint32_t RunStep(ChunkBudget& budget, const StepLoad& decodes, const PromptDemand& demand, double factor,
+                 const StepCost& machine) {
   const ChunkLimit limit = budget.Limit(decodes, demand);
   const uint32_t chunk = std::min(limit.num_tokens, 2048U);
   StepLoad all = decodes;
@@ -41,7 +41,7 @@ uint32_t SettledChunk(ChunkBudget& budget, const StepCost& machine, double noise
       budget.Observe(Decodes(16, context), Decodes(16, context), {},
                      static_cast<int64_t>(factor * machine(Decodes(16, context))));
     } else {
-      Step(budget, Decodes(16, context), budget.NoDemand(), factor, machine);
+      RunStep(budget, Decodes(16, context), budget.NoDemand(), factor, machine);
     }
   }
   return budget.Limit(Decodes(16, context), budget.NoDemand()).num_tokens;
@@ -89,7 +89,7 @@ TEST(ChunkBudgetTest, AttentionToALongContextMakesTheChunkSmaller) {
   for (int i = 0; i < 2000; ++i) {
     PromptDemand demand = budget.NoDemand();
     demand.Add(1000, static_cast<uint32_t>(random() % 2000), 1);
-    Step(budget, Decodes(16, static_cast<uint32_t>(random() % 2000)), demand, 1, machine);
+    RunStep(budget, Decodes(16, static_cast<uint32_t>(random() % 2000)), demand, 1, machine);
     budget.Observe(Decodes(16, 500), Decodes(16, 500), {}, static_cast<int64_t>(machine(Decodes(16, 500))));
   }
   PromptDemand begins = budget.NoDemand(), goes_on = budget.NoDemand();
@@ -103,8 +103,8 @@ TEST(ChunkBudgetTest, AttentionToALongContextMakesTheChunkSmaller) {
 TEST(ChunkBudgetTest, KnowsWhatTheDecodesCostAtAnyWidthWithoutAStepOfThemAlone) {
   const StepCost machine = Reads80Ms(10'000);
   ChunkBudget budget({.target_ratio = 2, .min_tokens = 1});
-  for (int i = 0; i < 100; ++i) Step(budget, Decodes(16), budget.NoDemand(), 1, machine);
-  for (int i = 0; i < 100; ++i) Step(budget, Decodes(40), budget.NoDemand(), 1, machine);
+  for (int i = 0; i < 100; ++i) RunStep(budget, Decodes(16), budget.NoDemand(), 1, machine);
+  for (int i = 0; i < 100; ++i) RunStep(budget, Decodes(40), budget.NoDemand(), 1, machine);
   EXPECT_NEAR(budget.Limit(Decodes(40), budget.NoDemand()).num_tokens, 40, 5);
 }
 
@@ -145,7 +145,7 @@ TEST(ChunkBudgetTest, WhatTheLoadNeedsBecomesTypicalAndIsForgottenAgain) {
   const uint32_t ordinary = SettledChunk(budget, machine);
   EXPECT_NEAR(budget.typical_stretch(), 1, 0.05);
   const auto serve = [&](int num_steps) {
-    for (int i = 0; i < num_steps; ++i) Step(budget, Decodes(16), Waiting(budget, 1, 1000), 1, machine);
+    for (int i = 0; i < num_steps; ++i) RunStep(budget, Decodes(16), Waiting(budget, 1, 1000), 1, machine);
   };
   serve(10);
   EXPECT_LT(budget.Limit(Decodes(16), Waiting(budget, 1, 1000)).num_tokens, ordinary + 8) << "a burst is not typical";
@@ -164,8 +164,9 @@ TEST(ChunkBudgetTest, ACrowdIsComputedInAsManyLateStepsAsTheAllowancePaysFor) {
   SettledChunk(budget, machine);
   uint32_t num_waiting = 15, num_decoding = 1;
   for (const double gaps_left : {23.0, 17.0, 6.0}) {
-    EXPECT_EQ(Step(budget, Decodes(num_decoding), Waiting(budget, static_cast<int>(num_waiting), 100, 20), 1, machine),
-              500U);
+    EXPECT_EQ(
+        RunStep(budget, Decodes(num_decoding), Waiting(budget, static_cast<int>(num_waiting), 100, 20), 1, machine),
+        500U);
     num_waiting -= 5;
     num_decoding += 5;
     EXPECT_EQ(budget.late_gaps_left(), gaps_left);
