@@ -94,6 +94,22 @@ def test_more_streams_than_places_are_all_served(start_server: Callable[..., Ser
     assert set(asyncio.run(stream_many(server.base_url, 12, **options))) == {alone}
 
 
+def test_more_samples_than_places_run_in_parts(
+    client: OpenAI, start_server: Callable[..., Server]
+) -> None:
+    server = start_server("--max-num-seqs", "3", "--num-gpu-blocks-override", "16")
+    options: dict[str, Any] = {"prompt": PROMPT, "temperature": 1, "seed": 9, "max_tokens": 40, "n": 8}
+
+    def texts(of: OpenAI) -> list[str]:
+        return [choice.text for choice in of.completions.create(model=MODEL, **options).choices]
+
+    assert texts(server.client) == texts(client)
+    beams = {"prompt": PROMPT, "n": 4, "use_beam_search": True}
+    refused = server.post("/v1/completions", beams)
+    assert refused.status_code == 400
+    assert "4 beams side by side, and max_num_seqs is 3" in refused.json()["error"]["message"]
+
+
 def test_a_signal_lets_running_streams_finish(start_server: Callable[..., Server]) -> None:
     server = start_server()
     stream = begin_stream(server.client)
