@@ -1,5 +1,5 @@
 // Host time of a step: what the scheduler costs while sequences decode, without a model: plan, apply, and the account
-// of every seat. Medians over steps, and heap allocations per step. Goals: under 50 us a step at 64 running sequences
+// of every slot. Medians over steps, and heap allocations per step. Goals: under 50 us a step at 64 running sequences
 // and 400 us at 512, detokenizing included; under 1 ms for 64 beam searches of width 6.
 #include <algorithm>
 #include <chrono>

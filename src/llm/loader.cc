@@ -20,7 +20,6 @@
 #include "runner/swap_file.h"
 #include "text/chat_template.h"
 #include "text/chat_template_source.h"
-#include "text/special_tokens.h"
 #include "text/tokenizer.h"
 
 namespace quire {
@@ -218,11 +217,6 @@ Result<std::string> ReadChatTemplate(const std::string& file_or_text) {
 Status LoadTemplate(const LoadOptions& options, LoadedModel& loaded) {
   const std::string& directory = TokenizerDirectory(options, loaded);
   Result<std::string> source = LoadChatTemplateSource(directory);
-  Result<nlohmann::ordered_json> special_tokens = LoadSpecialTokens(directory);
-  if (!special_tokens.ok()) {
-    loaded.chat_template_problem = special_tokens.error().message;
-    return {};
-  }
   std::string text;
   if (!options.chat_template.empty()) {
     QUIRE_ASSIGN_OR_RETURN(text, ReadChatTemplate(options.chat_template));
@@ -232,7 +226,9 @@ Status LoadTemplate(const LoadOptions& options, LoadedModel& loaded) {
     loaded.chat_template_problem = source.error().message;
     return {};
   }
-  Result<std::unique_ptr<ChatTemplate>> parsed = ChatTemplate::Parse(text, {.variables = *std::move(special_tokens)});
+  nlohmann::ordered_json variables = nlohmann::ordered_json::object();
+  for (const NamedToken& token : loaded.tokenizer->special_tokens()) variables[token.name] = token.text;
+  Result<std::unique_ptr<ChatTemplate>> parsed = ChatTemplate::Parse(text, {.variables = std::move(variables)});
   if (parsed.ok()) {
     loaded.chat_template = *std::move(parsed);
   } else if (!options.chat_template.empty()) {

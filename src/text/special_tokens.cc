@@ -8,11 +8,12 @@
 #include <string_view>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include "base/error.h"
 #include "text/checkpoint_json.h"
-#include "text/json_file.h"
 
-namespace quire {
+namespace quire::text {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -85,18 +86,7 @@ void AddDefaults(std::string_view tokenizer_class, Json& tokens) {
   }
 }
 
-// What tokenizer.json pads with; empty if it does not pad.
-Result<std::string> PaddingToken(const std::filesystem::path& directory) {
-  QUIRE_ASSIGN_OR_RETURN(const std::optional<text::JsonFile> file,
-                         text::JsonFile::OpenIfThere(directory.string(), "tokenizer.json"));
-  const std::optional<text::JsonNode> padding = file ? file->root().Find("padding") : std::nullopt;
-  if (!padding) return std::string();
-  Result<std::string> token = padding->StringOr("pad_token", "");
-  if (!token.ok()) return file->Named(token.error());
-  return token;
-}
-
-Result<Json> Load(const std::filesystem::path& directory) {
+Result<std::vector<NamedToken>> Load(const std::filesystem::path& directory, const std::string& padding_token) {
   QUIRE_ASSIGN_OR_RETURN(const Json config, ReadCheckpointJson(directory / "tokenizer_config.json"));
   QUIRE_ASSIGN_OR_RETURN(const Json map, ReadCheckpointJson(directory / "special_tokens_map.json"));
   QUIRE_ASSIGN_OR_RETURN(const Json model, ReadCheckpointJson(directory / "config.json"));
@@ -104,13 +94,10 @@ Result<Json> Load(const std::filesystem::path& directory) {
   Take(config, named);
   if (!config.contains("added_tokens_decoder")) Take(map, named);
   AddDefaults(TokenizerClass(config, Text(model, "model_type")), named);
-  if (!named.contains("pad_token")) {
-    QUIRE_ASSIGN_OR_RETURN(const std::string pad_token, PaddingToken(directory));
-    if (!pad_token.empty()) named["pad_token"] = pad_token;
-  }
-  Json tokens = Json::object();
+  if (!named.contains("pad_token") && !padding_token.empty()) named["pad_token"] = padding_token;
+  std::vector<NamedToken> tokens;
   for (const auto& [name, text] : named.items()) {
-    if (text.is_string()) tokens[name] = text;
+    if (text.is_string()) tokens.push_back({name, text.get<std::string>()});
   }
   return tokens;
 }
@@ -127,8 +114,8 @@ auto Contained(const std::string& directory, Load load) -> decltype(load()) {
 
 }  // namespace
 
-Result<Json> LoadSpecialTokens(const std::string& directory) {
-  return Contained(directory, [&] { return Load(directory); });
+Result<std::vector<NamedToken>> LoadSpecialTokens(const std::string& directory, const std::string& padding_token) {
+  return Contained(directory, [&] { return Load(directory, padding_token); });
 }
 
 Result<std::string> LoadTokenizerClass(const std::string& directory) {
@@ -140,4 +127,4 @@ Result<std::string> LoadTokenizerClass(const std::string& directory) {
   });
 }
 
-}  // namespace quire
+}  // namespace quire::text

@@ -29,6 +29,12 @@ Error NoTokenizerJson(const std::filesystem::path& directory) {
   return NotFound("{} is missing: a checkpoint directory must hold its tokenizer in this file", expected);
 }
 
+// Empty if it does not pad.
+Result<std::string> PaddingToken(const text::JsonNode& tokenizer) {
+  const std::optional<text::JsonNode> padding = tokenizer.Find("padding");
+  return padding ? padding->StringOr("pad_token", "") : std::string();
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& directory) {
@@ -36,7 +42,10 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& directory)
   const std::string path = (base / "tokenizer.json").string();
   if (!Exists(path)) return NoTokenizerJson(base);
   QUIRE_ASSIGN_OR_RETURN(const text::JsonFile file, text::JsonFile::Open(path));
-  QUIRE_ASSIGN_OR_RETURN(const text::TokenizerSettings settings, text::ReadTokenizerSettings(directory));
+  const Result<std::string> padding_token = PaddingToken(file.root());
+  if (!padding_token.ok()) return file.Named(padding_token.error());
+  QUIRE_ASSIGN_OR_RETURN(const text::TokenizerSettings settings,
+                         text::ReadTokenizerSettings(directory, *padding_token));
   Result<std::unique_ptr<Tokenizer>> tokenizer = text::TokenizerPipeline::Build(file.root(), settings);
   if (!tokenizer.ok()) return file.Named(tokenizer.error());
   return tokenizer;

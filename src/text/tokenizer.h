@@ -22,6 +22,14 @@ class TokenStream {
   virtual void Flush(std::string& out) = 0;
 };
 
+// A token with a role: "bos_token" and its text.
+struct NamedToken {
+  std::string name;
+  std::string text;
+
+  bool operator==(const NamedToken&) const = default;
+};
+
 class Tokenizer {
  public:
   // `directory` holds tokenizer.json and, if they are there, the files that say more of its tokens
@@ -40,6 +48,8 @@ class Tokenizer {
   virtual bool IsSpecial(int32_t id) const = 0;
   // The token that ends an answer, as the files beside tokenizer.json name it.
   virtual std::optional<int32_t> eos_token_id() const { return std::nullopt; }
+  // Those that have a name, as a chat template knows them.
+  virtual std::span<const NamedToken> special_tokens() const { return {}; }
   // The stored token, as in tokenizer.json's vocabulary ("Ġthe", "<0x0A>"); empty if there is none.
   virtual std::string_view TokenText(int32_t id) const = 0;
   virtual std::optional<int32_t> TokenId(std::string_view token) const = 0;

@@ -27,6 +27,7 @@ Result<std::unique_ptr<Tokenizer>> TokenizerPipeline::Build(const JsonNode& root
   QUIRE_RETURN_IF_ERROR(pipeline->ReadParts(root, settings));
   QUIRE_RETURN_IF_ERROR(pipeline->ReadAddedTokens(root, settings));
   if (settings.eos_token) pipeline->eos_token_id_ = pipeline->TokenId(*settings.eos_token);
+  pipeline->special_tokens_ = settings.names;
   return std::unique_ptr<Tokenizer>(std::move(pipeline));
 }
 

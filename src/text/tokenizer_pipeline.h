@@ -27,6 +27,7 @@ class TokenizerPipeline final : public Tokenizer {
   int32_t vocab_size() const override;
   bool IsSpecial(int32_t id) const override { return added_.IsSpecial(id); }
   std::optional<int32_t> eos_token_id() const override { return eos_token_id_; }
+  std::span<const NamedToken> special_tokens() const override { return special_tokens_; }
   std::string_view TokenText(int32_t id) const override;
   std::optional<int32_t> TokenId(std::string_view token) const override;
   std::unique_ptr<TokenStream> NewStream(bool skip_special_tokens) const override;
@@ -52,6 +53,7 @@ class TokenizerPipeline final : public Tokenizer {
   std::vector<TokenTemplate> templates_;
   Decoder decoder_;
   std::optional<int32_t> eos_token_id_;
+  std::vector<NamedToken> special_tokens_;
 };
 
 }  // namespace quire::text

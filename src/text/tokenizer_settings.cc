@@ -40,7 +40,8 @@ Result<AddedToken> ParseRoleToken(const JsonNode& node) {
 
 class SettingsReader {
  public:
-  explicit SettingsReader(const std::string& directory) : directory_(directory) {}
+  SettingsReader(const std::string& directory, const std::string& padding_token)
+      : directory_(directory), padding_token_(padding_token) {}
 
   Result<TokenizerSettings> Read() {
     QUIRE_ASSIGN_OR_RETURN(const std::optional<JsonFile> config,
@@ -154,11 +155,11 @@ class SettingsReader {
 
   // Roles that no file fills, but the tokenizer's class.
   Status AddRolesOfTheClass() {
-    QUIRE_ASSIGN_OR_RETURN(const nlohmann::ordered_json tokens, LoadSpecialTokens(directory_));
-    for (const auto& token : tokens.items()) {
-      const auto is_it = [&](const Role& role) { return role.first == token.key(); };
+    QUIRE_ASSIGN_OR_RETURN(settings_.names, LoadSpecialTokens(directory_, padding_token_));
+    for (const NamedToken& token : settings_.names) {
+      const auto is_it = [&](const Role& role) { return role.first == token.name; };
       if (std::any_of(roles_.begin(), roles_.end(), is_it)) continue;
-      SetRole(token.key(), {.content = token.value().get<std::string>(), .special = true});
+      SetRole(token.name, {.content = token.text, .special = true});
     }
     return {};
   }
@@ -176,6 +177,7 @@ class SettingsReader {
   }
 
   const std::string& directory_;
+  const std::string& padding_token_;
   TokenizerSettings settings_;
   bool has_table_ = false;               // added_tokens_decoder is there
   std::map<int64_t, AddedToken> by_id_;  // of added_tokens_decoder or added_tokens.json
@@ -185,8 +187,8 @@ class SettingsReader {
 
 }  // namespace
 
-Result<TokenizerSettings> ReadTokenizerSettings(const std::string& directory) {
-  return SettingsReader(directory).Read();
+Result<TokenizerSettings> ReadTokenizerSettings(const std::string& directory, const std::string& padding_token) {
+  return SettingsReader(directory, padding_token).Read();
 }
 
 }  // namespace quire::text

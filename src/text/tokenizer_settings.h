@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "text/added_tokens.h"
+#include "text/tokenizer.h"
 
 namespace quire::text {
 
@@ -22,6 +23,7 @@ enum class PrefixSpaceRule : uint8_t {
 struct TokenizerSettings {
   std::vector<AddedToken> tokens;   // follow tokenizer.json's own; one that is there gets these flags
   std::vector<AddedToken> special;  // follow those; one that is there keeps its flags, but becomes special
+  std::vector<NamedToken> names;    // what chat templates know of them
   std::optional<std::string> eos_token;
   bool split_special_tokens = false;  // special tokens in a text are cut into pieces like other text
   // As stated; the rule is the class's, stated or not. Unstated, the text between added tokens is cut as the file says,
@@ -31,7 +33,8 @@ struct TokenizerSettings {
   bool legacy = false;  // kMetaspace: the space goes before each part between added tokens, not before the first alone
 };
 
-// Files that are absent count as empty. Errors name the file and the field.
-Result<TokenizerSettings> ReadTokenizerSettings(const std::string& directory);
+// `padding_token`: what tokenizer.json pads with; empty: it does not. Files that are absent count as empty. Errors name
+// the file and the field.
+Result<TokenizerSettings> ReadTokenizerSettings(const std::string& directory, const std::string& padding_token);
 
 }  // namespace quire::text

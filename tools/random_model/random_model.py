@@ -20,7 +20,12 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError:
+    import other_python
+
+    other_python.run_with("numpy")
 
 import random_tokenizer
 
