@@ -20,7 +20,8 @@ using enum Verdict;
 constexpr const char* kOneDevice =
     "Quire computes on one device of one machine: leave it at 1, and run a server for each device";
 constexpr const char* kAdapters = "adapters are not served: merge the adapter into a copy of the model and serve that";
-constexpr const char* kSpeculation = "there is no speculative decoding: leave it out; the answers are the same";
+constexpr const char* kSpeculation =
+    "use --speculative-config, a JSON object: {\"method\": \"ngram\", \"num_speculative_tokens\": 5}";
 constexpr const char* kPooling = "Quire generates text and offers no embeddings, scores or classes";
 constexpr const char* kQuantised = "there are no quantised weights: serve the unquantised checkpoint";
 constexpr const char* kTls = "the server speaks plain HTTP: put a proxy in front of it that does TLS";
@@ -246,7 +247,7 @@ constexpr ForeignOption kOptions[] = {
     {"--moe-backend", "", kOne},
     {"--linear-backend", "", kOne},
     {"--sparse-indexer-topk-backend", "", kOne},
-    {"--speculative-config", "-sc", kOne, kRefused, "", kSpeculation},
+    {"", "-sc", kOne, kRefused, "", kSpeculation},
     {"--spec-method", "", kOne, kRefused, "", kSpeculation},
     {"--spec-model", "", kOne, kRefused, "", kSpeculation},
     {"--spec-tokens", "", kOne, kRefused, "", kSpeculation},

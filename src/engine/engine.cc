@@ -24,7 +24,7 @@ struct Engine::Impl {
         runner(std::move(step_runner)),
         tokenizer(std::move(text_tokenizer)),
         clock(engine_clock),
-        scheduler(options.scheduler, options.on_disk),
+        scheduler(options.scheduler, options.on_disk, options.drafter),
         inbox(std::make_shared<Inbox>()) {}
 
   Result<Request> NewRequest(SubmitArgs args);
@@ -429,6 +429,10 @@ void Engine::Impl::UpdateGauges(TimeUs time) {
   stats.disk_blocks_missed = now.num_disk_blocks_missed;
   stats.disk_store_failures = now.num_disk_store_failures;
   stats.disk_load_failures = now.num_disk_load_failures;
+  stats.drafts = now.num_drafts;
+  stats.draft_tokens = now.num_draft_tokens;
+  stats.draft_tokens_accepted = now.num_accepted_tokens;
+  stats.drafts_accepted_at = now.drafts_accepted_at;
 }
 
 bool Engine::Step() {

@@ -22,6 +22,7 @@ namespace quire {
 struct EngineOptions {
   SchedulerConfig scheduler;
   std::vector<PrefixDigest> on_disk;  // what the prefix cache on disk holds, the least recently used first
+  std::shared_ptr<Drafter> drafter;   // whose guesses are verified, scheduler.max_drafts at a time; null: none
   int32_t vocab_size = 0;
   std::vector<int32_t> eos_token_ids;
   // Beyond either: kResourceExhausted. Tokens are those of prompts that have not started; a prompt that is longer than

@@ -15,6 +15,7 @@
 #include "llm/fingerprint.h"
 #include "llm/generation_overrides.h"
 #include "llm/scheduling_options.h"
+#include "llm/speculation_options.h"
 #include "model/model.h"
 #include "runner/model_runner.h"
 #include "runner/swap_file.h"
@@ -262,6 +263,9 @@ Status BuildEngine(const LoadOptions& options, const Outline& outline, LoadedMod
   }
   QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<ModelRunner> runner,
                          ModelRunner::Create(*loaded.backend, *loaded.model, runner_options, std::move(stores)));
+  QUIRE_ASSIGN_OR_RETURN(const SpeculationOptions speculation, ParseSpeculationOptions(options.speculative_config));
+  engine_options.scheduler.max_drafts = speculation.num_tokens;
+  engine_options.drafter = MakeDrafter(speculation);
   engine_options.vocab_size = loaded.config.vocab_size;
   engine_options.eos_token_ids = loaded.config.eos_token_ids;
   engine_options.max_queued_requests = static_cast<size_t>(options.max_queued_requests);
@@ -282,6 +286,9 @@ LoadedModel& LoadedModel::operator=(LoadedModel&&) noexcept = default;
 Result<LoadedModel> LoadModel(const LoadOptions& options) {
   QUIRE_RETURN_IF_ERROR(CheckSchedulingOptions(options));
   QUIRE_ASSIGN_OR_RETURN(const GenerationOverrides overrides, ParseGenerationOverrides(options));
+  if (const auto speculation = ParseSpeculationOptions(options.speculative_config); !speculation.ok()) {
+    return speculation.error();
+  }
   WarnOfFloat16(options);
   LoadedModel loaded;
   Stopwatch stopwatch(loaded.times);

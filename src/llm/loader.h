@@ -40,7 +40,8 @@ struct LoadOptions {
   double gpu_memory_utilization = 0.5;
   bool enable_prefix_caching = true;
   bool adaptive_chunking = true;
-  int32_t threads = 0;  // 0: one per core
+  std::string speculative_config;  // a JSON object with vLLM's names; empty: no speculative decoding
+  int32_t threads = 0;             // 0: one per core
   std::string cpu_isa = "auto";
   int32_t max_queued_requests = 4096;
   int64_t max_queued_tokens = 0;             // of prompts that wait; 0: no limit

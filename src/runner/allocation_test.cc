@@ -93,7 +93,6 @@ TEST(Allocations, SteadyForksAndBestTokensMakeNone) {
     plan.tasks.clear();
     plan.tokens.clear();
     for (uint32_t seat = 0; seat < (step == 0 ? 1U : 3U); ++seat) {
-      if (step > 0) plan.token_appends.push_back({SeatId{seat}, static_cast<int32_t>(step + seat)});
       if (step % 4 == 0) {
         plan.appended_blocks.push_back({SeatId{seat}, BlockId{step / 4 * 3 + seat}});
       } else if (SeatId{seat} != parent) {
@@ -102,7 +101,7 @@ TEST(Allocations, SteadyForksAndBestTokensMakeNone) {
             {SeatId{seat}, step / 4, BlockId{first + static_cast<uint32_t>(parent)}, BlockId{first + seat}});
       }
       plan.spans.push_back({SeatId{seat}, seat, 1, step});
-      plan.tokens.push_back({TokenSource::Kind::kLiteral, static_cast<int32_t>(step + seat)});
+      plan.tokens.push_back(static_cast<int32_t>(step + seat));
       plan.tasks.push_back(
           {.kind = RowTask::Kind::kBest, .row = seat, .seat = SeatId{seat}, .position = step + 1, .draws = 12});
     }

@@ -60,7 +60,7 @@ class ModelRunnerImpl final : public ModelRunner {
 
   void CopyBlocks(const StepPlan& plan);
   void BuildBatch(const StepPlan& plan);
-  int32_t TokenOf(const TokenSource& source) const;
+  void ExtendHistories(const StepPlan& plan);
   void CheckTasks(const StepPlan& plan) const;
   void LayOutResult();
   void RunTasks(Masks masks);
@@ -68,11 +68,13 @@ class ModelRunnerImpl final : public ModelRunner {
   Tensor ChunkLogits();
   void RunChunk(size_t begin, size_t end, Masks masks);
   void RunTask(size_t index, const Tensor& logits, Masks masks, SamplerScratch& scratch);
-  SampleOutcome RunDraw(const RowTask& task, uint32_t draw, std::span<const float> row, std::span<const uint32_t> mask,
-                        std::span<SampledCandidate> top, SamplerScratch& scratch) const;
+  void RunVerifyTask(size_t index, const Tensor& logits, Masks masks, SamplerScratch& scratch);
+  bool RunDraw(const RowTask& task, std::span<const float> row, std::span<const uint32_t> mask, SamplerScratch& scratch,
+               TokenOutput& output);
+  SampleOutcome Draw(const RowTask& task, std::span<const float> row, std::span<const uint32_t> mask,
+                     std::span<SampledCandidate> top, SamplerScratch& scratch) const;
+  std::span<const float> LogitsOf(size_t index, uint32_t row, const Tensor& logits) const;
   void RunBestTask(const RowTask& task, std::span<const float> row, SamplerScratch& scratch, TaskResult& task_result);
-  void RunPoolTasks();
-  void RememberTokens();
   size_t NumTokens(const RowTask& task) const;
   size_t NumCandidates(const RowTask& task) const;
 
@@ -91,14 +93,13 @@ class ModelRunnerImpl final : public ModelRunner {
   State state_ = State::kIdle;
   bool await_transfers_ = false;
   StepResult result_;
-  std::vector<int32_t> previous_tokens_;  // of the tasks of the step before; -1: none was drawn
 
   // The step at work.
   std::vector<int32_t> tokens_;  // [rows]
   std::vector<BatchSpan> spans_;
   std::vector<std::pair<uint32_t, uint32_t>> copies_;
   std::vector<RowTask> tasks_;
-  std::vector<uint32_t> mask_index_;  // per task: which of the masks is its own
+  std::vector<uint32_t> mask_index_;  // per task: which of the masks is its first
   std::vector<int32_t> chunk_rows_;   // rows whose logits are made together
   std::vector<uint32_t> chunk_row_;   // per task: its place in chunk_rows_
   Tensor hidden_;
@@ -142,6 +143,7 @@ Status ModelRunnerImpl::Submit(const StepPlan& plan) {
   arena_.Reset();
   BuildBatch(plan);
   CheckTasks(plan);
+  ExtendHistories(plan);
   tasks_.assign(plan.tasks.begin(), plan.tasks.end());
   if (!tokens_.empty()) hidden_ = model_.Forward({.tokens = tokens_, .spans = spans_}, *cache_, arena_);
   result_.forward_us = Clock::Real().NowUs() - start - transfer_us;
@@ -152,9 +154,12 @@ Status ModelRunnerImpl::Submit(const StepPlan& plan) {
 
 Status ModelRunnerImpl::Sample(Masks masks) {
   QUIRE_CHECK(state_ == State::kAwaitsMasks, "no step waits for masks");
-  const auto num_samples = std::count_if(tasks_.begin(), tasks_.end(),
-                                         [](const RowTask& task) { return task.kind == RowTask::Kind::kSample; });
-  QUIRE_CHECK_EQ(masks.size(), static_cast<size_t>(num_samples));
+  size_t num_masks = 0;
+  for (const RowTask& task : tasks_) {
+    if (task.kind == RowTask::Kind::kSample) ++num_masks;
+    if (task.kind == RowTask::Kind::kVerify) num_masks += task.draws;
+  }
+  QUIRE_CHECK_EQ(masks.size(), num_masks);
   RunTasks(masks);
   return {};
 }
@@ -179,7 +184,10 @@ void ModelRunnerImpl::CopyBlocks(const StepPlan& plan) {
 void ModelRunnerImpl::BuildBatch(const StepPlan& plan) {
   QUIRE_CHECK_LE(plan.num_rows(), max_rows_);
   tokens_.clear();
-  for (const TokenSource& source : plan.tokens) tokens_.push_back(TokenOf(source));
+  for (const int32_t token : plan.tokens) {
+    QUIRE_CHECK(token >= 0 && token < vocab_size_, "token {}", token);
+    tokens_.push_back(token);
+  }
   spans_.clear();
   size_t next_row = 0;
   for (const PlanSpan& span : plan.spans) {
@@ -198,15 +206,18 @@ void ModelRunnerImpl::BuildBatch(const StepPlan& plan) {
   QUIRE_CHECK_EQ(next_row, tokens_.size());
 }
 
-int32_t ModelRunnerImpl::TokenOf(const TokenSource& source) const {
-  if (source.kind == TokenSource::Kind::kLiteral) {
-    QUIRE_CHECK(source.value >= 0 && source.value < vocab_size_, "token {}", source.value);
-    return source.value;
+// By the rows that are not drafts.
+void ModelRunnerImpl::ExtendHistories(const StepPlan& plan) {
+  size_t task = 0;
+  for (const PlanSpan& span : plan.spans) {
+    uint32_t num_known = span.num_rows;
+    for (; task < plan.tasks.size() && plan.tasks[task].row < span.first_row + span.num_rows; ++task) {
+      if (plan.tasks[task].kind == RowTask::Kind::kVerify) num_known = plan.tasks[task].row - span.first_row + 1;
+    }
+    for (uint32_t i = 0; i < num_known; ++i) {
+      seats_.ExtendHistory(span.seat, span.first_position + i, tokens_[span.first_row + i]);
+    }
   }
-  QUIRE_CHECK(source.value >= 0 && static_cast<size_t>(source.value) < previous_tokens_.size(), "task {} of {}",
-              source.value, previous_tokens_.size());
-  // A task that drew nothing ended its request; what this row computes is dropped.
-  return std::max(0, previous_tokens_[static_cast<size_t>(source.value)]);
 }
 
 void ModelRunnerImpl::CheckTasks(const StepPlan& plan) const {
@@ -220,17 +231,20 @@ void ModelRunnerImpl::CheckTasks(const StepPlan& plan) const {
       QUIRE_CHECK(task.target >= 0 && task.target < vocab_size_, "target {}", task.target);
     }
     QUIRE_CHECK(task.kind != RowTask::Kind::kBest || task.draws > 0, "a best task of no tokens");
+    if (task.kind == RowTask::Kind::kVerify) {
+      const uint32_t num_left = plan.spans[span].first_row + plan.spans[span].num_rows - task.row;
+      QUIRE_CHECK(task.draws == num_left && num_left <= max_logit_rows_, "{} draws of {} rows", task.draws, num_left);
+    }
   }
 }
 
 size_t ModelRunnerImpl::NumTokens(const RowTask& task) const {
   switch (task.kind) {
     case RowTask::Kind::kSample:
+    case RowTask::Kind::kVerify:
       return task.draws;
     case RowTask::Kind::kScore:
       return 1;
-    case RowTask::Kind::kPool:
-      return 0;
     case RowTask::Kind::kBest:
       return std::min<size_t>(task.draws, static_cast<size_t>(vocab_size_));
   }
@@ -254,7 +268,8 @@ void ModelRunnerImpl::LayOutResult() {
     mask_index_[i] = num_masks;
     result_.tasks[i].first_token = static_cast<uint32_t>(result_.tokens.size());
     if (task.kind == RowTask::Kind::kSample) ++num_masks;
-    const size_t num_tokens = NumTokens(task), num_candidates = num_tokens == 0 ? 0 : NumCandidates(task);
+    if (task.kind == RowTask::Kind::kVerify) num_masks += task.draws;
+    const size_t num_tokens = NumTokens(task), num_candidates = NumCandidates(task);
     for (size_t draw = 0; draw < num_tokens; ++draw) {
       result_.tokens.push_back({.first_candidate = static_cast<uint32_t>(result_.candidates.size()),
                                 .num_candidates = static_cast<uint32_t>(num_candidates)});
@@ -273,8 +288,6 @@ void ModelRunnerImpl::RunTasks(Masks masks) {
     if (!chunk_rows_.empty()) RunChunk(begin, end, masks);
     begin = end;
   }
-  RunPoolTasks();
-  RememberTokens();
   result_.sample_us = Clock::Real().NowUs() - start;
   state_ = State::kDone;
 }
@@ -284,13 +297,14 @@ size_t ModelRunnerImpl::FormLogitChunk(size_t begin) {
   chunk_rows_.clear();
   size_t end = begin;
   for (; end < tasks_.size(); ++end) {
-    if (tasks_[end].kind == RowTask::Kind::kPool) continue;
-    const auto row = static_cast<int32_t>(tasks_[end].row);
-    if (chunk_rows_.empty() || chunk_rows_.back() != row) {
-      if (chunk_rows_.size() == max_logit_rows_) break;
-      chunk_rows_.push_back(row);
-    }
-    chunk_row_[end] = static_cast<uint32_t>(chunk_rows_.size() - 1);
+    const RowTask& task = tasks_[end];
+    const auto row = static_cast<int32_t>(task.row);
+    const bool is_there = !chunk_rows_.empty() && chunk_rows_.back() == row;
+    const uint32_t num_rows = task.kind == RowTask::Kind::kVerify ? task.draws : 1;
+    const uint32_t num_more = is_there ? num_rows - 1 : num_rows;
+    if (chunk_rows_.size() + num_more > max_logit_rows_) break;
+    chunk_row_[end] = static_cast<uint32_t>(chunk_rows_.size() - (is_there ? 1 : 0));
+    for (uint32_t i = num_rows - num_more; i < num_rows; ++i) chunk_rows_.push_back(row + static_cast<int32_t>(i));
   }
   return end;
 }
@@ -317,31 +331,58 @@ void ModelRunnerImpl::RunChunk(size_t begin, size_t end, Masks masks) {
   arena_.Release(mark);
 }
 
-void ModelRunnerImpl::RunTask(size_t index, const Tensor& logits, Masks masks, SamplerScratch& scratch) {
-  const RowTask& task = tasks_[index];
-  if (task.kind == RowTask::Kind::kPool) return;
-  TaskResult& task_result = result_.tasks[index];
+std::span<const float> ModelRunnerImpl::LogitsOf(size_t index, uint32_t row, const Tensor& logits) const {
   const auto vocab = static_cast<size_t>(vocab_size_);
-  const std::span<const float> row(logits.f32() + chunk_row_[index] * vocab, vocab);
+  return {logits.f32() + (chunk_row_[index] + row) * vocab, vocab};
+}
+
+void ModelRunnerImpl::RunTask(size_t index, const Tensor& logits, Masks masks, SamplerScratch& scratch) {
+  RowTask task = tasks_[index];
+  TaskResult& task_result = result_.tasks[index];
+  const std::span<const float> row = LogitsOf(index, 0, logits);
   if (task.kind == RowTask::Kind::kBest) return RunBestTask(task, row, scratch, task_result);
+  if (task.kind == RowTask::Kind::kVerify) return RunVerifyTask(index, logits, masks, scratch);
   const std::span<const uint32_t> mask = masks.empty() ? std::span<const uint32_t>() : masks[mask_index_[index]];
-  std::array<SampledCandidate, kMaxLogprobs> top;
-  for (uint32_t draw = 0; draw < task_result.num_tokens; ++draw) {
-    TokenOutput& output = result_.tokens[task_result.first_token + draw];
-    const std::span<SampledCandidate> alternatives = std::span(top).first(output.num_candidates);
-    const SampleOutcome outcome = RunDraw(task, draw, row, mask, alternatives, scratch);
-    if (outcome.is_nan) {
-      task_result.status = TaskResult::Status::kNan;
-      task_result.num_tokens = 0;
+  for (uint32_t draw = 0; draw < task_result.num_tokens; ++draw, ++task.stream) {
+    if (RunDraw(task, row, mask, scratch, result_.tokens[task_result.first_token + draw])) continue;
+    task_result.status = TaskResult::Status::kNan;
+    task_result.num_tokens = 0;
+  }
+}
+
+// Each draft that is what was drawn becomes history, so that the next draw sees it as it would without drafts.
+void ModelRunnerImpl::RunVerifyTask(size_t index, const Tensor& logits, Masks masks, SamplerScratch& scratch) {
+  RowTask task = tasks_[index];
+  TaskResult& task_result = result_.tasks[index];
+  task_result.num_tokens = 0;
+  for (uint32_t i = 0; i < task.draws; ++i, ++task.position) {
+    TokenOutput& output = result_.tokens[task_result.first_token + i];
+    const std::span<const uint32_t> mask = masks.empty() ? std::span<const uint32_t>() : masks[mask_index_[index] + i];
+    if (!RunDraw(task, LogitsOf(index, i, logits), mask, scratch, output)) {
+      // Behind an accepted draft: the next step comes to it again, and says at which position.
+      if (i == 0) task_result.status = TaskResult::Status::kNan;
       return;
     }
-    output.token = outcome.token;
-    output.logprob = outcome.logprob;
-    output.rank = outcome.rank;
-    for (size_t i = 0; i < alternatives.size(); ++i) {
-      result_.candidates[output.first_candidate + i] = {alternatives[i].token, alternatives[i].logprob};
-    }
+    ++task_result.num_tokens;
+    if (i + 1 == task.draws || tokens_[task.row + i + 1] != output.token) return;
+    seats_.ExtendHistory(task.seat, task.position, output.token);
   }
+}
+
+// False: nothing can be drawn.
+bool ModelRunnerImpl::RunDraw(const RowTask& task, std::span<const float> row, std::span<const uint32_t> mask,
+                              SamplerScratch& scratch, TokenOutput& output) {
+  std::array<SampledCandidate, kMaxLogprobs> top;
+  const std::span<SampledCandidate> alternatives = std::span(top).first(output.num_candidates);
+  const SampleOutcome outcome = Draw(task, row, mask, alternatives, scratch);
+  if (outcome.is_nan) return false;
+  output.token = outcome.token;
+  output.logprob = outcome.logprob;
+  output.rank = outcome.rank;
+  for (size_t i = 0; i < alternatives.size(); ++i) {
+    result_.candidates[output.first_candidate + i] = {alternatives[i].token, alternatives[i].logprob};
+  }
+  return true;
 }
 
 void ModelRunnerImpl::RunBestTask(const RowTask& task, std::span<const float> row, SamplerScratch& scratch,
@@ -359,9 +400,8 @@ void ModelRunnerImpl::RunBestTask(const RowTask& task, std::span<const float> ro
   if (count == 0) task_result.status = TaskResult::Status::kNan;
 }
 
-SampleOutcome ModelRunnerImpl::RunDraw(const RowTask& task, uint32_t draw, std::span<const float> row,
-                                       std::span<const uint32_t> mask, std::span<SampledCandidate> top,
-                                       SamplerScratch& scratch) const {
+SampleOutcome ModelRunnerImpl::Draw(const RowTask& task, std::span<const float> row, std::span<const uint32_t> mask,
+                                    std::span<SampledCandidate> top, SamplerScratch& scratch) const {
   if (task.kind == RowTask::Kind::kScore) return ScoreToken(row, task.target, scratch, top);
   const Seat& seat = seats_.at(task.seat);
   const SampleRequest request = {
@@ -369,31 +409,8 @@ SampleOutcome ModelRunnerImpl::RunDraw(const RowTask& task, uint32_t draw, std::
       .counts = seat.uses_penalties ? &seat.counts : nullptr,
       .masked_tokens = seats_.MaskedTokens(seat, task.position),
       .allowed_mask = mask,
-      .key = {.seed = seat.params.seed.value_or(0), .stream = task.stream + draw, .position = task.position}};
+      .key = {.seed = seat.params.seed.value_or(0), .stream = task.stream, .position = task.position}};
   return SampleToken(row, request, scratch, top);
-}
-
-void ModelRunnerImpl::RunPoolTasks() {
-  for (size_t i = 0; i < tasks_.size(); ++i) {
-    if (tasks_[i].kind != RowTask::Kind::kPool) continue;
-    const auto width = static_cast<size_t>(hidden_.dim(1));
-    const std::span<const float> row(hidden_.f32() + tasks_[i].row * width, width);
-    if (!std::all_of(row.begin(), row.end(), [](float x) { return std::isfinite(x); })) {
-      result_.tasks[i].status = TaskResult::Status::kNan;
-    }
-    result_.pooled.insert(result_.pooled.end(), row.begin(), row.end());
-  }
-}
-
-void ModelRunnerImpl::RememberTokens() {
-  previous_tokens_.assign(tasks_.size(), -1);
-  for (size_t i = 0; i < tasks_.size(); ++i) {
-    const TaskResult& task_result = result_.tasks[i];
-    if (tasks_[i].kind != RowTask::Kind::kSample || task_result.num_tokens == 0) continue;
-    previous_tokens_[i] = result_.tokens[task_result.first_token].token;
-    // Several draws are the first tokens of several sequences: each is told its own.
-    if (tasks_[i].draws == 1) seats_.AppendOutput(tasks_[i].seat, previous_tokens_[i]);
-  }
 }
 
 }  // namespace

@@ -6,9 +6,9 @@
 // Plans come from a scheduler in the same process or from a checked trace: one that names what does not exist is a
 // defect and stops the process.
 //
-// Conventions: a sample task with several draws draws for the streams from its own on. A pool task appends its row's
-// hidden state, after the final norm, to StepResult::pooled. A best task gives no candidates, and log-probabilities and
-// ranks of the raw distribution, in which tokens that are masked count; none at all left is reported as a NaN.
+// Conventions: a sample task with several draws draws for the streams from its own on. A verify task draws what as many
+// plain steps would, and ends early before a NaN. A best task gives no candidates, and log-probabilities and ranks of
+// the raw distribution, in which tokens that are masked count; none at all left is reported as a NaN.
 //
 // Transfers (BlockTransfers): swapping is carried out in Submit, on the backend's threads; disk transfers by threads of
 // their own, and allocate. Without a store for them they are reported failed by the same step.

@@ -122,30 +122,38 @@ SamplingParams RandomParams(std::mt19937& random) {
   return params;
 }
 
-TEST(ModelRunner, ChunksBlockSizesBatchesAndThreadsDoNotShowInTheOutput) {
-  const unsigned seed = 31;
-  SCOPED_TRACE(testing::Message() << "seed " << seed);
-  std::mt19937 random(seed);
+// Requests of every kind, and what each says alone.
+struct ServedAlone {
   std::vector<std::pair<std::vector<int32_t>, SamplingParams>> requests;
-  requests.reserve(12);
-  for (int i = 0; i < 12; ++i)
-    requests.emplace_back(RandomPrompt(random, 1 + random() % 90, 288), RandomParams(random));
-
-  const TestModel reference = LoadTestModel(GoldenDirectory("qwen3-untied"));
   std::vector<DrivenSequence> alone;
-  for (const auto& [prompt, params] : requests) {
+};
+
+ServedAlone ServeAlone(std::mt19937& random) {
+  ServedAlone served;
+  for (int i = 0; i < 12; ++i) {
+    served.requests.emplace_back(RandomPrompt(random, 1 + random() % 90, 288), RandomParams(random));
+  }
+  const TestModel reference = LoadTestModel(GoldenDirectory("qwen3-untied"));
+  for (const auto& [prompt, params] : served.requests) {
     const auto runner = reference.MakeRunner(Options());
     PlanDriver driver = Drive(*runner);
     driver.Add(prompt, params);
     driver.Run();
-    alone.push_back(driver[0]);
+    served.alone.push_back(driver[0]);
   }
+  return served;
+}
+
+TEST(ModelRunner, ChunksBlockSizesBatchesAndThreadsDoNotShowInTheOutput) {
+  const unsigned seed = 31;
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  std::mt19937 random(seed);
+  const auto [requests, alone] = ServeAlone(random);
   for (const int num_threads : {1, 2}) {
     const TestModel model = LoadTestModel(GoldenDirectory("qwen3-untied"), num_threads);
     for (const int32_t block_size : {1, 4, 32}) {
       const auto runner = model.MakeRunner(Options(block_size));
       PlanDriver driver = Drive(*runner);
-      driver.set_uses_previous_tasks(block_size == 4);
       for (const auto& [prompt, params] : requests) driver.Add(prompt, params);
       while (driver.Step(1 + static_cast<uint32_t>(random() % 40))) {
       }
@@ -155,6 +163,46 @@ TEST(ModelRunner, ChunksBlockSizesBatchesAndThreadsDoNotShowInTheOutput) {
       }
     }
   }
+}
+
+// Drafts that are right for a while and then are not, or go past the end.
+TEST(ModelRunner, DraftsThatAreVerifiedDoNotShowInTheOutput) {
+  const unsigned seed = 32;
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  std::mt19937 random(seed);
+  const auto [requests, alone] = ServeAlone(random);
+  int num_verified = 0, num_accepted = 0;
+  const auto draft = [&](const DrivenSequence& sequence) {
+    const auto is_it = [&](const DrivenSequence& other) {
+      return other.tokens.size() >= sequence.tokens.size() && other.num_prompt == sequence.num_prompt &&
+             std::equal(sequence.tokens.begin(), sequence.tokens.end(), other.tokens.begin());
+    };
+    const DrivenSequence& whole = *std::find_if(alone.begin(), alone.end(), is_it);
+    std::vector<int32_t> drafts;
+    const size_t num_right = random() % 8, num_wrong = random() % 3;
+    for (size_t i = sequence.tokens.size(); i < whole.tokens.size() && drafts.size() < num_right; ++i) {
+      drafts.push_back(whole.tokens[i]);
+    }
+    num_accepted += static_cast<int>(drafts.size());
+    for (size_t i = 0; i < num_wrong; ++i) drafts.push_back(static_cast<int32_t>(random() % 288));
+    num_verified += static_cast<int>(drafts.size());
+    return drafts;
+  };
+  const TestModel model = LoadTestModel(GoldenDirectory("qwen3-untied"), 2);
+  for (const int32_t block_size : {1, 4, 32}) {
+    const auto runner = model.MakeRunner(Options(block_size));
+    PlanDriver driver = Drive(*runner);
+    driver.set_draft(draft);
+    for (const auto& [prompt, params] : requests) driver.Add(prompt, params);
+    while (driver.Step(1 + static_cast<uint32_t>(random() % 40))) {
+    }
+    for (size_t i = 0; i < requests.size(); ++i) {
+      EXPECT_EQ(driver[i].output, alone[i].output) << "request " << i << " block " << block_size;
+      EXPECT_EQ(driver[i].scores, alone[i].scores);
+    }
+  }
+  EXPECT_GT(num_accepted, 100);
+  EXPECT_GT(num_verified - num_accepted, 50);
 }
 
 TEST(ModelRunner, PromptLogprobsOfALongPromptAreTheSameInOneChunkAndInMany) {
@@ -226,13 +274,12 @@ TEST(ModelRunner, ASharedBlockIsCopiedBeforeItIsWritten) {
   const auto admit = [&](uint32_t seat) {
     return Admission{.seat = SeatId{seat}, .params = Greedy(9), .history = prompt, .num_prompt_tokens = 6};
   };
-  const auto literal = [](int32_t token) { return TokenSource{TokenSource::Kind::kLiteral, token}; };
   StepPlan plan;
   StepResult first, second;
   plan.admissions = {admit(0)};
   plan.appended_blocks = {{SeatId{0}, BlockId{9}}, {SeatId{0}, BlockId{3}}};
   plan.spans = {{SeatId{0}, 0, 6, 0}};
-  for (const int32_t token : prompt) plan.tokens.push_back(literal(token));
+  plan.tokens = prompt;
   plan.tasks = {{.row = 5, .seat = SeatId{0}, .position = 6}};
   ASSERT_TRUE(runner->Submit(plan).ok() && runner->Collect(first).ok());
 
@@ -245,7 +292,7 @@ TEST(ModelRunner, ASharedBlockIsCopiedBeforeItIsWritten) {
       {SeatId{0}, 0, 1, 6},
       {SeatId{1}, 1, 1, 6},
   };
-  plan.tokens = {literal(100), literal(200)};
+  plan.tokens = {100, 200};
   plan.tasks = {{.row = 0, .seat = SeatId{0}, .position = 7}, {.row = 1, .seat = SeatId{1}, .position = 7}};
   ASSERT_TRUE(runner->Submit(plan).ok() && runner->Collect(second).ok());
   for (size_t i = 0; i < 2; ++i) {
@@ -402,20 +449,6 @@ TEST(ModelRunner, MasksThatFollowDecideWhatMayBeDrawn) {
   ASSERT_TRUE(runner->Collect(driver.result()).ok());
   driver.Take();
   EXPECT_EQ(driver[0].output_ids(), std::vector<int32_t>{69});
-}
-
-TEST(ModelRunner, APoolTaskGivesTheHiddenState) {
-  const TestModel model = LoadTestModel(GoldenDirectory("qwen2"));
-  const auto runner = model.MakeRunner(Options());
-  PlanDriver driver = Drive(*runner);
-  driver.Add({1, 2, 3}, Greedy(1));
-  StepPlan plan = driver.MakePlan(8);
-  plan.tasks[0].kind = RowTask::Kind::kPool;
-  StepResult result;
-  ASSERT_TRUE(runner->Submit(plan).ok() && runner->Collect(result).ok());
-  EXPECT_EQ(result.pooled.size(), 64U);
-  EXPECT_EQ(result.tasks[0].num_tokens, 0U);
-  EXPECT_TRUE(result.tokens.empty());
 }
 
 TEST(ModelRunner, RefusesImpossibleOptions) {

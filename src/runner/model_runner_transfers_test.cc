@@ -82,7 +82,6 @@ class ModelRunnerTransfers : public testing::Test {
   // Sequence 0 enters again, with its history, on other blocks that its own come back to: its next step, not submitted.
   static StepPlan Reenter(PlanDriver& driver, uint32_t first_new_block) {
     driver[0].admitted = false;
-    driver[0].previous_task = -1;
     StepPlan plan = driver.MakePlan(100);
     std::vector<BlockAppend> appends;
     for (size_t i = 0; i < driver[0].blocks.size(); ++i) {
@@ -101,7 +100,7 @@ class ModelRunnerTransfers : public testing::Test {
     plan.admissions.push_back({.seat = SeatId{5}, .params = Sampled(100), .history = {1}, .num_prompt_tokens = 1});
     for (const BlockId block : blocks) plan.appended_blocks.push_back({SeatId{5}, block});
     plan.spans.push_back({SeatId{5}, first_row, num_rows, 0});
-    for (uint32_t i = 0; i < num_rows; ++i) plan.tokens.push_back({TokenSource::Kind::kLiteral, 77});
+    for (uint32_t i = 0; i < num_rows; ++i) plan.tokens.push_back(77);
   }
 
   static std::vector<Transfer> MoveAll(Kind kind, const std::vector<BlockId>& blocks) {
@@ -267,7 +266,6 @@ TEST_F(ModelRunnerTransfers, BlocksOnDiskServeTheNextRunner) {
   driver.Add(left.tokens, left.params);
   driver[0] = left;
   driver[0].admitted = false;
-  driver[0].previous_task = -1;
   driver[0].blocks = blocks;
   driver[0].num_computed = static_cast<uint32_t>(num_full) * kBlockSize;
   StepPlan plan = driver.MakePlan(100);

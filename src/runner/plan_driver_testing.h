@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <random>
 #include <utility>
@@ -27,7 +28,6 @@ struct DrivenSequence {
   std::vector<BlockId> blocks;
   bool admitted = false;
   bool failed = false;
-  int32_t previous_task = -1;  // of the step before, which drew the last token
   std::vector<Spoken> output;
   std::vector<Spoken> scores;
 
@@ -51,8 +51,9 @@ class PlanDriver {
   }
   DrivenSequence& operator[](size_t index) { return sequences_[index]; }
 
-  // Tokens come from the task that drew them, instead of as literals.
-  void set_uses_previous_tasks(bool uses) { uses_previous_tasks_ = uses; }
+  // Guesses of what follows a sequence's last token, from its tokens: those who decode have them verified.
+  using Draft = std::function<std::vector<int32_t>(const DrivenSequence&)>;
+  void set_draft(Draft draft) { draft_ = std::move(draft); }
 
   // One step with at most `chunk` rows of each sequence that is not done; false if there was nothing to do.
   bool Step(uint32_t chunk) {
@@ -75,7 +76,6 @@ class PlanDriver {
     const size_t child = sequences_.size() - 1;
     DrivenSequence& sequence = sequences_.back();
     sequence.stream = stream;
-    sequence.previous_task = -1;
     forks_.push_back({SeatOf(parent), SeatOf(child), stream});
     if (sequence.num_computed % block_size_ != 0) {
       const BlockId source = sequence.blocks.back();
@@ -85,15 +85,12 @@ class PlanDriver {
     }
     return child;
   }
-  // The next step tells the runner a token that it did not draw for this sequence itself.
-  void TellToken(size_t index, int32_t token) { token_appends_.push_back({SeatOf(index), token}); }
 
   // In two halves, for tests that look at the runner alone.
   const StepPlan& MakePlan(uint32_t chunk) {
     plan_.Clear();
     ++plan_.step;
     plan_.forks.swap(forks_);
-    plan_.token_appends.swap(token_appends_);
     plan_.copies.swap(copies_);
     for (size_t i = 0; i < sequences_.size(); ++i) {
       if (!sequences_[i].done()) Plan(SeatOf(i), sequences_[i], chunk);
@@ -102,9 +99,10 @@ class PlanDriver {
   }
   StepResult& result() { return result_; }
   void Take() {
-    for (DrivenSequence& sequence : sequences_) sequence.previous_task = -1;
     for (const PlanSpan& span : plan_.spans) {
-      sequences_[static_cast<size_t>(span.seat)].num_computed += span.num_rows;
+      DrivenSequence& sequence = sequences_[static_cast<size_t>(span.seat)];
+      sequence.num_computed =
+          std::min(span.first_position + span.num_rows, static_cast<uint32_t>(sequence.tokens.size()));
     }
     for (size_t i = 0; i < plan_.tasks.size(); ++i) TakeTask(i);
   }
@@ -130,18 +128,22 @@ class PlanDriver {
     }
     const uint32_t first = sequence.num_computed;
     const uint32_t end = first + std::min(chunk, size - first);
-    while (sequence.blocks.size() * block_size_ < end) {
+    std::vector<int32_t> drafts;
+    if (draft_ && end == size && size > sequence.num_prompt) drafts = draft_(sequence);
+    while (sequence.blocks.size() * block_size_ < end + drafts.size()) {
       sequence.blocks.push_back(TakeBlock());
       plan_.appended_blocks.push_back({seat, sequence.blocks.back()});
     }
     const auto first_row = static_cast<uint32_t>(plan_.tokens.size());
-    plan_.spans.push_back({seat, first_row, end - first, first});
+    plan_.spans.push_back({seat, first_row, end - first + static_cast<uint32_t>(drafts.size()), first});
     for (uint32_t p = first; p < end; ++p) {
-      const bool previous = uses_previous_tasks_ && p + 1 == size && sequence.previous_task >= 0;
-      plan_.tokens.push_back(previous ? TokenSource{TokenSource::Kind::kPreviousTask, sequence.previous_task}
-                                      : TokenSource{TokenSource::Kind::kLiteral, sequence.tokens[p]});
+      plan_.tokens.push_back(sequence.tokens[p]);
       AddTask(seat, sequence, first_row + p - first, p + 1);
     }
+    if (drafts.empty()) return;
+    plan_.tokens.insert(plan_.tokens.end(), drafts.begin(), drafts.end());
+    plan_.tasks.back().kind = RowTask::Kind::kVerify;
+    plan_.tasks.back().draws = static_cast<uint32_t>(drafts.size()) + 1;
   }
 
   void AddTask(SeatId seat, const DrivenSequence& sequence, uint32_t row, uint32_t position) {
@@ -170,29 +172,34 @@ class PlanDriver {
       sequence.failed = true;
       return;
     }
+    if (task.kind == RowTask::Kind::kVerify) return TakeVerified(sequence, outcome);
     const Spoken spoken = MakeSpoken(result_.tokens[outcome.first_token], result_.candidates);
     if (task.kind == RowTask::Kind::kScore) {
       sequence.scores.push_back(spoken);
       return;
     }
-    if (task.draws > 1) {
-      ForkDraws(seat, task, outcome);
-    } else {
-      sequence.previous_task = static_cast<int32_t>(index);
-    }
+    if (task.draws > 1) ForkDraws(seat, task, outcome);
     sequences_[seat].output.push_back(spoken);
     sequences_[seat].tokens.push_back(spoken.token);
   }
 
+  // All but the last one have been computed already.
+  void TakeVerified(DrivenSequence& sequence, const TaskResult& outcome) {
+    for (uint32_t i = 0; i < outcome.num_tokens && !sequence.done(); ++i) {
+      const Spoken spoken = MakeSpoken(result_.tokens[outcome.first_token + i], result_.candidates);
+      sequence.output.push_back(spoken);
+      sequence.tokens.push_back(spoken.token);
+    }
+    sequence.num_computed = static_cast<uint32_t>(sequence.tokens.size()) - 1;
+  }
+
   // The first draw is the parent's own.
   void ForkDraws(size_t parent, const RowTask& task, const TaskResult& outcome) {
-    TellToken(parent, result_.tokens[outcome.first_token].token);
     for (uint32_t draw = 1; draw < task.draws; ++draw) {
       const size_t child = Fork(parent, task.stream + draw);
       const Spoken spoken = MakeSpoken(result_.tokens[outcome.first_token + draw], result_.candidates);
       sequences_[child].output.push_back(spoken);
       sequences_[child].tokens.push_back(spoken.token);
-      TellToken(child, spoken.token);
     }
   }
 
@@ -200,10 +207,9 @@ class PlanDriver {
   const uint32_t block_size_;
   std::vector<BlockId> free_blocks_;
   std::vector<DrivenSequence> sequences_;
-  bool uses_previous_tasks_ = false;
+  Draft draft_;
   // Of the next step.
   std::vector<SeatFork> forks_;
-  std::vector<TokenAppend> token_appends_;
   std::vector<BlockCopy> copies_;
   StepPlan plan_;
   StepResult result_;

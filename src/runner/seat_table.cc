@@ -27,7 +27,6 @@ void SeatTable::Apply(const StepPlan& plan) {
   for (const SeatFork& fork : plan.forks) Fork(fork);
   for (const SeatId seat : plan.removals) Find(seat).active = false;
   for (const Admission& admission : plan.admissions) Admit(admission);
-  for (const TokenAppend& append : plan.token_appends) AppendOutput(append.seat, append.token);
   for (const BlockAppend& append : plan.appended_blocks) {
     QUIRE_CHECK_LT(static_cast<int64_t>(append.block), limits_.num_blocks);
     Find(append.seat).block_table.push_back(static_cast<uint32_t>(append.block));
@@ -53,6 +52,7 @@ void SeatTable::Fork(const SeatFork& fork) {
   child.request = parent.request;
   child.stream = fork.stream;
   child.num_prompt_tokens = parent.num_prompt_tokens;
+  child.num_known = parent.num_known;
   child.params = parent.params;
   child.stop_token_ids = parent.stop_token_ids;
   if (parent.uses_penalties) child.counts = parent.counts;
@@ -68,6 +68,7 @@ void SeatTable::Admit(const Admission& admission) {
   seat.request = admission.request;
   seat.stream = admission.stream;
   seat.num_prompt_tokens = admission.num_prompt_tokens;
+  seat.num_known = static_cast<uint32_t>(admission.history.size());
   seat.longest = LongestOf(admission);
   seat.params = admission.params;
   seat.stop_token_ids = admission.stop_token_ids;
@@ -98,9 +99,11 @@ void SeatTable::Reserve(Seat& seat) const {
   if (seat.uses_penalties) seat.counts.Reserve(std::min(seat.longest, static_cast<size_t>(limits_.vocab_size)));
 }
 
-void SeatTable::AppendOutput(SeatId seat, int32_t token) {
-  QUIRE_CHECK(token >= 0 && token < limits_.vocab_size, "token {}", token);
+void SeatTable::ExtendHistory(SeatId seat, uint32_t position, int32_t token) {
   Seat& state = Find(seat);
+  if (position < state.num_known) return;
+  QUIRE_CHECK_EQ(position, state.num_known);
+  ++state.num_known;
   if (state.uses_penalties) state.counts.AddOutput(token);
 }
 

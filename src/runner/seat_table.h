@@ -26,7 +26,8 @@ struct Seat {
   RequestId request = {};
   uint32_t stream = 0;
   uint32_t num_prompt_tokens = 0;
-  size_t longest = 0;  // tokens that it may come to hold: what is reserved
+  uint32_t num_known = 0;  // tokens of its history
+  size_t longest = 0;      // tokens that it may come to hold: what is reserved
   SamplingParams params;
   std::vector<int32_t> stop_token_ids;
   bool uses_penalties = false;  // only then are tokens counted
@@ -38,10 +39,10 @@ class SeatTable {
  public:
   explicit SeatTable(const SeatLimits& limits);
 
-  // Forks, removals, admissions, token appends, appended blocks, and the tables' side of copies, in this order.
+  // Forks, removals, admissions, appended blocks, and the tables' side of copies, in this order.
   void Apply(const StepPlan& plan);
-  // The sequence's newest token.
-  void AppendOutput(SeatId seat, int32_t token);
+  // The sequence has this token at this position: its newest one, or one that it is known to have.
+  void ExtendHistory(SeatId seat, uint32_t position, int32_t token);
 
   // REQUIRES: a sequence is in it.
   const Seat& at(SeatId seat) const;

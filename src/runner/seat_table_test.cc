@@ -32,10 +32,14 @@ TEST(SeatTable, AForkIsACopyWithItsOwnStream) {
   table.Apply(plan);
   plan.Clear();
   plan.forks = {{SeatId{0}, SeatId{2}, 3}};
-  plan.token_appends = {{SeatId{2}, 3}, {SeatId{0}, 4}};
   plan.appended_blocks = {{SeatId{2}, BlockId{6}}};
   plan.copies = {{SeatId{2}, 1, BlockId{5}, BlockId{7}}};
   table.Apply(plan);
+  for (int twice = 0; twice < 2; ++twice) {  // what is known already is not history again
+    table.ExtendHistory(SeatId{2}, 4, 3);
+    table.ExtendHistory(SeatId{0}, 4, 4);
+  }
+  EXPECT_DEATH(table.ExtendHistory(SeatId{0}, 6, 4), "6");
   const Seat &parent = table.at(SeatId{0}), &child = table.at(SeatId{2});
   EXPECT_EQ(parent.block_table, (std::vector<uint32_t>{8, 5}));
   EXPECT_EQ(child.block_table, (std::vector<uint32_t>{8, 7, 6}));

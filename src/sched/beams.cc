@@ -53,7 +53,6 @@ Streams::End Streams::ApplyBeams(SequenceGroup& group, const GroupRows& rows, co
     const BeamSearch::Survivor& survivor = outcome.survivors[i];
     AppendOutput(best_[survivor.parent], survivor.rank, NumLogprobs(group), sequence.outputs, sequence.candidates);
     sequence.tokens.push_back(survivor.token);
-    parts_.builder.AppendToken(sequence, survivor.token);
   }
   parts_.waiting.Charge(group, group.sequences.size());
   return End::kNone;

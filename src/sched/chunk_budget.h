@@ -10,13 +10,14 @@
 //               that is typical by now. As long as prompts queue up most steps have prompts, that is what is typical,
 //               and the bound rises to what the load needs; it falls when the queue is gone.
 //   late        If that is not enough either, and those who decode are not many beside those who wait, the step takes
-//               what is waiting in the fewest steps that its allowance of late gaps pays for, as many as it can pay: a
-//               crowd that comes at once, of which otherwise the last would pay for the steady streams of the first.
+//               a large part of what is waiting: in as many steps, so as small ones, as the allowance of late gaps pays
+//               for. That is a crowd that comes at once, of which otherwise the last would pay for the steady streams
+//               of the first.
 //
-// So a gap is at most target_ratio medians long but for the late ones, which are fewer than one in a hundred, and the
-// 99th percentile with it. What is typical is kept as a multiple of the step of the decodes alone: a running median
-// over thousands of gaps, so that neither the width of the batch nor the speed of the machine moves it, and a burst
-// hardly does.
+// So a gap is at most target_ratio medians long but for the late ones, and so is the 99th percentile as soon as these
+// are fewer than one in a hundred: from some 3,000 gaps on. What is typical is kept as a multiple of the step of the
+// decodes alone: a running median over thousands of gaps, so that neither the width of the batch nor the speed of the
+// machine moves it, and a burst hardly does.
 //
 // A pure function of what was observed; no clock. It decides about time only: outputs do not depend on it.
 #pragma once

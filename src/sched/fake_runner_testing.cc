@@ -68,11 +68,7 @@ Status FakeRunner::Submit(const StepPlan& plan) {
   for (const RowTask& task : plan.tasks) {
     if (task.row < last_row || task.row >= num_rows) return Internal("task of row {} after {}", task.row, last_row);
     last_row = task.row;
-    QUIRE_RETURN_IF_ERROR(RunTask(task));
-  }
-  previous_.clear();
-  for (const TaskResult& task : result_.tasks) {
-    previous_.push_back(task.num_tokens > 0 ? result_.tokens[task.first_token].token : -1);
+    QUIRE_RETURN_IF_ERROR(RunTask(plan, task));
   }
   EndDiskTransfers(plan);
   result_.forward_us = TimeOf(plan);
@@ -104,10 +100,6 @@ Status FakeRunner::ApplyTables(const StepPlan& plan) {
   for (const SeatFork& fork : plan.forks) QUIRE_RETURN_IF_ERROR(Fork(fork));
   for (const SeatId seat : plan.removals) QUIRE_RETURN_IF_ERROR(Remove(seat));
   for (const Admission& admission : plan.admissions) QUIRE_RETURN_IF_ERROR(Admit(admission));
-  for (const TokenAppend& append : plan.token_appends) {
-    QUIRE_ASSIGN_OR_RETURN(Seat * seat, Occupied(append.seat));
-    seat->history.push_back(append.token);
-  }
   for (const BlockAppend& append : plan.appended_blocks) QUIRE_RETURN_IF_ERROR(AppendBlock(append));
   return {};
 }
@@ -284,11 +276,14 @@ Status FakeRunner::VerifyHistory(const Seat& seat, uint32_t end) const {
   return {};
 }
 
-Result<int32_t> FakeRunner::TokenOf(const TokenSource& source) const {
-  if (source.kind == TokenSource::Kind::kLiteral) return source.value;
-  const auto task = static_cast<size_t>(source.value);
-  if (source.value < 0 || task >= previous_.size()) return Internal("there was no task {}", source.value);
-  return previous_[task];
+// How many of the span's last rows are drafts.
+uint32_t FakeRunner::NumDrafts(const StepPlan& plan, const PlanSpan& span) {
+  const auto is_its_own = [&](const RowTask& task) {
+    return task.kind == RowTask::Kind::kVerify && task.row >= span.first_row &&
+           task.row < span.first_row + span.num_rows;
+  };
+  const auto task = std::ranges::find_if(plan.tasks, is_its_own);
+  return task == plan.tasks.end() ? 0 : task->draws - 1;
 }
 
 Status FakeRunner::RunSpan(const StepPlan& plan, const PlanSpan& span) {
@@ -300,6 +295,7 @@ Status FakeRunner::RunSpan(const StepPlan& plan, const PlanSpan& span) {
                     span.first_position, seat->history.size());
   }
   QUIRE_RETURN_IF_ERROR(VerifyHistory(*seat, span.first_position));
+  const uint32_t num_known = span.num_rows - NumDrafts(plan, span);
   uint64_t digest = 0;
   if (span.first_position > 0) {
     QUIRE_ASSIGN_OR_RETURN(const Cell* before, CellAt(*seat, span.first_position - 1));
@@ -307,9 +303,11 @@ Status FakeRunner::RunSpan(const StepPlan& plan, const PlanSpan& span) {
   }
   for (uint32_t i = 0; i < span.num_rows; ++i) {
     const uint32_t position = span.first_position + i;
-    QUIRE_ASSIGN_OR_RETURN(const int32_t token, TokenOf(plan.tokens[span.first_row + i]));
-    if (position == seat->history.size()) seat->history.push_back(token);
-    if (seat->history[position] != token) return Internal("row has token {} at position {}", token, position);
+    const int32_t token = plan.tokens[span.first_row + i];
+    const bool is_draft = i >= num_known;
+    if (is_draft && position < seat->history.size()) return Internal("a draft at {}, which is known", position);
+    if (!is_draft && position == seat->history.size()) seat->history.push_back(token);
+    if (!is_draft && seat->history[position] != token) return Internal("row has token {} at {}", token, position);
     QUIRE_ASSIGN_OR_RETURN(Cell * cell, CellAt(*seat, position));
     const BlockId block = seat->table[position / options_.block_size];
     if (num_tables_[static_cast<size_t>(block)] != 1) {
@@ -325,10 +323,11 @@ Status FakeRunner::RunSpan(const StepPlan& plan, const PlanSpan& span) {
   return {};
 }
 
-Status FakeRunner::RunTask(const RowTask& task) {
+Status FakeRunner::RunTask(const StepPlan& plan, const RowTask& task) {
   QUIRE_ASSIGN_OR_RETURN(Seat * seat, Occupied(task.seat));
   const SamplingParams& params = seat->admission.params;
   const auto first_token = static_cast<uint32_t>(result_.tokens.size());
+  if (task.kind == RowTask::Kind::kVerify) return Verify(plan, task, *seat);
   if (nans_.contains({seat->admission.request, task.position})) {
     result_.tasks.push_back({TaskResult::Status::kNan, first_token, 0});
     return {};
@@ -344,6 +343,29 @@ Status FakeRunner::RunTask(const RowTask& task) {
       const uint64_t seed = params.seed.value_or(0) + task.stream + draw;
       Draw(DrawnToken(digest, seed, task.position, options_.vocab_size), digest, params.logprobs);
     }
+  }
+  result_.tasks.push_back(
+      {TaskResult::Status::kOk, first_token, static_cast<uint32_t>(result_.tokens.size()) - first_token});
+  return {};
+}
+
+Status FakeRunner::Verify(const StepPlan& plan, const RowTask& task, Seat& seat) {
+  const SamplingParams& params = seat.admission.params;
+  const auto first_token = static_cast<uint32_t>(result_.tokens.size());
+  if (task.draws == 0 || task.row + task.draws > plan.num_rows()) return Internal("a verify task of {}", task.draws);
+  for (uint32_t i = 0; i < task.draws; ++i) {
+    if (nans_.contains({seat.admission.request, task.position + i})) {
+      if (i > 0) break;  // the next step comes to it again
+      result_.tasks.push_back({TaskResult::Status::kNan, first_token, 0});
+      return {};
+    }
+    // A history that is not verified is a function of seed and position alone.
+    const uint64_t digest = options_.verify ? row_digests_[task.row + i] : 0;
+    const uint64_t seed = params.seed.value_or(0) + task.stream;
+    const int32_t token = DrawnToken(digest, seed, task.position + i, options_.vocab_size);
+    Draw(token, digest, params.logprobs);
+    if (i + 1 == task.draws || plan.tokens[task.row + i + 1] != token) break;
+    if (options_.verify) seat.history.push_back(token);
   }
   result_.tasks.push_back(
       {TaskResult::Status::kOk, first_token, static_cast<uint32_t>(result_.tokens.size()) - first_token});

@@ -100,11 +100,12 @@ class FakeRunner final : public StepRunner {
   Status Copy(const BlockCopy& copy);
   Status RunSpan(const StepPlan& plan, const PlanSpan& span);
   Status VerifyHistory(const Seat& seat, uint32_t end) const;
-  Status RunTask(const RowTask& task);
+  Status RunTask(const StepPlan& plan, const RowTask& task);
+  Status Verify(const StepPlan& plan, const RowTask& task, Seat& seat);
+  static uint32_t NumDrafts(const StepPlan& plan, const PlanSpan& span);
   int64_t TimeOf(const StepPlan& plan) const;
   Result<Seat*> Occupied(SeatId seat);
   Result<Cell*> CellAt(const Seat& seat, uint32_t position);
-  Result<int32_t> TokenOf(const TokenSource& source) const;
   void Draw(int32_t token, uint64_t digest, std::optional<int32_t> num_candidates);
   void DrawBest(const Seat& seat, const RowTask& task, uint64_t digest);
 
@@ -114,8 +115,7 @@ class FakeRunner final : public StepRunner {
   std::vector<uint32_t> num_tables_;   // [blocks]: tables that hold it
   std::vector<uint64_t> row_digests_;  // [rows] of the step
   std::set<std::pair<RequestId, uint32_t>> nans_;
-  std::vector<int32_t> previous_;  // by task of the step before
-  std::vector<Cell> swap_;         // [swap blocks, block_size]
+  std::vector<Cell> swap_;  // [swap blocks, block_size]
   std::vector<DiskTransfer> disk_transfers_;
   std::vector<uint32_t> num_holds_;  // [blocks]: transfers with the disk
   bool submitted_ = false;

@@ -36,23 +36,16 @@ void Residency::Preempt(SequenceGroup& group) {
   QUIRE_CHECK(running_.back() == &group);
   running_.pop_back();
   parts_.builder.Drop(group);
-  PreemptionMode mode = ChoosePreemption(group);
+  const PreemptionMode mode = ChoosePreemption(group);
   if (mode == PreemptionMode::kRecompute && parts_.config.preemption_mode == PreemptionMode::kAuto) swapper_.Fade();
-  if (mode == PreemptionMode::kSwap && !SwapOut(group)) mode = PreemptionMode::kRecompute;
-  if (mode == PreemptionMode::kRecompute) {
-    ReleaseMemory(group);
-    Requeue(group);
-  }
+  constexpr std::string_view kReason = "no free KV block";
+  if (mode == PreemptionMode::kRecompute || !SwapOut(group, kReason)) GiveUpAll(group, kReason);
   parts_.builder.SendRemovals();
   preempted_in_step_ = true;
-  ++(mode == PreemptionMode::kSwap ? counters_.num_preemptions_swap : counters_.num_preemptions_recompute);
-  SchedulerEvent& event = parts_.events.Emit(SchedulerEvent::Kind::kPreempted, group);
-  event.preemption = mode;
-  event.error = "no free KV block";
 }
 
 // False: swap space is full, and nothing has changed.
-bool Residency::SwapOut(SequenceGroup& group) {
+bool Residency::SwapOut(SequenceGroup& group, std::string_view reason) {
   if (!swapper_.Out(group)) return false;
   num_seats_ -= group.num_seats();
   for (Sequence& sequence : group.sequences) {
@@ -61,6 +54,10 @@ bool Residency::SwapOut(SequenceGroup& group) {
   }
   group.state = State::kSwapped;
   Insert(swapped_, group);
+  ++counters_.num_preemptions_swap;
+  SchedulerEvent& event = parts_.events.Emit(SchedulerEvent::Kind::kPreempted, group);
+  event.preemption = PreemptionMode::kSwap;
+  event.error = reason;
   return true;
 }
 
@@ -123,43 +120,28 @@ void Residency::GiveUpAll(SequenceGroup& group, std::string_view reason) {
   parts_.events.Emit(SchedulerEvent::Kind::kPreempted, group).error = reason;
 }
 
-Residency::Holding Residency::HeldBy(const std::string& client_key) const {
-  Holding held;
-  for (const SequenceGroup* group : running_) {
-    if (group->request.client_key != client_key) continue;
-    ++held.num_groups;
-    held.num_seats += group->num_seats();
-    for (const Sequence& sequence : group->sequences) held.num_blocks += sequence.table.num_blocks();
+// Room is judged as if nothing of its prompt were cached: who gives way for that gives way a little early.
+std::optional<Shortage> Residency::ShortageOf(const SequenceGroup& next) const {
+  const SchedulerConfig& config = parts_.config;
+  Shortage shortage = {.num_clients = parts_.waiting.num_active_clients()};
+  if (!HasSeats(next)) {
+    shortage.of = Shortage::Of::kSeats;
+    shortage.num_total = config.max_num_seqs;
+    shortage.num_wanted = next.num_seats();
+  } else if (!CanEnter(next, parts_.space.cache().NoMatch(next.scope()))) {
+    shortage.of = Shortage::Of::kBlocks;
+    shortage.num_total = config.num_blocks;
+    shortage.num_wanted = BlocksForTokens(next.front().num_tokens(), config.block_size);
+  } else {
+    return std::nullopt;
   }
-  return held;
-}
-
-// A client's last group stays, however much it holds: whoever has begun comes to an end. Null: nobody.
-SequenceGroup* Residency::YoungestOver(uint32_t share, uint32_t Holding::*resource) const {
-  const auto is_over = [&](const SequenceGroup* group) {
-    const Holding held = HeldBy(group->request.client_key);
-    return held.num_groups > 1 && held.*resource > share;
-  };
-  const auto found = std::find_if(running_.rbegin(), running_.rend(), is_over);
-  return found == running_.rend() ? nullptr : *found;
-}
-
-// Whose memory and seat `next` gets, of what it lacks. Null: it fits, or it waits until it does.
-SequenceGroup* Residency::WhoGivesWayTo(const SequenceGroup& next) const {
-  const bool has_seats = HasSeats(next);
-  if (has_seats && CanEnter(next, parts_.space.cache().NoMatch(next.scope()))) return nullptr;
-  const auto resource = has_seats ? &Holding::num_blocks : &Holding::num_seats;
-  const uint32_t num_clients = std::max(parts_.waiting.num_active_clients(), 1U);
-  const uint32_t share = (has_seats ? parts_.config.num_blocks : parts_.config.max_num_seqs) / num_clients;
-  const uint32_t num_wanted =
-      has_seats ? BlocksForTokens(next.front().num_tokens(), parts_.config.block_size) : next.num_seats();
-  const uint32_t num_held = HeldBy(next.request.client_key).*resource;
-  if (num_held > 0 && num_held + num_wanted > share) return nullptr;
-  return YoungestOver(share, resource);
+  return shortage;
 }
 
 void Residency::ShareFairly(const SequenceGroup& next) {
-  while (SequenceGroup* victim = WhoGivesWayTo(next)) {
+  while (const std::optional<Shortage> shortage = ShortageOf(next)) {
+    SequenceGroup* victim = WhoGivesWayTo(next, *shortage, running_);
+    if (victim == nullptr) return;
     std::erase(running_, victim);
     parts_.builder.Drop(*victim);
     GiveUpAll(*victim, "another client's turn");

@@ -178,6 +178,15 @@ void Residency::PrepareWrite(Sequence& sequence, uint32_t end) {
   counters_.num_blocks_copied += copies_.size();
 }
 
+uint32_t Residency::NumDraftsWithRoom(const Sequence& sequence, uint32_t num_drafts) const {
+  const uint32_t num_available = parts_.space.num_available();
+  const uint32_t num_spare = num_available - std::min(num_available, num_seats_);
+  const uint32_t num_known = sequence.num_tokens();
+  const auto takes = [&](uint32_t n) { return sequence.table.NumBlocksToWrite(num_known, num_known + n); };
+  while (num_drafts > 0 && takes(num_drafts) > num_spare) --num_drafts;
+  return num_drafts;
+}
+
 // One of several streams ends. Whoever was swapped out, or was on its way, is computed again.
 void Residency::EndStream(SequenceGroup& group, Sequence& sequence) {
   if (group.state == State::kSwapped) {

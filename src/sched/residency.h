@@ -4,14 +4,15 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
-#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "kv/kv_space.h"
 #include "sched/chunk_budget.h"
+#include "sched/fair_share.h"
 #include "sched/scheduler_config.h"
 #include "sched/scheduler_event.h"
 #include "sched/sequence.h"
@@ -81,6 +82,9 @@ class Residency {
   bool MakeRoomToDecode(SequenceGroup& group);
   // Makes the slots of tokens [num_computed, end) the sequence's own. REQUIRES: room for it.
   void PrepareWrite(Sequence& sequence, uint32_t end);
+  // How many of num_drafts slots behind its known tokens the sequence can have while those who decode keep the room to
+  // grow by a block each.
+  uint32_t NumDraftsWithRoom(const Sequence& sequence, uint32_t num_drafts) const;
   void CountCopies(uint64_t num_blocks) { counters_.num_blocks_copied += num_blocks; }
 
   // `next` waits, and is the next to enter. Where clients share fairly, requests of those who hold more than their
@@ -113,16 +117,9 @@ class Residency {
   bool CanSwap(const SequenceGroup& victim) const;
   PreemptionMode ChoosePreemption(const SequenceGroup& victim) const;
   void Preempt(SequenceGroup& group);
-  struct Holding {
-    uint32_t num_groups = 0;
-    uint32_t num_seats = 0;
-    uint32_t num_blocks = 0;
-  };
-  Holding HeldBy(const std::string& client_key) const;
-  SequenceGroup* YoungestOver(uint32_t share, uint32_t Holding::*resource) const;
-  SequenceGroup* WhoGivesWayTo(const SequenceGroup& next) const;
+  std::optional<Shortage> ShortageOf(const SequenceGroup& next) const;
   void GiveUpAll(SequenceGroup& group, std::string_view reason);
-  bool SwapOut(SequenceGroup& group);
+  bool SwapOut(SequenceGroup& group, std::string_view reason);
   void ReleaseMemory(SequenceGroup& group);
   void Requeue(SequenceGroup& group);
   void HoldForBatch(Sequence& sequence);

@@ -3,48 +3,17 @@
 
 #include <gtest/gtest.h>
 
-#include <memory>
-#include <numeric>
+#include "sched/parts_testing.h"
 
 namespace quire {
 namespace {
 
 class ResidencyTest : public testing::Test {
  protected:
-  explicit ResidencyTest(SchedulerConfig config = Config())
-      : config_(config),
-        space_(KvSpace::Make(KvConfigOf(config_))),
-        residency_({config_, *space_, builder_, waiting_, events_, chunk_budget_}) {}
-
-  static SchedulerConfig Config() {
-    SchedulerConfig config;
-    config.max_num_seqs = 4;
-    config.max_model_len = 32;
-    config.block_size = 4;
-    config.num_blocks = 8;
-    config.watermark = 0;
-    config.enable_prefix_caching = false;
-    config.num_swap_blocks = 8;
-    return config;
-  }
+  explicit ResidencyTest(const SchedulerConfig& config = PartsConfig(8)) : parts_(config) {}
 
   SequenceGroup& Enter(uint32_t num_tokens, int32_t n = 1) {
-    const uint64_t order = waiting_.NextOrder();
-    Request request{.id = RequestId{order}};
-    request.prompt.resize(num_tokens);
-    std::iota(request.prompt.begin(), request.prompt.end(), static_cast<int32_t>(100 * order));
-    request.params.n = n;
-    request.params.max_tokens = 8;
-    groups_.push_back(
-        std::make_unique<SequenceGroup>(std::move(request), order, num_tokens + 8, 4U, space_->cache().MakeTable()));
-    SequenceGroup& group = *groups_.back();
-    group.rank = order;
-    waiting_.AddActive(group);
-    EXPECT_TRUE(residency_.HasSeats(group));
-    const KvManager::Match none = space_->cache().NoMatch({});
-    EXPECT_TRUE(residency_.CanEnter(group, none));
-    residency_.Enter(group, none);
-    return group;
+    return parts_.Enter(PartRequest(parts_.waiting.NextOrder(), num_tokens, n));
   }
   // Its prompt has been computed, and a token drawn.
   static void Decode(SequenceGroup& group) {
@@ -52,17 +21,7 @@ class ResidencyTest : public testing::Test {
     sequence.num_computed = sequence.num_tokens();
     sequence.tokens.push_back(7);
   }
-  void Begin() {
-    if (builder_.number() > 0) Land();
-    builder_.Begin(64);
-    residency_.BeginStep();
-  }
-  void Land() {
-    builder_.Finish();
-    StepResult result;
-    result.step = builder_.number();
-    if (builder_.in_flight()) builder_.Land(result);
-  }
+  void Begin() { parts_.Begin(); }
   void ReportTransfers(SequenceGroup& group, bool completed = true) {
     std::vector<uint64_t> ids;
     for (const auto& [id, transfer] : builder_.ledger().transfers()) ids.push_back(id);
@@ -70,15 +29,27 @@ class ResidencyTest : public testing::Test {
       residency_.ReportSwap(&group, builder_.ledger().Remove(id).kind, completed);
     }
   }
+  // Of two groups that fill the pool, the older one needs memory to decode: the younger one goes to swap space.
+  struct Swapped {
+    SequenceGroup& oldest;
+    SequenceGroup& victim;
+  };
+  Swapped SwapOutTheYounger() {
+    Begin();
+    SequenceGroup& oldest = Enter(16);
+    SequenceGroup& victim = Enter(15);
+    Decode(victim);
+    Begin();
+    Decode(oldest);
+    EXPECT_TRUE(residency_.MakeRoomToDecode(oldest));
+    return {oldest, victim};
+  }
 
-  const SchedulerConfig config_;
-  const std::unique_ptr<KvSpace> space_;
-  ChunkBudget chunk_budget_{{}};
-  WaitingQueue waiting_{{}, false};
-  StepBuilder builder_{{.num_seats = 4, .block_size = 4}};
-  EventLog events_;
-  std::vector<std::unique_ptr<SequenceGroup>> groups_;
-  Residency residency_;
+  ResidencyParts parts_;
+  Residency& residency_ = parts_.residency;
+  KvSpace& space_ = *parts_.space;
+  StepBuilder& builder_ = parts_.builder;
+  WaitingQueue& waiting_ = parts_.waiting;
 };
 
 using State = SequenceGroup::State;
@@ -88,7 +59,7 @@ TEST_F(ResidencyTest, TheYoungestGivesWayAndTheOldestGoesOn) {
   SequenceGroup& oldest = Enter(12);
   SequenceGroup& middle = Enter(12);
   SequenceGroup& youngest = Enter(8);
-  EXPECT_EQ(space_->num_available(), 0U);
+  EXPECT_EQ(space_.num_available(), 0U);
   Decode(oldest);
   EXPECT_TRUE(residency_.MakeRoomToDecode(oldest));
   EXPECT_TRUE(residency_.preempted_in_step());
@@ -111,13 +82,7 @@ TEST_F(ResidencyTest, WhoNeedsMemoryAndIsTheYoungestGivesWayItself) {
 }
 
 TEST_F(ResidencyTest, WhatWasComputedGoesToSwapSpaceAndComesBack) {
-  Begin();
-  SequenceGroup& oldest = Enter(16);
-  SequenceGroup& victim = Enter(15);
-  Decode(victim);
-  Begin();
-  Decode(oldest);
-  EXPECT_TRUE(residency_.MakeRoomToDecode(oldest));
+  const auto [oldest, victim] = SwapOutTheYounger();
   EXPECT_EQ(victim.state, State::kSwapped);
   EXPECT_EQ(residency_.swapper().num_used_places(), 4U);
   EXPECT_EQ(builder_.plan().transfers.size(), 4U);
@@ -135,13 +100,7 @@ TEST_F(ResidencyTest, WhatWasComputedGoesToSwapSpaceAndComesBack) {
 }
 
 TEST_F(ResidencyTest, WhatIsLostOnTheWayIsComputedAgain) {
-  Begin();
-  SequenceGroup& oldest = Enter(16);
-  SequenceGroup& victim = Enter(15);
-  Decode(victim);
-  Begin();
-  Decode(oldest);
-  EXPECT_TRUE(residency_.MakeRoomToDecode(oldest));
+  const auto [oldest, victim] = SwapOutTheYounger();
   ReportTransfers(victim, false);
   EXPECT_EQ(victim.state, State::kWaiting);
   EXPECT_EQ(victim.front().num_computed, 0U);
@@ -158,7 +117,7 @@ TEST_F(ResidencyTest, PinnedBlocksAreCountedOnceAndStay) {
   residency_.Pin(std::move(two));
   EXPECT_EQ(residency_.NumPinnedWith(group.front().table.blocks()), 3U);
   residency_.Remove(group);
-  EXPECT_EQ(space_->num_available(), 6U);
+  EXPECT_EQ(space_.num_available(), 6U);
   EXPECT_EQ(residency_.num_pinned_blocks(), 2U);
 }
 
@@ -166,7 +125,7 @@ class StaticResidencyTest : public ResidencyTest {
  protected:
   StaticResidencyTest() : ResidencyTest(StaticConfig()) {}
   static SchedulerConfig StaticConfig() {
-    SchedulerConfig config = Config();
+    SchedulerConfig config = PartsConfig(8);
     config.batching = Batching::kStatic;
     return config;
   }
@@ -180,9 +139,9 @@ TEST_F(StaticResidencyTest, MemoryOfWhoHasEndedIsKeptUntilTheBatchHas) {
   residency_.Remove(a);
   Begin();
   EXPECT_FALSE(residency_.batch_is_open());
-  EXPECT_EQ(space_->num_available(), 4U);
+  EXPECT_EQ(space_.num_available(), 4U);
   residency_.Remove(b);
-  EXPECT_EQ(space_->num_available(), 8U);
+  EXPECT_EQ(space_.num_available(), 8U);
 }
 
 }  // namespace

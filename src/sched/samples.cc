@@ -26,11 +26,13 @@ Streams::End Streams::ApplyDraws(SequenceGroup& group, const RowTask& task, std:
   QUIRE_CHECK(!drawn.empty(), "a sample task of request {} drew nothing", static_cast<uint64_t>(group.request.id));
   Sequence* sequence = group.Find(task.seat);
   if (sequence == nullptr) return End::kNone;
+  if (task.kind == RowTask::Kind::kVerify) {
+    parts_.speculation.Observe(*sequence, task.draws - 1, static_cast<uint32_t>(drawn.size()) - 1);
+  }
   if (group.has_forked) return AppendTokens(group, *sequence, drawn, result, pin);
   QUIRE_CHECK_EQ(drawn.size(), size_t{group.width});
   AddSequences(group);
   for (uint32_t i = 1; i < group.width; ++i) ForkInto(group, group.sequences[i], group.front());
-  for (uint32_t i = 0; i < drawn.size(); ++i) parts_.builder.AppendToken(group.sequences[i], drawn[i].token);
   // Streams leave the group as they end: by number, not by place.
   End end = End::kNone;
   for (uint32_t i = 0; i < drawn.size() && end == End::kNone; ++i) {
@@ -38,6 +40,17 @@ Streams::End Streams::ApplyDraws(SequenceGroup& group, const RowTask& task, std:
     end = AppendTokens(group, drawing, drawn.subspan(i, 1), result, pin);
   }
   return end;
+}
+
+Streams::End Streams::EndOne(SequenceGroup& group, uint32_t stream) {
+  const auto id = static_cast<uint64_t>(group.request.id);
+  QUIRE_CHECK(!group.is_beams(), "the beams of request {} end together", id);
+  const auto sequence = std::ranges::find(group.sequences, stream, &Sequence::stream);
+  if (sequence == group.sequences.end()) return End::kNone;
+  QUIRE_CHECK(group.has_forked, "stream {} of request {} has not begun", stream, id);
+  if (group.sequences.size() == 1) return group.has_next_part() ? End::kNextPart : End::kOver;
+  parts_.residency.EndStream(group, *sequence);
+  return End::kNone;
 }
 
 // Tokens behind the one that ends the stream are dropped.
@@ -60,7 +73,10 @@ Streams::End Streams::AppendTokens(SequenceGroup& group, Sequence& sequence, std
   event.tokens = drawn.first(num_taken);
   event.ends_by_token = stop.reason == FinishReason::kStop;
   parts_.waiting.Charge(group, num_taken);
-  if (stop.reason == FinishReason::kNone) return End::kNone;
+  if (stop.reason == FinishReason::kNone) {
+    if (num_taken > 1) Commit(group, sequence, sequence.num_tokens() - 1);  // drafts were right
+    return End::kNone;
+  }
 
   if (group.request.pins_prompt && !pin(group)) {
     parts_.events.Emit(SchedulerEvent::Kind::kFailed, group).error =

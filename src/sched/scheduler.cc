@@ -12,22 +12,21 @@ namespace quire {
 
 using State = SequenceGroup::State;
 
-Scheduler::Scheduler(const SchedulerConfig& config, std::span<const PrefixDigest> on_disk)
+Scheduler::Scheduler(const SchedulerConfig& config, std::span<const PrefixDigest> on_disk,
+                     std::shared_ptr<Drafter> drafter)
     : config_(config),
-      space_(KvSpace::Make(KvConfigOf(config))),
-      disk_(space_->cache(),
-            {.max_blocks = space_->keeps_prefixes() ? config.num_disk_blocks : 0,
-             .max_transfers = config.max_disk_transfers},
-            on_disk),
+      kv_(KvConfigOf(config), {.max_blocks = config.num_disk_blocks, .max_transfers = config.max_disk_transfers},
+          on_disk),
       chunk_budget_(config.chunk_budget),
+      speculation_(config.max_drafts, std::move(drafter)),
       waiting_({config.policy == QueuePolicy::kPriority}, config.fair),
       builder_({.num_seats = config.max_num_seqs,
                 .block_size = config.block_size,
                 .max_chunk = config.long_prefill_token_threshold,
-                .ends_chunks_with_blocks = space_->keeps_prefixes()}),
-      residency_({config_, *space_, builder_, waiting_, events_, chunk_budget_}),
-      admitter_({config_, *space_, disk_, builder_, waiting_, residency_, events_}),
-      streams_({config_, *space_, builder_, residency_, waiting_, events_}) {
+                .ends_chunks_with_blocks = kv_.space->keeps_prefixes()}),
+      residency_({config_, *kv_.space, builder_, waiting_, events_, chunk_budget_}),
+      admitter_({config_, *kv_.space, kv_.disk, builder_, waiting_, residency_, events_}),
+      streams_({config_, *kv_.space, builder_, residency_, waiting_, speculation_, events_}) {
   const Status valid = ValidateSchedulerConfig(config);
   QUIRE_CHECK(valid.ok(), "{}", valid.error().message);
 }
@@ -40,13 +39,13 @@ Status Scheduler::Add(Request request) {
   QUIRE_RETURN_IF_ERROR(CanEverFit(request));
   const RequestId id = request.id;
   if (groups_.contains(id)) return InvalidArgument("request {} is present already", static_cast<uint64_t>(id));
-  if (request.pins_prompt && !space_->keeps_prefixes()) {
+  if (request.pins_prompt && !kv_.space->keeps_prefixes()) {
     return InvalidArgument("a shared prefix needs the prefix cache, which is off");
   }
   const uint32_t max_total_tokens = MaxTotalTokens(request, config_.max_model_len);
   const uint32_t max_width = NumSideBySide(config_, request, residency_.num_pinned_blocks());
   auto group = std::make_unique<SequenceGroup>(std::move(request), waiting_.NextOrder(), max_total_tokens, max_width,
-                                               space_->cache().MakeTable());
+                                               kv_.space->cache().MakeTable());
   group->waits_since_step = builder_.number();
   waiting_.AddActive(*group);
   waiting_.Insert(*group);
@@ -58,20 +57,10 @@ bool Scheduler::FinishStream(RequestId id, uint32_t stream, FinishReason reason)
   QUIRE_CHECK(reason != FinishReason::kNone);
   const auto found = groups_.find(id);
   if (found == groups_.end()) return true;
-  SequenceGroup& group = *found->second;
-  QUIRE_CHECK(!group.is_beams(), "the beams of request {} end together", static_cast<uint64_t>(id));
-  const auto sequence = std::ranges::find(group.sequences, stream, &Sequence::stream);
-  if (sequence == group.sequences.end()) return false;
-  QUIRE_CHECK(group.has_forked, "stream {} of request {} has not begun", stream, static_cast<uint64_t>(id));
-  if (group.sequences.size() > 1) {
-    residency_.EndStream(group, *sequence);
-  } else if (group.has_next_part()) {
-    residency_.BeginNextPart(group);
-  } else {
-    Forget(id);
-    return true;
-  }
-  return false;
+  const Streams::End end = streams_.EndOne(*found->second, stream);
+  if (end == Streams::End::kNextPart) residency_.BeginNextPart(*found->second);
+  if (end == Streams::End::kOver) Forget(id);
+  return end == Streams::End::kOver;
 }
 
 const StepPlan& Scheduler::Plan() {
@@ -89,9 +78,11 @@ const StepPlan& Scheduler::Plan() {
   return builder_.Finish();
 }
 
-// Who holds more than its share gives way to a client that waits: before anybody gets rows.
+// Who holds more than its share gives way to a client that waits: before anybody gets rows. A static batch lets nobody
+// in before it ends.
 void Scheduler::PlanShares() {
-  if (config_.fair && !waiting_.empty() && residency_.swapped().empty()) residency_.ShareFairly(*waiting_.First());
+  if (!config_.fair || config_.batching == Batching::kStatic || waiting_.empty()) return;
+  if (residency_.swapped().empty()) residency_.ShareFairly(*waiting_.First());
 }
 
 // Those who come back to a group of several streams. First of all: it may cost others their memory.
@@ -102,7 +93,7 @@ void Scheduler::PlanJoins() {
   }
 }
 
-// Victims are always behind the one that needs memory, so no group loses its memory after it got rows.
+// Victims are always behind the one that needs memory, so no group loses its memory after room was made for it.
 void Scheduler::PlanDecodes() {
   const std::vector<SequenceGroup*>& running = residency_.running();
   for (size_t i = 0; i < running.size() && builder_.rows_left() > 0; ++i) {
@@ -111,8 +102,17 @@ void Scheduler::PlanDecodes() {
     for (Sequence& sequence : group.sequences) {
       if (!sequence.decodes()) continue;
       residency_.PrepareWrite(sequence, sequence.num_tokens());
-      builder_.AddDecode(group, sequence);
+      builder_.PromiseDecode(group, sequence);
     }
+  }
+  const std::span<const Decode> decodes = builder_.promised();
+  speculation_.Choose(chunk_budget_.times(), builder_.step().decodes, decodes, builder_.rows_left());
+  for (size_t i = 0; i < decodes.size(); ++i) {
+    Sequence& sequence = *decodes[i].sequence;
+    const std::span<const int32_t> drafts = speculation_.DraftsOf(i);
+    const uint32_t num_drafts = residency_.NumDraftsWithRoom(sequence, static_cast<uint32_t>(drafts.size()));
+    if (num_drafts > 0) residency_.PrepareWrite(sequence, sequence.num_tokens() + num_drafts);
+    builder_.AddDecode(*decodes[i].group, sequence, drafts.first(num_drafts));
   }
 }
 
@@ -164,12 +164,12 @@ void Scheduler::PlanWaiting() {
 }
 
 void Scheduler::PlanDisk() {
-  if (!disk_.enabled()) return;
+  if (!kv_.disk.enabled()) return;
   admitter_.PlanLoads();
   const auto num_watermark = static_cast<uint32_t>(config_.watermark * config_.num_blocks);
   const uint32_t num_kept = groups_.empty() ? 0 : residency_.num_seats() + num_watermark;
-  const DiskTier::Writes writes = disk_.PlanWrites(builder_.number(), builder_.plan().num_rows() > 0, num_kept);
-  builder_.AddWrites(writes, space_->cache().index());
+  const DiskTier::Writes writes = kv_.disk.PlanWrites(builder_.number(), builder_.plan().num_rows() > 0, num_kept);
+  builder_.AddWrites(writes, kv_.space->cache().index());
   if (!residency_.preempted_in_step()) builder_.AwaitTransfers();
 }
 
@@ -196,7 +196,7 @@ void Scheduler::ApplyTransfers(const StepResult& result) {
   const auto end_stores = [&](const std::vector<uint64_t>& ids, bool completed) {
     for (const uint64_t id : ids) {
       const PendingTransfer& transfer = ledger.At(id);
-      if (transfer.kind == Transfer::Kind::kStore) disk_.EndStore(transfer.digest, completed, builder_.number());
+      if (transfer.kind == Transfer::Kind::kStore) kv_.disk.EndStore(transfer.digest, completed, builder_.number());
     }
   };
   end_stores(result.transfers_completed, true);
@@ -213,7 +213,7 @@ void Scheduler::ApplyTransfer(uint64_t id, bool completed) {
     if (found->second->epoch == transfer.epoch) group = found->second.get();
   }
   if (transfer.is_swap()) residency_.ReportSwap(group, transfer.kind, completed);
-  if (transfer.kind == Transfer::Kind::kStore) disk_.GiveBack(*transfer.held, completed);
+  if (transfer.kind == Transfer::Kind::kStore) kv_.disk.GiveBack(*transfer.held, completed);
   if (transfer.kind == Transfer::Kind::kLoad) admitter_.ReportLoad(group, transfer, completed);
 }
 
@@ -224,13 +224,14 @@ std::unique_ptr<SequenceGroup> Scheduler::Take(RequestId id) {
   std::unique_ptr<SequenceGroup> group = std::move(found->second);
   residency_.Remove(*group);
   waiting_.RemoveActive(*group);
+  speculation_.Forget(id);
   groups_.erase(found);
   return group;
 }
 
 bool Scheduler::ResetPrefixCache() {
-  if (!space_->cache().ResetPrefixCache(residency_.num_pinned_blocks())) return false;
-  disk_.Clear();
+  if (!kv_.space->cache().ResetPrefixCache(residency_.num_pinned_blocks())) return false;
+  kv_.disk.Clear();
   return true;
 }
 

@@ -20,8 +20,7 @@
 #include <memory>
 #include <span>
 
-#include "kv/disk_tier.h"
-#include "kv/kv_space.h"
+#include "kv/kv_tiers.h"
 #include "quire/result.h"
 #include "sched/admitter.h"
 #include "sched/chunk_budget.h"
@@ -31,6 +30,7 @@
 #include "sched/scheduler_event.h"
 #include "sched/scheduler_report.h"
 #include "sched/sequence.h"
+#include "sched/speculation.h"
 #include "sched/step_builder.h"
 #include "sched/streams.h"
 #include "sched/waiting_queue.h"
@@ -39,9 +39,11 @@ namespace quire {
 
 class Scheduler {
  public:
-  // `on_disk`: what the prefix cache on disk holds already, the least recently used first.
+  // `on_disk`: what the prefix cache on disk holds already, the least recently used first. `drafter`: whose guesses are
+  // verified beside what is drawn anyway, if any.
   // REQUIRES: ValidateSchedulerConfig(config).
-  explicit Scheduler(const SchedulerConfig& config, std::span<const PrefixDigest> on_disk = {});
+  explicit Scheduler(const SchedulerConfig& config, std::span<const PrefixDigest> on_disk = {},
+                     std::shared_ptr<Drafter> drafter = nullptr);
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
@@ -78,9 +80,9 @@ class Scheduler {
   uint32_t num_pinned_blocks() const { return residency_.num_pinned_blocks(); }
   // Has the plans that follow store every cached prefix that is not on disk yet, as far as the disk cache has room: for
   // a process that is about to end. It is over when all is stored, or a store has failed.
-  void StorePrefixCache() { disk_.StoreAll(); }
-  bool stores_prefix_cache() const { return disk_.stores_all(); }
-  bool prefix_cache_is_stored() const { return disk_.all_stored(); }  // by the last StorePrefixCache
+  void StorePrefixCache() { kv_.disk.StoreAll(); }
+  bool stores_prefix_cache() const { return kv_.disk.stores_all(); }
+  bool prefix_cache_is_stored() const { return kv_.disk.all_stored(); }  // by the last StorePrefixCache
   // Moves every running group back to waiting, to be computed again. REQUIRES: no step is in flight.
   void PreemptAll();
 
@@ -97,13 +99,15 @@ class Scheduler {
   void ApplyTransfer(uint64_t id, bool completed);
   void Forget(RequestId id) { Take(id); }
   std::unique_ptr<SequenceGroup> Take(RequestId id);
-  SchedulerView View() const { return {config_, *space_, disk_, builder_, waiting_, residency_, admitter_}; }
+  SchedulerView View() const {
+    return {config_, *kv_.space, kv_.disk, builder_, waiting_, residency_, admitter_, speculation_};
+  }
   SlotAccount Account() const { return accountant_.Account(View()); }
 
   const SchedulerConfig config_;
-  const std::unique_ptr<KvSpace> space_;
-  DiskTier disk_;
+  KvTiers kv_;
   ChunkBudget chunk_budget_;
+  Speculation speculation_;
   SequenceGroups groups_;
   WaitingQueue waiting_;
   StepBuilder builder_;

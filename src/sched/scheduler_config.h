@@ -38,6 +38,7 @@ struct SchedulerConfig {
   uint32_t num_disk_blocks = 0;      // of the prefix cache on disk; 0: none
   uint32_t max_disk_transfers = 32;  // at a time
   ChunkBudgetOptions chunk_budget;
+  uint32_t max_drafts = 0;  // of one sequence in a step, up to kMaxDrafts; 0: no speculation
   uint64_t hash_seed = 0;
 };
 

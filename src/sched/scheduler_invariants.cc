@@ -23,7 +23,7 @@ void CheckRunning(const SchedulerView& view, const Sequence& sequence) {
   QUIRE_CHECK_LE(sequence.num_computed, sequence.table.num_slots());
   QUIRE_CHECK_LE(sequence.chain.depth, sequence.num_computed / view.config.block_size);
   QUIRE_CHECK_LE(sequence.num_blocks_sent, sequence.table.num_blocks());
-  QUIRE_CHECK_LE(sequence.table.num_blocks(), view.space.MaxBlocks(sequence.num_tokens()));
+  QUIRE_CHECK_LE(sequence.table.num_blocks(), view.space.MaxBlocks(sequence.num_tokens() + view.config.max_drafts));
   QUIRE_CHECK_LT(sequence.num_tokens(), view.config.max_model_len);
   sequence.table.CheckInvariants();
 }

@@ -6,6 +6,7 @@
 #include <map>
 #include <random>
 
+#include "sched/adversarial_drafter_testing.h"
 #include "sched/fake_runner_testing.h"
 #include "sched/scheduler.h"
 #include "sched/transcript_testing.h"
@@ -49,6 +50,7 @@ SchedulerConfig RandomConfig(Random& random) {
   if (random.OneIn(2)) config.num_disk_blocks = random.Between(1, 4 * config.num_blocks);
   config.max_disk_transfers = random.Between(1, 8);
   config.chunk_budget.min_tokens = random.Between(1, 8);
+  if (random.OneIn(2)) config.max_drafts = random.Between(1, 6);
   config.hash_seed = random.Below(2);
   return config;
 }
@@ -96,7 +98,7 @@ class RandomRun {
         config_(RandomConfig(random_)),
         disk_(std::make_shared<FakeDisk>()),
         fails_one_in_(random_.OneIn(2) ? 0 : random_.Between(2, 20)),
-        scheduler_(config_),
+        scheduler_(config_, {}, MakeDrafter()),
         runner_(Options()) {
     for (int i = 0; i < 3; ++i) prefixes_.push_back(RandomTokens(config_.max_model_len));
   }
@@ -119,6 +121,16 @@ class RandomRun {
   SchedulerStats stats() const { return scheduler_.Stats(); }
 
  private:
+  std::shared_ptr<Drafter> MakeDrafter() {
+    const auto truth = [this](const DraftRequest& asked) {
+      const auto client = clients_.find(asked.request);
+      const uint64_t seed = client == clients_.end() ? 0 : *client->second.request.params.seed;
+      return FakeRunner::Continue({asked.tokens.begin(), asked.tokens.end()}, seed + asked.stream, asked.max_drafts,
+                                  kVocab);
+    };
+    return std::make_shared<AdversarialDrafter>(truth, kVocab, random_.Below(1000));
+  }
+
   FakeRunnerOptions Options() {
     return {.num_seats = config_.max_num_seqs,
             .num_blocks = config_.num_blocks,
@@ -322,6 +334,8 @@ TEST(SchedulerRandomTest, EveryRequestIsToldWhatItIsToldAloneOverHalfAMillionSte
     sum.num_disk_blocks_stored += stats.num_disk_blocks_stored;
     sum.num_disk_blocks_loaded += stats.num_disk_blocks_loaded;
     sum.num_disk_load_failures += stats.num_disk_load_failures;
+    sum.num_draft_tokens += stats.num_draft_tokens;
+    sum.num_accepted_tokens += stats.num_accepted_tokens;
   }
   // The workload meets what it is for.
   EXPECT_GT(num_finished, 5'000U);
@@ -335,6 +349,8 @@ TEST(SchedulerRandomTest, EveryRequestIsToldWhatItIsToldAloneOverHalfAMillionSte
   EXPECT_GT(sum.num_disk_blocks_stored, 1'000U);
   EXPECT_GT(sum.num_disk_blocks_loaded, 200U);
   EXPECT_GT(sum.num_disk_load_failures, 10U);
+  EXPECT_GT(sum.num_accepted_tokens, 10'000U);
+  EXPECT_GT(sum.num_draft_tokens - sum.num_accepted_tokens, 10'000U);
 }
 
 }  // namespace

@@ -2,11 +2,13 @@
 // functions over its parts.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
 #include "kv/block_id.h"
 #include "kv/slot_account.h"
+#include "sched/drafter.h"
 #include "sched/ids.h"
 
 namespace quire {
@@ -15,6 +17,7 @@ class Admitter;
 class DiskTier;
 class KvSpace;
 class Residency;
+class Speculation;
 class StepBuilder;
 class WaitingQueue;
 struct SchedulerConfig;
@@ -28,6 +31,7 @@ struct SchedulerView {
   const WaitingQueue& waiting;
   const Residency& residency;
   const Admitter& admitter;
+  const Speculation& speculation;
 };
 
 struct SchedulerStats {
@@ -55,6 +59,10 @@ struct SchedulerStats {
   uint64_t num_disk_store_failures = 0;
   uint64_t num_disk_load_failures = 0;  // files that were gone, damaged, foreign, or unreadable just then
   uint64_t num_disk_blocks_missed = 0;  // evicted from memory before they could be stored
+  uint64_t num_drafts = 0;              // sequences' steps with drafts
+  uint64_t num_draft_tokens = 0;        // that were verified
+  uint64_t num_accepted_tokens = 0;     // of these
+  std::array<uint64_t, kMaxDrafts> drafts_accepted_at = {};  // [place]: how often the first, second, ... was
   SlotAccount slots;
 };
 

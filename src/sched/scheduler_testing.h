@@ -1,5 +1,5 @@
-// What the scheduler's tests share: a scheduler and a fake runner in step, and a record of what each request was
-// transcript.
+// What the scheduler's tests share: a scheduler and a fake runner in step, and a record of what each request
+// was told.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -35,6 +35,8 @@ struct Sequence {
   uint32_t num_blocks_sent = 0;  // of the table: the runner knows them
   BlockTable table;
   PrefixChain chain;  // as far as its blocks are indexed
+  std::optional<double>
+      draft_acceptance;  // how likely a draft is right, the one before it being so; once one was tried
   // Of a beam: its output so far, which becomes events when the search ends.
   std::vector<TokenOutput> outputs;
   std::vector<Candidate> candidates;

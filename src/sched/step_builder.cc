@@ -22,6 +22,7 @@ void StepBuilder::Begin(uint32_t max_rows) {
   step_.owners.clear();
   step_.load = step_.decodes = {};
   step_.limit = {};
+  promised_.clear();
   rows_left_ = max_rows;
   prompt_rows_left_ = 0;
   SendForks();
@@ -55,8 +56,6 @@ void StepBuilder::SendForks() {
     }
   }
   forks_.clear();
-  plan.token_appends.swap(token_appends_);
-  token_appends_.clear();
 }
 
 void StepBuilder::SendRemovals() {
@@ -89,7 +88,6 @@ void StepBuilder::FreeSeat(Sequence& sequence) {
   if (!sequence.seat) return;
   const SeatId seat = *std::exchange(sequence.seat, std::nullopt);
   left_seats_.push_back(seat);
-  std::erase_if(token_appends_, [&](const TokenAppend& append) { return append.seat == seat; });
   for (PendingFork& pending : forks_) {
     if (pending.fork.child == seat) pending.copies.clear();
   }
@@ -100,7 +98,6 @@ void StepBuilder::Drop(SequenceGroup& group) {
   const auto is_own = [&](const auto& entry) {
     return std::ranges::any_of(group.sequences, [&](const Sequence& s) { return s.seat == entry.seat; });
   };
-  std::erase_if(plan.token_appends, is_own);
   std::erase_if(plan.appended_blocks, is_own);
   std::erase_if(plan.copies, is_own);
   for (Sequence& sequence : group.sequences) {
@@ -115,10 +112,6 @@ void StepBuilder::Fork(const Sequence& parent, Sequence& child, std::vector<std:
   forks_.push_back(
       {.fork = {.parent = *parent.seat, .child = *child.seat, .stream = child.stream}, .copies = std::move(copies)});
   child.num_blocks_sent = parent.num_blocks_sent;
-}
-
-void StepBuilder::AppendToken(const Sequence& sequence, int32_t token) {
-  token_appends_.push_back({*sequence.seat, token});
 }
 
 // The blocks of tokens [0, end), as far as the runner does not know them.
@@ -171,31 +164,40 @@ uint32_t StepBuilder::ChunkFor(const Sequence& sequence, uint32_t num_wanted) co
   return odd <= chunk / kSmallPart ? chunk - odd : chunk;
 }
 
-void StepBuilder::AddDecode(const SequenceGroup& group, Sequence& sequence) {
-  AddRows(group, sequence, 1);
+void StepBuilder::PromiseDecode(SequenceGroup& group, Sequence& sequence) {
+  promised_.push_back({&group, &sequence});
+  step_.decodes.Add(1, sequence.num_computed);
+  --rows_left_;
+}
+
+void StepBuilder::AddDecode(const SequenceGroup& group, Sequence& sequence, std::span<const int32_t> drafts) {
+  ++rows_left_;
+  AddRows(group, sequence, 1, drafts);
   step_.decodes = step_.load;
 }
 
 void StepBuilder::AddPrompt(const SequenceGroup& group, Sequence& sequence, uint32_t num_rows) {
-  AddRows(group, sequence, num_rows);
+  AddRows(group, sequence, num_rows, {});
   prompt_rows_left_ -= num_rows;
 }
 
-void StepBuilder::AddRows(const SequenceGroup& group, Sequence& sequence, uint32_t num_rows) {
+void StepBuilder::AddRows(const SequenceGroup& group, Sequence& sequence, uint32_t num_known,
+                          std::span<const int32_t> drafts) {
   StepPlan& plan = step_.plan;
+  const uint32_t num_rows = num_known + static_cast<uint32_t>(drafts.size());
   const PlanSpan span = {.seat = *sequence.seat,
                          .first_row = static_cast<uint32_t>(plan.tokens.size()),
                          .num_rows = num_rows,
                          .first_position = sequence.num_computed};
   SendBlocks(sequence, span.first_position + num_rows);
-  for (uint32_t i = 0; i < num_rows; ++i) {
-    plan.tokens.push_back({TokenSource::Kind::kLiteral, sequence.tokens[span.first_position + i]});
-  }
+  const auto known = std::span(sequence.tokens).subspan(span.first_position, num_known);
+  plan.tokens.insert(plan.tokens.end(), known.begin(), known.end());
+  plan.tokens.insert(plan.tokens.end(), drafts.begin(), drafts.end());
   plan.spans.push_back(span);
   step_.owners.push_back(group.request.id);
   rows_left_ -= num_rows;
   step_.load.Add(num_rows, span.first_position);
-  AddTasks(group, sequence, span);
+  AddTasks(group, sequence, span, num_known);
 }
 
 void StepBuilder::AddScores(const SequenceGroup& group, const Sequence& sequence, const PlanSpan& span) {
@@ -211,15 +213,20 @@ void StepBuilder::AddScores(const SequenceGroup& group, const Sequence& sequence
   }
 }
 
-void StepBuilder::AddTasks(const SequenceGroup& group, const Sequence& sequence, const PlanSpan& span) {
+void StepBuilder::AddTasks(const SequenceGroup& group, const Sequence& sequence, const PlanSpan& span,
+                           uint32_t num_known) {
   if (group.wants_prompt_scores()) AddScores(group, sequence, span);
-  if (span.first_position + span.num_rows < sequence.num_tokens()) return;
+  if (span.first_position + num_known < sequence.num_tokens()) return;
   RowTask task = {.kind = RowTask::Kind::kSample,
-                  .row = span.first_row + span.num_rows - 1,
+                  .row = span.first_row + num_known - 1,
                   .seat = span.seat,
                   .stream = sequence.stream,
                   .position = sequence.num_tokens(),
                   .draws = group.has_forked ? 1 : group.width};
+  if (num_known < span.num_rows) {
+    task.kind = RowTask::Kind::kVerify;
+    task.draws = span.num_rows - num_known + 1;
+  }
   if (group.is_beams()) {
     task.kind = RowTask::Kind::kBest;
     const auto num_logprobs = static_cast<uint32_t>(group.request.params.logprobs.value_or(0));

@@ -1,6 +1,6 @@
 // StepBuilder: the step under construction, and what the runner mirrors: which seats are taken, which blocks of a
 // sequence's table it has, what is to be forked. The only writer of a StepPlan. What happens between two plans (forks,
-// tokens, seats that are left) is kept for the next one. Host logic; no thread safety.
+// seats that are left) is kept for the next one. Host logic; no thread safety.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +23,12 @@ struct StepBuilderOptions {
   uint32_t block_size = 16;
   uint32_t max_chunk = 0;                // of one prompt in a step; 0: as many rows as there are
   bool ends_chunks_with_blocks = false;  // where it costs little: full blocks can be shared
+};
+
+// A sequence that takes its next token's row in this step.
+struct Decode {
+  SequenceGroup* group = nullptr;
+  Sequence* sequence = nullptr;
 };
 
 class StepBuilder {
@@ -49,8 +55,13 @@ class StepBuilder {
   uint32_t rows_left() const { return rows_left_; }
   uint32_t prompt_rows_left() const { return prompt_rows_left_; }
 
-  // The sequence's next num_rows rows, with their tasks. REQUIRES: it has a seat, and its table has their slots.
-  void AddDecode(const SequenceGroup& group, Sequence& sequence);
+  // A row is kept for the sequence, which decodes. REQUIRES: rows_left() > 0, or another of its group has one.
+  void PromiseDecode(SequenceGroup& group, Sequence& sequence);
+  std::span<const Decode> promised() const { return promised_; }
+  // The sequence's next rows, with their tasks; `drafts`: guesses of what follows its last token, to be verified.
+  // REQUIRES: it has a seat, and its table has the slots of all of them; it was promised; drafts are none's but a
+  // sample's.
+  void AddDecode(const SequenceGroup& group, Sequence& sequence, std::span<const int32_t> drafts);
   void AddPrompt(const SequenceGroup& group, Sequence& sequence, uint32_t num_rows);
   // How many of num_wanted rows of a prompt this step takes. REQUIRES: num_wanted and prompt_rows_left() are above 0.
   uint32_t ChunkFor(const Sequence& sequence, uint32_t num_wanted) const;
@@ -70,10 +81,9 @@ class StepBuilder {
   // Tells the runner, with this plan, which seats are empty by now.
   void SendRemovals();
 
-  // Between two plans. The child takes a seat of its own, if it has none; `copies`: of the parent's blocks to its own.
+  // Between two plans. REQUIRES: both have seats. `copies`: of the parent's blocks to its own.
   void Fork(const Sequence& parent, Sequence& child, std::vector<std::pair<BlockId, BlockId>> copies);
   void TakeSeat(Sequence& child);
-  void AppendToken(const Sequence& sequence, int32_t token);
   // The runner hears of it with the next plan, or SendRemovals. Nothing for who has no seat.
   void FreeSeat(Sequence& sequence);
 
@@ -87,8 +97,8 @@ class StepBuilder {
   };
 
   void SendForks();
-  void AddRows(const SequenceGroup& group, Sequence& sequence, uint32_t num_rows);
-  void AddTasks(const SequenceGroup& group, const Sequence& sequence, const PlanSpan& span);
+  void AddRows(const SequenceGroup& group, Sequence& sequence, uint32_t num_known, std::span<const int32_t> drafts);
+  void AddTasks(const SequenceGroup& group, const Sequence& sequence, const PlanSpan& span, uint32_t num_known);
   void AddScores(const SequenceGroup& group, const Sequence& sequence, const PlanSpan& span);
 
   const StepBuilderOptions options_;
@@ -96,11 +106,11 @@ class StepBuilder {
   bool in_flight_ = false;
   uint32_t rows_left_ = 0;
   uint32_t prompt_rows_left_ = 0;
+  std::vector<Decode> promised_;
   std::vector<SeatId> free_seats_;  // the runner has none of these
   std::vector<SeatId> left_seats_;  // empty here, but the runner has not been told
   TransferLedger ledger_;
   std::vector<PendingFork> forks_;
-  std::vector<TokenAppend> token_appends_;
 };
 
 }  // namespace quire

@@ -4,9 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <memory>
-#include <numeric>
 
 #include "kv/kv_manager.h"
+#include "sched/parts_testing.h"
 
 namespace quire {
 namespace {
@@ -16,13 +16,8 @@ class StepBuilderTest : public testing::Test {
   static constexpr uint32_t kSeats = 4, kBlockSize = 4;
 
   // A group whose first sequence has slots for all of its tokens.
-  SequenceGroup& MakeGroup(uint64_t id, uint32_t num_tokens, int32_t n = 1) {
-    Request request{.id = RequestId{id}};
-    request.prompt.resize(num_tokens);
-    std::iota(request.prompt.begin(), request.prompt.end(), 10);
-    request.params.n = n;
-    request.params.max_tokens = 8;
-    groups_.push_back(std::make_unique<SequenceGroup>(std::move(request), id, num_tokens + 8, kSeats, kv_.MakeTable()));
+  SequenceGroup& Make(uint64_t id, uint32_t num_tokens, int32_t n = 1) {
+    groups_.push_back(MakeGroup(PartRequest(id, num_tokens, n), kv_.MakeTable(), kSeats));
     std::vector<CopyOnWrite> copies;
     EXPECT_TRUE(groups_.back()->front().table.PrepareWrite(0, num_tokens, copies));
     return *groups_.back();
@@ -36,14 +31,7 @@ class StepBuilderTest : public testing::Test {
     }
     builder_.CheckInvariants(taken);
   }
-  void Run() {
-    builder_.Finish();
-    if (!builder_.in_flight()) return;
-    StepResult result;
-    result.step = builder_.number();
-    result.tasks.resize(builder_.plan().tasks.size());
-    builder_.Land(result);
-  }
+  void Run() { RunStep(builder_); }
 
   KvManager kv_{{.num_blocks = 32, .block_size = kBlockSize}};
   std::vector<std::unique_ptr<SequenceGroup>> groups_;
@@ -51,8 +39,8 @@ class StepBuilderTest : public testing::Test {
 };
 
 TEST_F(StepBuilderTest, RowsAreNumberedSpanAfterSpanAndTheLastOfAPromptDraws) {
-  SequenceGroup& a = MakeGroup(1, 6);
-  SequenceGroup& b = MakeGroup(2, 3, 2);
+  SequenceGroup& a = Make(1, 6);
+  SequenceGroup& b = Make(2, 3, 2);
   builder_.Begin(8);
   builder_.Admit(a, a.front());
   builder_.Admit(b, b.front());
@@ -65,7 +53,7 @@ TEST_F(StepBuilderTest, RowsAreNumberedSpanAfterSpanAndTheLastOfAPromptDraws) {
   ASSERT_EQ(plan.spans.size(), 2U);
   EXPECT_EQ(plan.spans[1].first_row, 4U);
   EXPECT_EQ(plan.num_rows(), 7U);
-  EXPECT_EQ(plan.tokens[4].value, 10);
+  EXPECT_EQ(plan.tokens[4], 2000);
   ASSERT_EQ(plan.tasks.size(), 1U) << "the other prompt goes on";
   EXPECT_EQ(plan.tasks[0].row, 6U);
   EXPECT_EQ(plan.tasks[0].draws, 2U);
@@ -79,7 +67,7 @@ TEST_F(StepBuilderTest, ASeatIsFreeOnlyOnceTheRunnerHasBeenTold) {
   std::vector<SequenceGroup*> groups;
   builder_.Begin(8);
   for (uint64_t id = 0; id < kSeats; ++id) {
-    groups.push_back(&MakeGroup(id, 3));
+    groups.push_back(&Make(id, 3));
     builder_.Admit(*groups.back(), groups.back()->front());
     CheckSeats();
   }
@@ -96,8 +84,8 @@ TEST_F(StepBuilderTest, ASeatIsFreeOnlyOnceTheRunnerHasBeenTold) {
 }
 
 TEST_F(StepBuilderTest, WhoIsDroppedLeavesNothingInThePlan) {
-  SequenceGroup& stays = MakeGroup(1, 3);
-  SequenceGroup& goes = MakeGroup(2, 6);
+  SequenceGroup& stays = Make(1, 3);
+  SequenceGroup& goes = Make(2, 6);
   builder_.Begin(8);
   builder_.Admit(stays, stays.front());
   builder_.Admit(goes, goes.front());
@@ -110,8 +98,8 @@ TEST_F(StepBuilderTest, WhoIsDroppedLeavesNothingInThePlan) {
   CheckSeats();
 }
 
-TEST_F(StepBuilderTest, ForksAndTokensOfOneStepAreSentWithTheNextUnlessTheSeatIsLeft) {
-  SequenceGroup& group = MakeGroup(1, 3, 3);
+TEST_F(StepBuilderTest, ForksOfOneStepAreSentWithTheNextThoughTheSeatIsLeft) {
+  SequenceGroup& group = Make(1, 3, 3);
   builder_.Begin(8);
   builder_.Admit(group, group.front());
   Run();
@@ -121,11 +109,9 @@ TEST_F(StepBuilderTest, ForksAndTokensOfOneStepAreSentWithTheNextUnlessTheSeatIs
     builder_.TakeSeat(child);
   }
   for (uint32_t stream = 1; stream < 3; ++stream) builder_.Fork(group.front(), group.sequences[stream], {});
-  for (const Sequence& sequence : group.sequences) builder_.AppendToken(sequence, 7);
   builder_.FreeSeat(group.sequences[2]);
   builder_.Begin(8);
   EXPECT_EQ(builder_.plan().forks.size(), 2U) << "a seat that is left again is taken and removed";
-  EXPECT_EQ(builder_.plan().token_appends.size(), 2U);
   EXPECT_EQ(builder_.plan().removals.size(), 1U);
   CheckSeats();
   Run();
@@ -151,7 +137,7 @@ TEST_F(StepBuilderTest, WaitsForTheDiskOnlyWhenThereIsNothingElseToDo) {
 }
 
 TEST_F(StepBuilderTest, OneStepIsInFlightAtATime) {
-  SequenceGroup& group = MakeGroup(1, 3);
+  SequenceGroup& group = Make(1, 3);
   builder_.Begin(8);
   builder_.Admit(group, group.front());
   builder_.Finish();

@@ -2,8 +2,9 @@
 // another process, and the file of a run's plans replays it.
 //
 // A runner mirrors per-sequence state (block table, sampling parameters, token history) in dense seats and applies a
-// plan in this order: forks, removals, admissions, token appends, appended blocks, transfers out of the pool, block
-// copies, transfers into the pool, rows, tasks.
+// plan in this order: forks, removals, admissions, appended blocks, transfers out of the pool, block copies, transfers
+// into the pool, rows, tasks. The rows are the history: a row's token is appended to its seat's history when the row's
+// position is the history's end. Drafts alone are not history before they are accepted.
 #pragma once
 
 #include <cstdint>
@@ -37,14 +38,6 @@ struct SeatFork {
   SeatId child = {};
   uint32_t stream = 0;  // the child's
   friend bool operator==(const SeatFork&, const SeatFork&) = default;
-};
-
-// The sequence's newest token, where the runner did not draw it for this seat itself: one of several draws, or the
-// choice of a beam search.
-struct TokenAppend {
-  SeatId seat = {};
-  int32_t token = 0;
-  friend bool operator==(const TokenAppend&, const TokenAppend&) = default;
 };
 
 struct BlockAppend {
@@ -91,21 +84,14 @@ struct PlanSpan {
   friend bool operator==(const PlanSpan&, const PlanSpan&) = default;
 };
 
-// Where a row's token comes from: a literal, or the token that task `value` of the step before drew, so that the next
-// step can be planned before that one ends.
-struct TokenSource {
-  enum class Kind : uint8_t { kLiteral, kPreviousTask };
-  Kind kind = Kind::kLiteral;
-  int32_t value = 0;
-  friend bool operator==(const TokenSource&, const TokenSource&) = default;
-};
-
 // What is wanted of a row beyond its keys and values.
 struct RowTask {
   enum class Kind : uint8_t {
-    kSample,  // draw the token at `position` from this row's logits
+    kSample,  // draw the token at `position` from this row's logits, for `draws` streams from its own on
+    kVerify,  // draw up to `draws` tokens at `position` and after it: the tokens of the `draws` - 1 rows that follow
+              // are drafts. A draft is accepted when it is the token drawn from the row before it; the first token
+              // that is not, or the one behind the last draft, is the last one drawn
     kScore,   // the log-probability of `target`, the prompt's token at `position`
-    kPool,    // the hidden state
     kBest,    // the `draws` most likely tokens at `position`, best first, equal ones by id, none that is masked
   };
   Kind kind = Kind::kSample;
@@ -123,16 +109,15 @@ struct StepPlan {
   std::vector<SeatFork> forks;
   std::vector<SeatId> removals;
   std::vector<Admission> admissions;
-  std::vector<TokenAppend> token_appends;
   std::vector<BlockAppend> appended_blocks;
   std::vector<BlockCopy> copies;
   std::vector<Transfer> transfers;
   std::vector<int32_t> transfer_tokens;
-  std::vector<PlanSpan> spans;      // rows are numbered span after span
-  std::vector<TokenSource> tokens;  // [rows]
-  std::vector<RowTask> tasks;       // by row, ascending
-  bool masks_follow = false;        // the runner waits for StepRunner::Sample(masks)
-  bool await_transfers = false;     // there is nothing else to do: Collect waits a few ms for a transfer to end
+  std::vector<PlanSpan> spans;   // rows are numbered span after span
+  std::vector<int32_t> tokens;   // [rows]
+  std::vector<RowTask> tasks;    // by row, ascending
+  bool masks_follow = false;     // the runner waits for StepRunner::Sample(masks)
+  bool await_transfers = false;  // there is nothing else to do: Collect waits a few ms for a transfer to end
 
   size_t num_rows() const { return tokens.size(); }
   bool empty() const {
@@ -172,7 +157,6 @@ struct StepResult {
   std::vector<TaskResult> tasks;  // one per task of the plan
   std::vector<TokenOutput> tokens;
   std::vector<Candidate> candidates;  // best first
-  std::vector<float> pooled;
   std::vector<uint64_t> transfers_completed;
   std::vector<uint64_t> transfers_failed;
   int64_t forward_us = 0;

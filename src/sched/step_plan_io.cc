@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "sched/step_fields.h"
 
 namespace quire {
 namespace {
@@ -40,8 +41,8 @@ class Writer {
     (*this)(value.first);
     (*this)(value.second);
   }
-  template <typename T>
-  requires(std::is_class_v<T>) void operator()(const T& value);
+  template <HasFields T>
+  void operator()(const T& value);
 
  private:
   std::string& out_;
@@ -94,8 +95,8 @@ class Reader {
     (*this)(value.first);
     (*this)(value.second);
   }
-  template <typename T>
-  requires(std::is_class_v<T>) void operator()(T& value);
+  template <HasFields T>
+  void operator()(T& value);
 
  private:
   void Fail() {
@@ -107,61 +108,15 @@ class Reader {
   bool failed_ = false;
 };
 
-// One list of fields per type serves both directions: F is called with each field in order.
-template <typename T, typename... Fields>
-void Each(T& visit, Fields&... fields) {
-  (visit(fields), ...);
+template <HasFields T>
+void Writer::operator()(const T& value) {
+  ForEachField<T>([&](const char*, auto member) { (*this)(value.*member); });
 }
 
-template <typename V, typename T>
-void VisitFields(V& visit, T& x) {
-  using Type = std::remove_const_t<T>;
-  if constexpr (std::is_same_v<Type, SamplingParams>) {
-    Each(visit, x.temperature, x.top_p, x.top_k, x.min_p, x.repetition_penalty, x.presence_penalty, x.frequency_penalty,
-         x.logit_bias, x.seed, x.max_tokens, x.min_tokens, x.stop, x.include_stop_str_in_output, x.stop_token_ids,
-         x.ignore_eos, x.logprobs, x.prompt_logprobs, x.skip_special_tokens, x.detokenize, x.n, x.best_of,
-         x.use_beam_search, x.beam_width, x.length_penalty, x.early_stopping);
-  } else if constexpr (std::is_same_v<Type, Admission>) {
-    Each(visit, x.seat, x.request, x.stream, x.params, x.stop_token_ids, x.history, x.num_prompt_tokens);
-  } else if constexpr (std::is_same_v<Type, SeatFork>) {
-    Each(visit, x.parent, x.child, x.stream);
-  } else if constexpr (std::is_same_v<Type, TokenAppend>) {
-    Each(visit, x.seat, x.token);
-  } else if constexpr (std::is_same_v<Type, PrefixDigest>) {
-    Each(visit, x.high, x.low);
-  } else if constexpr (std::is_same_v<Type, BlockAppend>) {
-    Each(visit, x.seat, x.block);
-  } else if constexpr (std::is_same_v<Type, BlockCopy>) {
-    Each(visit, x.seat, x.table_index, x.source, x.destination);
-  } else if constexpr (std::is_same_v<Type, Transfer>) {
-    Each(visit, x.id, x.kind, x.block, x.place, x.digest, x.parent, x.first_token, x.num_tokens);
-  } else if constexpr (std::is_same_v<Type, PlanSpan>) {
-    Each(visit, x.seat, x.first_row, x.num_rows, x.first_position);
-  } else if constexpr (std::is_same_v<Type, TokenSource>) {
-    Each(visit, x.kind, x.value);
-  } else if constexpr (std::is_same_v<Type, RowTask>) {
-    Each(visit, x.kind, x.row, x.seat, x.stream, x.position, x.draws, x.target);
-  } else if constexpr (std::is_same_v<Type, StepPlan>) {
-    Each(visit, x.step, x.forks, x.removals, x.admissions, x.token_appends, x.appended_blocks, x.copies, x.transfers,
-         x.transfer_tokens, x.spans, x.tokens, x.tasks, x.masks_follow, x.await_transfers);
-  } else if constexpr (std::is_same_v<Type, Candidate>) {
-    Each(visit, x.token, x.logprob);
-  } else if constexpr (std::is_same_v<Type, TokenOutput>) {
-    Each(visit, x.token, x.logprob, x.rank, x.first_candidate, x.num_candidates);
-  } else if constexpr (std::is_same_v<Type, TaskResult>) {
-    Each(visit, x.status, x.first_token, x.num_tokens);
-  } else {
-    static_assert(std::is_same_v<Type, StepResult>);
-    Each(visit, x.step, x.tasks, x.tokens, x.candidates, x.pooled, x.transfers_completed, x.transfers_failed,
-         x.forward_us, x.sample_us, x.swap_out_us, x.swap_in_us);
-  }
+template <HasFields T>
+void Reader::operator()(T& value) {
+  ForEachField<T>([&](const char*, auto member) { (*this)(value.*member); });
 }
-
-template <typename T>
-requires(std::is_class_v<T>) void Writer::operator()(const T& value) { VisitFields(*this, value); }
-
-template <typename T>
-requires(std::is_class_v<T>) void Reader::operator()(T& value) { VisitFields(*this, value); }
 
 template <typename T>
 void Append(const T& value, std::string& out) {
@@ -183,9 +138,6 @@ Status CheckEnums(const StepPlan& plan) {
     if (admission.params.early_stopping > EarlyStopping::kNever) {
       return DataLoss("step plan: early stopping of unknown kind");
     }
-  }
-  for (const TokenSource& source : plan.tokens) {
-    if (source.kind > TokenSource::Kind::kPreviousTask) return DataLoss("step plan: a token source of unknown kind");
   }
   for (const RowTask& task : plan.tasks) {
     if (task.kind > RowTask::Kind::kBest) return DataLoss("step plan: a row task of unknown kind");

@@ -10,7 +10,7 @@
 
 namespace quire {
 
-inline constexpr uint8_t kStepPlanFormat = 2;
+inline constexpr uint8_t kStepPlanFormat = 3;
 
 void AppendBytes(const StepPlan& plan, std::string& out);
 void AppendBytes(const StepResult& result, std::string& out);

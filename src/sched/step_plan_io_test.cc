@@ -9,54 +9,64 @@
 
 #include "sched/fake_runner_testing.h"
 #include "sched/scheduler_testing.h"
+#include "sched/step_fields.h"
 #include "sched/step_trace.h"
 
 namespace quire {
 namespace {
 
-StepPlan FullPlan() {
+// Values of the protocol's types with every field set, each list with a few elements.
+class RandomValue {
+ public:
+  explicit RandomValue(unsigned seed) : random_(seed) {}
+
+  template <typename T>
+  void operator()(T& value) {
+    if constexpr (HasFields<T>) {
+      ForEachField<T>([&](const char*, auto member) { (*this)(value.*member); });
+    } else if constexpr (std::is_same_v<T, bool>) {
+      value = random_() % 2 == 0;
+    } else if constexpr (std::is_enum_v<T>) {
+      // Of the enumerations the two first values are known to all; ids are any number.
+      value = static_cast<T>(random_() % 2);
+    } else if constexpr (std::is_arithmetic_v<T>) {
+      value = static_cast<T>(random_() % 100);
+    } else if constexpr (std::is_same_v<T, std::string>) {
+      value.assign(1 + random_() % 5, static_cast<char>('a' + random_() % 26));
+    } else {
+      Compound(value);
+    }
+  }
+
+ private:
+  template <typename T>
+  void Compound(std::optional<T>& value) {
+    (*this)(value.emplace());
+  }
+  template <typename A, typename B>
+  void Compound(std::pair<A, B>& value) {
+    (*this)(value.first);
+    (*this)(value.second);
+  }
+  template <typename T>
+  void Compound(std::vector<T>& values) {
+    values.resize(1 + random_() % 3);
+    for (T& value : values) (*this)(value);
+  }
+
+  std::minstd_rand random_;
+};
+
+StepPlan FullPlan(unsigned seed = 1) {
   StepPlan plan;
-  plan.step = 9;
-  plan.forks = {{SeatId{1}, SeatId{2}, 1}};
-  plan.removals = {SeatId{3}};
-  Admission admission = {.seat = SeatId{1}, .request = RequestId{77}, .stream = 2, .num_prompt_tokens = 2};
-  admission.params.temperature = 0.5F;
-  admission.params.seed = 1ULL << 60;
-  admission.params.logit_bias = {{4, -1.5F}, {5, 2.0F}};
-  admission.params.stop = {"\n\n", "end"};
-  admission.params.max_tokens = 12;
-  admission.params.ignore_eos = true;
-  admission.stop_token_ids = {2};
-  admission.history = {5, 6, 7};
-  plan.admissions = {admission, {}};
-  admission.params.best_of = 4;
-  admission.params.early_stopping = EarlyStopping::kNever;
-  plan.token_appends = {{SeatId{2}, 9}};
-  plan.appended_blocks = {{SeatId{1}, BlockId{8}}};
-  plan.copies = {{SeatId{1}, 0, BlockId{8}, BlockId{9}}};
-  plan.transfers = {{5, Transfer::Kind::kLoad, BlockId{1}, 2, {3, 4}, {5, 6}, 0, 2}};
-  plan.transfer_tokens = {7, 8};
-  plan.spans = {{SeatId{1}, 0, 2, 0}};
-  plan.tokens = {{TokenSource::Kind::kLiteral, 5}, {TokenSource::Kind::kPreviousTask, 0}};
-  plan.tasks = {{RowTask::Kind::kScore, 0, SeatId{1}, 2, 1, 1, 6}, {RowTask::Kind::kSample, 1, SeatId{1}, 2, 2, 1, -1}};
-  plan.masks_follow = true;
-  plan.await_transfers = true;
+  RandomValue{seed}(plan);
+  for (Transfer& transfer : plan.transfers) transfer.first_token = transfer.num_tokens = 0;  // of those that there are
   return plan;
 }
 
-StepResult FullResult() {
+StepResult FullResult(unsigned seed = 1) {
   StepResult result;
-  result.step = 9;
-  result.tasks = {{TaskResult::Status::kOk, 0, 1}, {TaskResult::Status::kNan, 1, 0}};
-  result.tokens = {{6, -0.25F, 3, 0, 2}};
-  result.candidates = {{1, -0.1F}, {6, -0.25F}};
-  result.pooled = {1.5F};
-  result.transfers_completed = {5};
-  result.transfers_failed = {6, 7};
-  result.forward_us = 1234;
-  result.sample_us = 5;
-  result.swap_out_us = 6;
-  result.swap_in_us = 7;
+  RandomValue{seed}(result);
   return result;
 }
 
@@ -81,9 +91,13 @@ void ExpectRoundTripAndNoCrash(const T& value) {
   }
 }
 
-TEST(StepPlanIoTest, APlanSurvivesAndEveryTruncationIsAnError) { ExpectRoundTripAndNoCrash(FullPlan()); }
+TEST(StepPlanIoTest, APlanSurvivesAndEveryTruncationIsAnError) {
+  for (unsigned seed = 1; seed < 4; ++seed) ExpectRoundTripAndNoCrash(FullPlan(seed));
+}
 
-TEST(StepPlanIoTest, AResultSurvivesAndEveryTruncationIsAnError) { ExpectRoundTripAndNoCrash(FullResult()); }
+TEST(StepPlanIoTest, AResultSurvivesAndEveryTruncationIsAnError) {
+  for (unsigned seed = 1; seed < 4; ++seed) ExpectRoundTripAndNoCrash(FullResult(seed));
+}
 
 TEST(StepPlanIoTest, AnotherFormatIsRefusedByNumber) {
   std::string bytes;
@@ -95,18 +109,43 @@ TEST(StepPlanIoTest, AnotherFormatIsRefusedByNumber) {
   EXPECT_THAT(parsed.error().message, testing::HasSubstr("format 99"));
 }
 
+// One field at a time is changed, however deep it lies.
+template <typename Whole, typename T>
+void ChangeEach(const Whole& whole, Whole& changed, T& value, unsigned& num_changes) {
+  if constexpr (HasFields<T>) {
+    ForEachField<T>([&](const char*, auto member) { ChangeEach(whole, changed, value.*member, num_changes); });
+  } else if constexpr (
+      requires { value[0].x; } || requires { value.push_back(value[0]); }) {
+    if constexpr (HasFields<typename T::value_type>) {
+      for (auto& element : value) ChangeEach(whole, changed, element, num_changes);
+    }
+    value.push_back(value[0]);
+    EXPECT_FALSE(changed == whole);
+    value.pop_back();
+    ++num_changes;
+  } else if constexpr (requires { value.reset(); }) {
+    const T before = value;
+    value.reset();
+    EXPECT_FALSE(changed == whole);
+    value = before;
+    ++num_changes;
+  } else {
+    const T before = value;
+    value = static_cast<T>(static_cast<int64_t>(before) == 0);
+    EXPECT_FALSE(changed == whole);
+    value = before;
+    ++num_changes;
+  }
+}
+
 TEST(StepPlanIoTest, EqualityLooksAtEveryPart) {
-  const StepPlan plan = FullPlan();
-  StepPlan other = plan;
-  EXPECT_EQ(other, plan);
-  other.admissions[0].params.top_k = 3;
-  EXPECT_FALSE(other == plan);
-  other = plan;
-  other.masks_follow = false;
-  EXPECT_FALSE(other == plan);
+  unsigned num_changes = 0;
+  StepPlan plan = FullPlan();
+  ChangeEach(FullPlan(), plan, plan, num_changes);
   StepResult result = FullResult();
-  result.sample_us = 0;
-  EXPECT_FALSE(result == FullResult());
+  ChangeEach(FullResult(), result, result, num_changes);
+  EXPECT_GT(num_changes, 80U);
+  EXPECT_EQ(plan, FullPlan());
 }
 
 TEST(StepPlanIoTest, ClearLeavesAnEmptyPlan) {
@@ -180,6 +219,16 @@ TEST_F(StepTraceTest, ATruncatedFileIsAnErrorThatNamesIt) {
   while (kind.ok() && *kind != TraceReader::Kind::kEnd) kind = reader->Next(plan, result);
   ASSERT_FALSE(kind.ok());
   EXPECT_THAT(kind.error().message, testing::HasSubstr(path_));
+}
+
+TEST_F(StepTraceTest, ATraceOfAnOlderVersionIsRefusedByName) {
+  for (const std::string& rest : {std::string(), std::string(1, '\1') + std::string(8, '\0')}) {
+    std::ofstream(path_, std::ios::trunc) << "QUIRETRC" << rest;
+    const auto reader = TraceReader::Open(path_);
+    ASSERT_FALSE(reader.ok());
+    EXPECT_THAT(reader.error().message, testing::HasSubstr(path_));
+    EXPECT_THAT(reader.error().message, testing::HasSubstr("version"));
+  }
 }
 
 TEST_F(StepTraceTest, AFileThatIsNoTraceAndAFileThatIsNotThereAreErrors) {

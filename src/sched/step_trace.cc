@@ -23,7 +23,8 @@ Result<TraceWriter> TraceWriter::Create(const std::string& path) {
   std::FILE* file = std::fopen(path.c_str(), "wb");
   if (file == nullptr) return Io("trace {}: {}", path, std::strerror(errno));
   TraceWriter writer(path, file);
-  if (std::fwrite(kMagic.data(), 1, kMagic.size(), file) != kMagic.size()) {
+  const std::string head = std::string(kMagic) + static_cast<char>(kStepPlanFormat);
+  if (std::fwrite(head.data(), 1, head.size(), file) != head.size()) {
     return Io("trace {}: {}", path, std::strerror(errno));
   }
   return writer;
@@ -51,8 +52,13 @@ Result<TraceReader> TraceReader::Open(const std::string& path) {
   Result<std::string> bytes = Env::Posix().ReadFile(path);
   if (!bytes.ok()) return std::move(bytes).error();
   if (!bytes->starts_with(kMagic)) return DataLoss("{} is not a trace", path);
+  const int version = bytes->size() > kMagic.size() ? static_cast<unsigned char>((*bytes)[kMagic.size()]) : 0;
+  if (version != kStepPlanFormat) {
+    return DataLoss("trace {}: it is of version {}, and this Quire reads version {}: record it again", path, version,
+                    kStepPlanFormat);
+  }
   TraceReader reader(path, *std::move(bytes));
-  reader.position_ = kMagic.size();
+  reader.position_ = kMagic.size() + 1;
   return reader;
 }
 

@@ -1,6 +1,7 @@
 // A trace: the file of a run's plans and results, in order. A runner that is given the plans computes the results
 // again.
-//   "QUIRETRC", then records {u8 kind, u64 size, bytes}; kind 1 is a plan, 2 the result of the plan before.
+//   "QUIRETRC", u8 version (that of the step plans), then records {u8 kind, u64 size, bytes}; kind 1 is a plan, 2 the
+//   result of the plan before.
 // One thread at a time.
 #pragma once
 

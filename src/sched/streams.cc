@@ -53,10 +53,15 @@ Streams::End Streams::Fail(SequenceGroup& group, const RowTask& task) {
 void Streams::CommitRows(SequenceGroup& group, const PlanSpan& span) {
   Sequence* sequence = group.Find(span.seat);
   if (sequence == nullptr) return;
-  sequence->num_computed = span.first_position + span.num_rows;
+  // Rows of drafts count once these are accepted.
+  Commit(group, *sequence, std::min(span.first_position + span.num_rows, sequence->num_tokens()));
+}
+
+void Streams::Commit(SequenceGroup& group, Sequence& sequence, uint32_t num_computed) {
+  sequence.num_computed = num_computed;
   if (!group.request.writes_prefix_cache) return;
-  sequence->chain = parts_.space.cache().Commit(sequence->table, group.scope(), sequence->chain,
-                                                std::span(sequence->tokens).first(sequence->num_computed));
+  sequence.chain = parts_.space.cache().Commit(sequence.table, group.scope(), sequence.chain,
+                                               std::span(sequence.tokens).first(num_computed));
 }
 
 void Streams::EmitScores(SequenceGroup& group, const RowTask& task, std::span<const TokenOutput> scores,

@@ -14,6 +14,7 @@
 #include "sched/residency.h"
 #include "sched/scheduler_event.h"
 #include "sched/sequence.h"
+#include "sched/speculation.h"
 #include "sched/step_builder.h"
 #include "sched/waiting_queue.h"
 
@@ -50,6 +51,7 @@ class Streams {
     StepBuilder& builder;
     Residency& residency;
     WaitingQueue& waiting;
+    Speculation& speculation;
     EventLog& events;
   };
   explicit Streams(const Parts& parts) : parts_(parts) {}
@@ -64,9 +66,12 @@ class Streams {
   // somebody could not run any more.
   End Apply(SequenceGroup& group, const GroupRows& rows, const StepResult& result,
             FunctionRef<bool(const SequenceGroup&)> pin);
+  // One stream ends from outside. kNone as well if it has ended already. REQUIRES: it is not a beam search.
+  End EndOne(SequenceGroup& group, uint32_t stream);
 
  private:
   void CommitRows(SequenceGroup& group, const PlanSpan& span);
+  void Commit(SequenceGroup& group, Sequence& sequence, uint32_t num_computed);
   void EmitScores(SequenceGroup& group, const RowTask& task, std::span<const TokenOutput> scores,
                   const StepResult& result);
   End Fail(SequenceGroup& group, const RowTask& task);

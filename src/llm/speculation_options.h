@@ -1,0 +1,25 @@
+// --speculative-config: a JSON object with vLLM's names.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "quire/result.h"
+#include "sched/drafter.h"
+#include "sched/ngram_index.h"
+
+namespace quire {
+
+struct SpeculationOptions {
+  uint32_t num_tokens = 0;  // drafts of one sequence in a step, at most; 0: no speculation
+  NgramOptions ngram;
+};
+
+// Empty: no speculation. Errors name the option and the field.
+Result<SpeculationOptions> ParseSpeculationOptions(const std::string& json);
+
+// Null: no speculation.
+std::shared_ptr<Drafter> MakeDrafter(const SpeculationOptions& options);
+
+}  // namespace quire
