@@ -1,6 +1,7 @@
 // Scheduling is invisible in the output: whatever the block size, budget, chunks, preemptions by recompute and by swap,
-// prefix-cache hits in memory and from disk, memory policy, batching, threads, neighbours and disks that fail, each
-// request, with all its samples or beams, gets the very tokens and log-probabilities, bit for bit, that it gets alone.
+// prefix-cache hits in memory and from disk, memory policy, batching, threads, neighbours, drafts that are right or
+// wrong and disks that fail, each request, with all its samples or beams, gets the very tokens and log-probabilities,
+// bit for bit, that it gets alone.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -10,6 +11,7 @@
 #include "runner/disk_store.h"
 #include "runner/swap_file.h"
 #include "runner/tiny_model_testing.h"
+#include "sched/adversarial_drafter_testing.h"
 #include "scheduled_serving.h"
 
 namespace quire {
@@ -53,18 +55,22 @@ Schedule RandomSchedule(std::mt19937& random, int index) {
   config.fair = index / 8 % 2 == 0;
   config.long_prefill_token_threshold = below(2) == 0 ? 0 : 1 + below(20);
   config.watermark = 0;
-  config.chunk_budget.target_ratio = 0;  // it follows measured times: a failing schedule should come again
+  // What follows measured times stays out: a failing schedule should come again.
+  config.chunk_budget.target_ratio = 0;
+  config.paces_drafts = false;
   config.hash_seed = 7;
+  config.max_drafts = index % 3 == 2 ? 0 : 1 + static_cast<uint32_t>(index % 5);
   return schedule;
 }
 
 std::string Describe(const Schedule& schedule) {
   const SchedulerConfig& c = schedule.config;
-  return testing::PrintToString(std::vector<uint32_t>{
-             c.block_size, c.num_blocks, c.max_num_seqs, c.max_num_batched_tokens, c.long_prefill_token_threshold,
-             c.enable_prefix_caching ? 1U : 0U, c.num_swap_blocks, c.num_disk_blocks,
-             static_cast<uint32_t>(c.preemption_mode), static_cast<uint32_t>(c.batching),
-             static_cast<uint32_t>(c.policy), c.fair ? 1U : 0U, static_cast<uint32_t>(schedule.num_threads)}) +
+  return testing::PrintToString(
+             std::vector<uint32_t>{c.block_size, c.num_blocks, c.max_num_seqs, c.max_num_batched_tokens,
+                                   c.long_prefill_token_threshold, c.enable_prefix_caching ? 1U : 0U, c.num_swap_blocks,
+                                   c.num_disk_blocks, static_cast<uint32_t>(c.preemption_mode),
+                                   static_cast<uint32_t>(c.batching), static_cast<uint32_t>(c.policy), c.fair ? 1U : 0U,
+                                   c.max_drafts, static_cast<uint32_t>(schedule.num_threads)}) +
          KvPolicyName(c.kv_policy);
 }
 
@@ -101,6 +107,23 @@ std::vector<Job> RandomJobs(std::mt19937& random, RequestMaker& maker, uint64_t 
     jobs.push_back(std::move(job));
   }
   return jobs;
+}
+
+// Drafts that may be what each request says when it is served alone.
+std::shared_ptr<Drafter> MakeDrafter(const std::map<RequestId, Transcript>& alone, const std::vector<Job>& jobs,
+                                     int32_t vocab_size, unsigned seed) {
+  std::map<RequestId, size_t> prompt_lengths;
+  for (const Job& job : jobs) prompt_lengths[job.request.id] = job.request.prompt.size();
+  const auto truth = [&alone, prompt_lengths](const DraftRequest& asked) {
+    const auto& streams = alone.at(asked.request).streams;
+    const auto stream = streams.find(asked.stream);
+    if (stream == streams.end()) return std::vector<int32_t>();  // of several samples not the best
+    std::vector<int32_t> ids = stream->second.ids();
+    const size_t num_said = std::min(asked.tokens.size() - prompt_lengths.at(asked.request), ids.size());
+    ids.erase(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(num_said));
+    return ids;
+  };
+  return std::make_shared<AdversarialDrafter>(truth, vocab_size, seed);
 }
 
 // Returns how many answers it has compared.
@@ -188,7 +211,8 @@ class InvisibleScheduling : public testing::TestWithParam<Setting> {
     }
     auto runner = ModelRunner::Create(*model.backend, *model.model, options, std::move(stores));
     ASSERT_TRUE(runner.ok()) << runner.error().message;
-    Serving serving(config, **runner, on_disk);
+    Serving serving(config, **runner, on_disk,
+                    MakeDrafter(alone, jobs, model.model->config().vocab_size, config.num_blocks));
     const size_t num_compared = ExpectSame(alone, serving.Run(jobs), jobs);
     EXPECT_GT(num_compared, 0U);
     const SchedulerStats stats = serving.scheduler().Stats();
@@ -210,6 +234,8 @@ class InvisibleScheduling : public testing::TestWithParam<Setting> {
     num_load_failures_ += stats.num_disk_load_failures;
     num_store_failures_ += stats.num_disk_store_failures;
     num_swap_failures_ += stats.num_swap_failures;
+    num_accepted_ += stats.num_accepted_tokens;
+    num_rejected_ += stats.num_draft_tokens - stats.num_accepted_tokens;
   }
 
   void ExpectNothingWasLeftOut() {
@@ -221,6 +247,8 @@ class InvisibleScheduling : public testing::TestWithParam<Setting> {
     EXPECT_GT(num_recomputed_, 30U);
     EXPECT_GT(num_hits_, 100U);
     EXPECT_GT(num_copied_, 100U);
+    EXPECT_GT(num_accepted_, 500U);
+    EXPECT_GT(num_rejected_, 500U);
   }
 
   struct Served {
@@ -236,6 +264,7 @@ class InvisibleScheduling : public testing::TestWithParam<Setting> {
   Served served_;
   uint64_t num_recomputed_ = 0, num_swapped_ = 0, num_hits_ = 0, num_loaded_ = 0, num_copied_ = 0;
   uint64_t num_load_failures_ = 0, num_store_failures_ = 0, num_swap_failures_ = 0;
+  uint64_t num_accepted_ = 0, num_rejected_ = 0;  // drafts
 };
 
 TEST_P(InvisibleScheduling, EveryRandomScheduleGivesWhatEachRequestGetsAlone) {

@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <memory>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "sched/scheduler.h"
@@ -22,8 +24,9 @@ struct Job {
 
 class Serving {
  public:
-  Serving(const SchedulerConfig& config, StepRunner& runner, std::span<const PrefixDigest> on_disk = {})
-      : scheduler_(config, on_disk), runner_(runner) {}
+  Serving(const SchedulerConfig& config, StepRunner& runner, std::span<const PrefixDigest> on_disk = {},
+          std::shared_ptr<Drafter> drafter = nullptr)
+      : scheduler_(config, on_disk, std::move(drafter)), runner_(runner) {}
 
   // Answers by request id; those of aborted jobs are left as far as they came.
   std::map<RequestId, Transcript> Run(const std::vector<Job>& jobs) {

@@ -150,6 +150,20 @@ Result<nlohmann::ordered_json> Latency(const BenchCommand& command, RunningModel
                                 {"p99_latency_s", summary.p99}};
 }
 
+// vLLM's terms: the acceptance rate is of draft tokens, the acceptance length of steps with drafts, with the token that
+// is drawn in any case.
+void AddSpeculation(const StatsSnapshot& stats, nlohmann::ordered_json& report) {
+  if (stats.drafts == 0) return;
+  const auto share = [](uint64_t part, uint64_t whole) {
+    return static_cast<double>(part) / static_cast<double>(whole);
+  };
+  report["num_drafts"] = stats.drafts;
+  report["num_draft_tokens"] = stats.draft_tokens;
+  report["num_accepted_tokens"] = stats.draft_tokens_accepted;
+  report["acceptance_rate_pct"] = 100 * share(stats.draft_tokens_accepted, stats.draft_tokens);
+  report["mean_acceptance_length"] = 1 + share(stats.draft_tokens_accepted, stats.drafts);
+}
+
 void Print(const nlohmann::ordered_json& report, bool json) {
   if (json) {
     std::printf("%s\n", report.dump().c_str());
@@ -165,8 +179,9 @@ Status Bench(const BenchCommand& command) {
   const bool throughput = command.kind == BenchCommand::Kind::kThroughput;
   const int32_t num_requests = throughput ? command.num_prompts : command.batch_size;
   QUIRE_ASSIGN_OR_RETURN(RunningModel running, RunningModel::Start(WithQueueFor(num_requests, command.load)));
-  QUIRE_ASSIGN_OR_RETURN(const nlohmann::ordered_json report,
+  QUIRE_ASSIGN_OR_RETURN(nlohmann::ordered_json report,
                          throughput ? Throughput(command, running) : Latency(command, running));
+  AddSpeculation(running.engine().Stats(), report);
   Print(report, command.json);
   return {};
 }

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "engine/engine.h"
 #include "llm/available_memory.h"
+#include "llm/draft_model.h"
 #include "llm/fingerprint.h"
 #include "llm/generation_overrides.h"
 #include "llm/scheduling_options.h"
@@ -19,6 +20,7 @@
 #include "model/model.h"
 #include "runner/model_runner.h"
 #include "runner/swap_file.h"
+#include "sched/ngram_drafter.h"
 #include "text/chat_template.h"
 #include "text/chat_template_source.h"
 #include "text/tokenizer.h"
@@ -130,7 +132,27 @@ struct Outline {
   ModelRunnerOptions runner;  // but for num_blocks
   MemoryPlanInput memory_input;
   MemoryPlan memory;
+  SpeculationOptions speculation;
+  std::optional<DraftModelOutline> draft_model;
 };
+
+// What a model that drafts takes beside the one that is served.
+Status AddDraftModel(const LoadOptions& options, const Backend& backend, Outline& outline) {
+  QUIRE_ASSIGN_OR_RETURN(outline.speculation, ParseSpeculationOptions(options.speculative_config));
+  const ModelDrafterOptions drafter = {.max_num_seqs = outline.runner.max_num_seqs,
+                                       .max_num_batched_tokens = outline.runner.max_num_batched_tokens,
+                                       .max_model_len = outline.runner.max_model_len,
+                                       .max_drafts = outline.speculation.num_tokens,
+                                       .block_size = outline.runner.block_size,
+                                       .kv_dtype = outline.runner.kv_dtype};
+  QUIRE_ASSIGN_OR_RETURN(outline.draft_model, OutlineDraftModel(outline.speculation, outline.model_options,
+                                                                outline.footprint, drafter, backend));
+  if (!outline.draft_model) return {};
+  outline.memory_input.draft_kv_bytes_per_token = outline.draft_model->kv_bytes_per_token;
+  outline.memory_input.weight_bytes += outline.draft_model->weight_bytes;
+  outline.memory_input.scratch_bytes += outline.draft_model->scratch_bytes;
+  return {};
+}
 
 // Refuses a model that does not fit, and options that make no sense. `available_bytes`: before anything is allocated,
 // as weights are part of the plan.
@@ -149,6 +171,7 @@ Result<Outline> MakeOutline(const LoadOptions& options, const std::string& direc
   outline.memory_input.available_bytes = available_bytes;
   outline.memory_input.weight_bytes = outline.footprint.weight_bytes;
   outline.memory_input.scratch_bytes = RunnerScratchBytes(config, backend, outline.runner);
+  QUIRE_RETURN_IF_ERROR(AddDraftModel(options, backend, outline));
   QUIRE_ASSIGN_OR_RETURN(outline.memory, PlanMemory(outline.memory_input));
   return outline;
 }
@@ -247,6 +270,13 @@ uint64_t RandomHashSeed() {
   return (uint64_t{device()} << 32) | device();
 }
 
+// Null: no speculation.
+Result<std::shared_ptr<Drafter>> LoadDrafter(const Outline& outline, const LoadedModel& loaded) {
+  if (outline.speculation.num_tokens == 0) return std::shared_ptr<Drafter>();
+  if (outline.draft_model) return LoadDraftModel(*outline.draft_model, *loaded.backend, loaded.memory.num_blocks);
+  return std::shared_ptr<Drafter>(std::make_shared<NgramDrafter>(outline.speculation.ngram));
+}
+
 Status BuildEngine(const LoadOptions& options, const Outline& outline, LoadedModel& loaded) {
   ModelRunnerOptions runner_options = outline.runner;
   runner_options.num_blocks = loaded.memory.num_blocks;
@@ -263,9 +293,8 @@ Status BuildEngine(const LoadOptions& options, const Outline& outline, LoadedMod
   }
   QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<ModelRunner> runner,
                          ModelRunner::Create(*loaded.backend, *loaded.model, runner_options, std::move(stores)));
-  QUIRE_ASSIGN_OR_RETURN(const SpeculationOptions speculation, ParseSpeculationOptions(options.speculative_config));
-  engine_options.scheduler.max_drafts = speculation.num_tokens;
-  engine_options.drafter = MakeDrafter(speculation);
+  engine_options.scheduler.max_drafts = outline.speculation.num_tokens;
+  QUIRE_ASSIGN_OR_RETURN(engine_options.drafter, LoadDrafter(outline, loaded));
   engine_options.vocab_size = loaded.config.vocab_size;
   engine_options.eos_token_ids = loaded.config.eos_token_ids;
   engine_options.max_queued_requests = static_cast<size_t>(options.max_queued_requests);
@@ -286,9 +315,6 @@ LoadedModel& LoadedModel::operator=(LoadedModel&&) noexcept = default;
 Result<LoadedModel> LoadModel(const LoadOptions& options) {
   QUIRE_RETURN_IF_ERROR(CheckSchedulingOptions(options));
   QUIRE_ASSIGN_OR_RETURN(const GenerationOverrides overrides, ParseGenerationOverrides(options));
-  if (const auto speculation = ParseSpeculationOptions(options.speculative_config); !speculation.ok()) {
-    return speculation.error();
-  }
   WarnOfFloat16(options);
   LoadedModel loaded;
   Stopwatch stopwatch(loaded.times);
@@ -315,7 +341,8 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
   loaded.compute_dtype = loaded.model->compute_dtype();
   loaded.kv_dtype = outline.kv_shape.dtype;
   loaded.num_parameters = loaded.model->num_parameters();
-  outline.memory_input.weight_bytes = loaded.model->weight_bytes();  // the padding of the backend's layout included
+  // With the padding of the backend's layout.
+  outline.memory_input.weight_bytes += loaded.model->weight_bytes() - outline.footprint.weight_bytes;
   QUIRE_ASSIGN_OR_RETURN(loaded.memory, PlanMemory(outline.memory_input));
   QUIRE_RETURN_IF_ERROR(BuildEngine(options, outline, loaded));
   stopwatch.Lap("engine");

@@ -19,9 +19,12 @@ constexpr Unit kUnits[] = {{"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"
 
 int64_t BlocksFor(int64_t tokens, int32_t block_size) { return (tokens + block_size - 1) / block_size; }
 
+// In all caches.
+size_t BytesPerToken(const MemoryPlanInput& input) { return input.kv_bytes_per_token + input.draft_kv_bytes_per_token; }
+
 // The number of blocks asked for, or what a share of free memory gives, but no more than every slot can use.
 Result<int64_t> ChooseNumBlocks(const MemoryPlanInput& input) {
-  const size_t block_bytes = input.kv_bytes_per_token * static_cast<size_t>(input.block_size);
+  const size_t block_bytes = BytesPerToken(input) * static_cast<size_t>(input.block_size);
   const size_t fixed = input.weight_bytes + input.scratch_bytes;
   if (fixed >= input.available_bytes) {
     return ResourceExhausted("weights ({}) and scratch ({}) do not fit the {} that are free",
@@ -79,7 +82,7 @@ Result<MemoryPlan> PlanMemory(const MemoryPlanInput& input) {
   num_blocks = std::min<int64_t>(num_blocks, INT32_MAX / input.block_size);
   if (num_blocks < 1) {
     return ResourceExhausted("not one KV block of {} tokens ({}) fits: raise --kv-cache-memory", input.block_size,
-                             FormatBytes(input.kv_bytes_per_token * static_cast<size_t>(input.block_size)));
+                             FormatBytes(BytesPerToken(input) * static_cast<size_t>(input.block_size)));
   }
   MemoryPlan plan;
   plan.weight_bytes = input.weight_bytes;
@@ -87,7 +90,7 @@ Result<MemoryPlan> PlanMemory(const MemoryPlanInput& input) {
   plan.num_blocks = static_cast<int32_t>(num_blocks);
   plan.block_size = input.block_size;
   plan.kv_tokens = num_blocks * input.block_size;
-  plan.kv_bytes = input.kv_bytes_per_token * static_cast<size_t>(plan.kv_tokens);
+  plan.kv_bytes = BytesPerToken(input) * static_cast<size_t>(plan.kv_tokens);
   if (input.max_model_len && *input.max_model_len > plan.kv_tokens) {
     return InvalidArgument(
         "one sequence of --max-model-len {} tokens does not fit the KV cache of {} tokens ({}): raise "

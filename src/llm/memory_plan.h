@@ -15,6 +15,7 @@ struct MemoryPlanInput {
   size_t weight_bytes = 0;
   size_t scratch_bytes = 0;
   size_t kv_bytes_per_token = 0;
+  size_t draft_kv_bytes_per_token = 0;  // of a draft model, whose cache has as many blocks
   int32_t block_size = 16;
   int32_t max_num_seqs = 256;
   int32_t model_max_len = 0;             // what the checkpoint was made for

@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "base/error.h"
-#include "sched/ngram_drafter.h"
+#include "sched/drafter.h"
 
 namespace quire {
 namespace {
@@ -24,12 +24,24 @@ Result<uint32_t> ReadCount(const std::string& name, const Json& value, int64_t m
   return value.get<uint32_t>();
 }
 
-Status CheckMethod(const Json& object) {
-  const Json method = object.value("method", object.value("model", Json()));
-  if (method == "ngram" || method == "[ngram]") return {};
-  if (method.is_null()) return InvalidArgument("{}: it lacks a method; such as {}", kOption, kExample);
-  return InvalidArgument("{}: the method or model {} is not supported, only ngram; such as {}", kOption, Shown(method),
-                         kExample);
+bool IsNgram(const Json& name) { return name == "ngram" || name == "[ngram]"; }
+
+// The method decides; where it is not stated, what the model is.
+Status ReadMethod(const Json& object, SpeculationOptions& options) {
+  const Json method = object.value("method", Json()), model = object.value("model", Json());
+  if (IsNgram(method) || (method.is_null() && IsNgram(model))) return {};
+  if (method.is_null() && model.is_null()) {
+    return InvalidArgument("{}: it lacks a method or a model; such as {}", kOption, kExample);
+  }
+  if (!method.is_null() && method != "draft_model") {
+    return InvalidArgument("{}: the method {} is not supported, only ngram and draft_model; such as {}", kOption,
+                           Shown(method), kExample);
+  }
+  if (!model.is_string() || model.get<std::string>().empty()) {
+    return InvalidArgument("{}: model is {}: it must be a directory or a name on the hub", kOption, Shown(model));
+  }
+  options.model = model.get<std::string>();
+  return {};
 }
 
 }  // namespace
@@ -41,7 +53,7 @@ Result<SpeculationOptions> ParseSpeculationOptions(const std::string& json) {
   if (!object.is_object()) {
     return InvalidArgument("{} {}: it must be a JSON object, such as {}", kOption, json, kExample);
   }
-  QUIRE_RETURN_IF_ERROR(CheckMethod(object));
+  QUIRE_RETURN_IF_ERROR(ReadMethod(object, options));
   constexpr int64_t kMaxLookup = 1024;
   std::optional<uint32_t> least, most;
   for (const auto& [name, value] : object.items()) {
@@ -52,10 +64,11 @@ Result<SpeculationOptions> ParseSpeculationOptions(const std::string& json) {
       QUIRE_ASSIGN_OR_RETURN(least, ReadCount(name, value, kMaxLookup));
     } else if (name == "prompt_lookup_max") {
       QUIRE_ASSIGN_OR_RETURN(most, ReadCount(name, value, kMaxLookup));
-    } else {
+    } else if (name != "draft_tensor_parallel_size" || value != 1) {
       return InvalidArgument(
-          "{}: {} is not known: use method, num_speculative_tokens, prompt_lookup_max and prompt_lookup_min", kOption,
-          name);
+          "{}: {} {} is not supported: use method, model, num_speculative_tokens, prompt_lookup_max and "
+          "prompt_lookup_min",
+          kOption, name, Shown(value));
     }
   }
   if (options.num_tokens == 0)
@@ -68,11 +81,6 @@ Result<SpeculationOptions> ParseSpeculationOptions(const std::string& json) {
                            options.ngram.min_tokens, options.ngram.max_tokens);
   }
   return options;
-}
-
-std::shared_ptr<Drafter> MakeDrafter(const SpeculationOptions& options) {
-  if (options.num_tokens == 0) return nullptr;
-  return std::make_shared<NgramDrafter>(options.ngram);
 }
 
 }  // namespace quire

@@ -2,24 +2,20 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
 
 #include "quire/result.h"
-#include "sched/drafter.h"
 #include "sched/ngram_index.h"
 
 namespace quire {
 
 struct SpeculationOptions {
   uint32_t num_tokens = 0;  // drafts of one sequence in a step, at most; 0: no speculation
+  std::string model;        // that drafts: a path or a hub name; empty: tokens are looked up in the sequence itself
   NgramOptions ngram;
 };
 
 // Empty: no speculation. Errors name the option and the field.
 Result<SpeculationOptions> ParseSpeculationOptions(const std::string& json);
-
-// Null: no speculation.
-std::shared_ptr<Drafter> MakeDrafter(const SpeculationOptions& options);
 
 }  // namespace quire

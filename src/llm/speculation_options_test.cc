@@ -10,19 +10,24 @@ TEST(SpeculationOptionsTest, ReadsWhatVllmReads) {
   const auto none = ParseSpeculationOptions("");
   ASSERT_TRUE(none.ok());
   EXPECT_EQ(none->num_tokens, 0U);
-  EXPECT_EQ(MakeDrafter(*none), nullptr);
   const auto all = ParseSpeculationOptions(
       R"({"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_max": 4, "prompt_lookup_min": 2})");
   ASSERT_TRUE(all.ok()) << all.error().message;
   EXPECT_EQ(all->num_tokens, 5U);
   EXPECT_EQ(all->ngram.min_tokens, 2U);
   EXPECT_EQ(all->ngram.max_tokens, 4U);
-  EXPECT_NE(MakeDrafter(*all), nullptr);
+  EXPECT_EQ(all->model, "");
   const auto older =
       ParseSpeculationOptions(R"({"model": "[ngram]", "num_speculative_tokens": 3, "prompt_lookup_max": 3})");
   ASSERT_TRUE(older.ok()) << older.error().message;
   EXPECT_EQ(older->ngram.min_tokens, 3U);
   EXPECT_EQ(ParseSpeculationOptions(R"({"method": "ngram", "num_speculative_tokens": 3})")->ngram.max_tokens, 5U);
+  for (const char* json : {R"({"model": "some/model", "num_speculative_tokens": 4})",
+                           R"({"method": "draft_model", "model": "some/model", "num_speculative_tokens": 4})"}) {
+    const auto drafts = ParseSpeculationOptions(json);
+    ASSERT_TRUE(drafts.ok()) << drafts.error().message;
+    EXPECT_EQ(drafts->model, "some/model");
+  }
 }
 
 TEST(SpeculationOptionsTest, ErrorsNameWhatIsWrong) {
@@ -35,7 +40,9 @@ TEST(SpeculationOptionsTest, ErrorsNameWhatIsWrong) {
       {R"({"method": "ngram", "num_speculative_tokens": 33})", "from 1 to 32"},
       {R"({"method": "ngram", "num_speculative_tokens": "many"})", "\"many\""},
       {R"({"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 2, "prompt_lookup_min": 3})", "above"},
-      {R"({"method": "ngram", "num_speculative_tokens": 3, "speed": 1})", "speed is not known"},
+      {R"({"method": "ngram", "num_speculative_tokens": 3, "speed": 1})", "speed 1 is not supported"},
+      {R"({"method": "draft_model", "num_speculative_tokens": 3})", "model is null"},
+      {R"({"model": 7, "num_speculative_tokens": 3})", "model is 7"},
   };
   for (const auto& [json, message] : kCases) {
     const auto options = ParseSpeculationOptions(json);

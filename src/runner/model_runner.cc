@@ -123,7 +123,6 @@ ModelRunnerImpl::ModelRunnerImpl(Backend& backend, const Model& model, const Mod
               .max_model_len = options.max_model_len,
               .vocab_size = vocab_size_}),
       scratch_(static_cast<size_t>(backend.num_threads()), SamplerScratch(vocab_size_)) {
-  backend_.SetScratch(Tensor(backend_scratch_.data(), DType::kU8, {static_cast<int64_t>(backend_scratch_.bytes())}));
   tokens_.reserve(max_rows_);
   spans_.reserve(static_cast<size_t>(options.max_num_seqs));
   tasks_.reserve(max_rows_);
@@ -133,6 +132,8 @@ ModelRunnerImpl::ModelRunnerImpl(Backend& backend, const Model& model, const Mod
 Status ModelRunnerImpl::Submit(const StepPlan& plan) {
   QUIRE_CHECK(state_ == State::kIdle, "one step is in flight at a time");
   const TimeUs start = Clock::Real().NowUs();
+  // Somebody else may compute on the backend between two steps.
+  backend_.SetScratch(Tensor(backend_scratch_.data(), DType::kU8, {static_cast<int64_t>(backend_scratch_.bytes())}));
   result_.Clear();
   result_.step = plan.step;
   await_transfers_ = plan.await_transfers;

@@ -18,7 +18,7 @@ Scheduler::Scheduler(const SchedulerConfig& config, std::span<const PrefixDigest
       kv_(KvConfigOf(config), {.max_blocks = config.num_disk_blocks, .max_transfers = config.max_disk_transfers},
           on_disk),
       chunk_budget_(config.chunk_budget),
-      speculation_(config.max_drafts, std::move(drafter)),
+      speculation_({config.max_drafts, config.paces_drafts}, std::move(drafter)),
       waiting_({config.policy == QueuePolicy::kPriority}, config.fair),
       builder_({.num_seats = config.max_num_seqs,
                 .block_size = config.block_size,

@@ -38,7 +38,8 @@ struct SchedulerConfig {
   uint32_t num_disk_blocks = 0;      // of the prefix cache on disk; 0: none
   uint32_t max_disk_transfers = 32;  // at a time
   ChunkBudgetOptions chunk_budget;
-  uint32_t max_drafts = 0;  // of one sequence in a step, up to kMaxDrafts; 0: no speculation
+  uint32_t max_drafts = 0;   // of one sequence in a step, up to kMaxDrafts; 0: no speculation
+  bool paces_drafts = true;  // as many as measured times and their acceptance are worth; otherwise all that there are
   uint64_t hash_seed = 0;
 };
 

@@ -50,7 +50,7 @@ SchedulerConfig RandomConfig(Random& random) {
   if (random.OneIn(2)) config.num_disk_blocks = random.Between(1, 4 * config.num_blocks);
   config.max_disk_transfers = random.Between(1, 8);
   config.chunk_budget.min_tokens = random.Between(1, 8);
-  if (random.OneIn(2)) config.max_drafts = random.Between(1, 6);
+  if (random.OneIn(3)) config.max_drafts = random.Between(1, 6);
   config.hash_seed = random.Below(2);
   return config;
 }

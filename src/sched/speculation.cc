@@ -9,40 +9,91 @@ namespace quire {
 namespace {
 
 constexpr size_t kNone = static_cast<size_t>(-1);
-// A verified draft moves the estimate by this much towards 1 or 0. A step whose drafts were not worth their rows moves
-// it up a little, so that one is tried now and then, every dozen steps or so where none is right.
+// A verified draft moves the estimate by this much towards 1 or 0.
 constexpr double kLearn = 0.2;
-constexpr double kHope = 0.002;
 constexpr double kLearnUsual = 0.02;
+// Of the time, spent on drafts that are not worth it by what is known.
+constexpr double kTrialShare = 0.01;
+constexpr double kMostTrials = 4;  // that may be saved up
 
 }  // namespace
 
-Speculation::Speculation(uint32_t max_drafts, std::shared_ptr<Drafter> drafter)
-    : max_drafts_(max_drafts), drafter_(max_drafts > 0 ? std::move(drafter) : nullptr) {
-  QUIRE_CHECK_LE(max_drafts, kMaxDrafts);
+Speculation::Speculation(const DraftOptions& options, std::shared_ptr<Drafter> drafter)
+    : options_(options), drafter_(options.max_drafts > 0 ? std::move(drafter) : nullptr) {
+  QUIRE_CHECK_LE(options.max_drafts, kMaxDrafts);
+}
+
+// Drafts that the sequence could use: none behind its last token, nor for a beam.
+uint32_t Speculation::NumUseful(const Decode& decode) {
+  const SequenceGroup& group = *decode.group;
+  if (!group.has_forked || group.is_beams()) return 0;
+  return group.max_total_tokens - decode.sequence->num_tokens() - 1;
+}
+
+// Where drafts have to be computed: how many of each are worth that. All of a step go on side by side.
+uint32_t Speculation::BestDepth(const StepTimes& times, const StepLoad& load, std::span<const Decode> decodes) const {
+  const double draft_us = drafter_->DraftUs();
+  if (draft_us <= 0 || !times.known()) return options_.max_drafts;
+  const auto position = static_cast<uint32_t>(load.num_pairs / load.num_rows);
+  StepLoad with_drafts = load;
+  std::vector<double> probabilities;
+  for (const Decode& decode : decodes) {
+    if (NumUseful(decode) > 0) probabilities.push_back(AcceptanceOf(*decode.sequence));
+  }
+  const std::vector<double> acceptances = probabilities;
+  double num_tokens = load.num_rows;
+  double best_rate = num_tokens / times.Us(load);
+  uint32_t best = 0;
+  for (uint32_t depth = 1; depth <= options_.max_drafts; ++depth) {
+    for (size_t i = 0; i < probabilities.size(); ++i) {
+      num_tokens += probabilities[i];
+      probabilities[i] *= acceptances[i];
+      with_drafts.Add(1, position);
+    }
+    const double rate = num_tokens / (times.Us(with_drafts) + depth * draft_us);
+    if (rate <= best_rate) continue;
+    best_rate = rate;
+    best = depth;
+  }
+  return best;
+}
+
+// Now and then one is asked for though it is not worth it, to see what it costs by now.
+uint32_t Speculation::DepthOf(const StepTimes& times, const StepLoad& load, std::span<const Decode> decodes) {
+  const uint32_t depth = BestDepth(times, load, decodes);
+  // Who has not been asked for a while has more to compute.
+  return depth == 0 && TakeTrial(2 * drafter_->DraftUs()) ? 1 : depth;
+}
+
+bool Speculation::TakeTrial(double cost_us) {
+  trial_us_ = std::min(trial_us_, kMostTrials * cost_us);
+  if (trial_us_ < cost_us) return false;
+  trial_us_ -= cost_us;
+  return true;
 }
 
 double Speculation::AcceptanceOf(const Sequence& sequence) const {
   return sequence.draft_acceptance.value_or(usual_acceptance_);
 }
 
-void Speculation::Ask(const Decode& decode) {
+void Speculation::Ask(const Decode& decode, uint32_t max_drafts) {
   const SequenceGroup& group = *decode.group;
-  const uint32_t num_left = group.max_total_tokens - decode.sequence->num_tokens();  // to be drawn, at least 1
   asked_.push_back(kNone);
-  if (!group.has_forked || group.is_beams() || num_left == 1) return;
+  const uint32_t num_useful = NumUseful(decode);
+  if (num_useful == 0) return;
   asked_.back() = num_requests_;
   if (requests_.size() == num_requests_) requests_.emplace_back();
   DraftRequest& request = requests_[num_requests_++];
   request.request = group.request.id;
   request.stream = decode.sequence->stream;
+  request.params = &group.request.params;
   request.tokens = decode.sequence->tokens;
-  request.max_drafts = std::min(max_drafts_, num_left - 1);
+  request.max_drafts = std::min(max_drafts, num_useful);
   request.drafts.clear();
 }
 
-void Speculation::ListOptions(std::span<const Decode> decodes) {
-  options_.clear();
+void Speculation::ListChoices(std::span<const Decode> decodes) {
+  choices_.clear();
   for (size_t i = 0; i < decodes.size(); ++i) {
     if (asked_[i] == kNone) continue;
     const DraftRequest& request = requests_[asked_[i]];
@@ -51,22 +102,22 @@ void Speculation::ListOptions(std::span<const Decode> decodes) {
     double probability = 1;
     for (size_t k = 0; k < request.drafts.size(); ++k) {
       probability *= acceptance;
-      options_.push_back({probability, static_cast<uint32_t>(i)});
+      choices_.push_back({probability, static_cast<uint32_t>(i)});
     }
   }
-  std::ranges::stable_sort(options_, std::ranges::greater(), &Option::probability);
+  std::ranges::stable_sort(choices_, std::ranges::greater(), &Choice::probability);
 }
 
 // With how many of the options the step draws the most tokens per time.
 size_t Speculation::BestNumber(const StepTimes& times, const StepLoad& load) const {
-  if (!times.known()) return options_.size();
+  if (!times.known()) return choices_.size();
   const auto position = static_cast<uint32_t>(load.num_pairs / load.num_rows);
   StepLoad with_drafts = load;
   double num_tokens = load.num_rows;
   double best_rate = num_tokens / times.Us(load);
   size_t best = 0;
-  for (size_t i = 0; i < options_.size(); ++i) {
-    num_tokens += options_[i].probability;
+  for (size_t i = 0; i < choices_.size(); ++i) {
+    num_tokens += choices_[i].probability;
     with_drafts.Add(1, position);
     const double rate = num_tokens / times.Us(with_drafts);
     if (rate <= best_rate) continue;
@@ -76,23 +127,30 @@ size_t Speculation::BestNumber(const StepTimes& times, const StepLoad& load) con
   return best;
 }
 
-void Speculation::Choose(const StepTimes& times, const StepLoad& load, std::span<const Decode> decodes,
+void Speculation::Choose(const StepTimes& measured, const StepLoad& load, std::span<const Decode> decodes,
                          uint32_t max_rows) {
   if (!enabled()) return;
+  static const StepTimes kUnknown;
+  const StepTimes& times = options_.follows_times ? measured : kUnknown;
   asked_.clear();
   num_requests_ = 0;
-  for (const Decode& decode : decodes) Ask(decode);
   num_chosen_.assign(decodes.size(), 0);
+  if (decodes.empty()) return;
+  trial_us_ += kTrialShare * times.Us(load);
+  const uint32_t depth = DepthOf(times, load, decodes);
+  for (const Decode& decode : decodes) Ask(decode, depth);
   if (num_requests_ == 0) return;
-  drafter_->Propose(std::span(requests_).first(num_requests_));
-  ListOptions(decodes);
-  const size_t num_best = std::min<size_t>(BestNumber(times, load), max_rows);
-  for (size_t i = 0; i < num_best; ++i) ++num_chosen_[options_[i].decode];
-  for (size_t i = 0; i < decodes.size(); ++i) {
-    if (num_chosen_[i] > 0 || asked_[i] == kNone || requests_[asked_[i]].drafts.empty()) continue;
-    Sequence& sequence = *decodes[i].sequence;
-    sequence.draft_acceptance = std::min(AcceptanceOf(sequence) + kHope, 1.0);
+  if (depth > 0) drafter_->Propose(std::span(requests_).first(num_requests_));
+  ListChoices(decodes);
+  size_t num_best = std::min<size_t>(BestNumber(times, load), max_rows);
+  if (num_best < std::min<size_t>(choices_.size(), max_rows)) {
+    StepLoad more = load;
+    more.num_rows += static_cast<uint32_t>(num_best);
+    const double without_us = times.Us(more);
+    ++more.num_rows;
+    if (TakeTrial(times.Us(more) - without_us)) ++num_best;
   }
+  for (size_t i = 0; i < num_best; ++i) ++num_chosen_[choices_[i].decode];
 }
 
 std::span<const int32_t> Speculation::DraftsOf(size_t index) const {

@@ -59,7 +59,7 @@ class StreamsTest : public testing::Test {
   }
 
   ResidencyParts parts_{PartsConfig(8)};
-  Speculation speculation_{0, nullptr};
+  Speculation speculation_{{}, nullptr};
   Streams streams_{
       {parts_.config, *parts_.space, parts_.builder, parts_.residency, parts_.waiting, speculation_, parts_.events}};
   StepResult result_;

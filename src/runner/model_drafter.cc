@@ -1,0 +1,182 @@
+#include "runner/model_drafter.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/error.h"
+
+namespace quire {
+namespace {
+
+constexpr int64_t kMaxLogitRows = 64;
+
+int64_t LogitRows(const ModelDrafterOptions& options) { return std::min<int64_t>(kMaxLogitRows, options.max_num_seqs); }
+
+size_t ArenaBytes(const ModelConfig& config, const ModelDrafterOptions& options) {
+  const size_t gathered = static_cast<size_t>(LogitRows(options) * config.hidden_size) * sizeof(float);
+  return DecoderArenaBytes(config, options.max_num_batched_tokens, LogitRows(options)) + Arena::Align(gathered);
+}
+
+}  // namespace
+
+size_t ModelDrafterScratchBytes(const ModelConfig& config, const Backend& backend, const ModelDrafterOptions& options) {
+  return ArenaBytes(config, options) + DecoderBackendScratchBytes(config, backend, options.max_num_batched_tokens) +
+         static_cast<size_t>(backend.num_threads()) * SamplerScratch::Bytes(config.vocab_size);
+}
+
+Result<std::unique_ptr<ModelDrafter>> ModelDrafter::Create(Backend& backend, std::shared_ptr<const Model> model,
+                                                           const ModelDrafterOptions& options) {
+  KvShape shape = model->kv_shape();
+  shape.num_blocks = options.num_blocks;
+  shape.block_size = options.block_size;
+  shape.dtype = options.kv_dtype;
+  QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<KvCache> cache, backend.AllocateKvCache(shape));
+  QUIRE_ASSIGN_OR_RETURN(Buffer arena, Buffer::Allocate(ArenaBytes(model->config(), options)));
+  QUIRE_ASSIGN_OR_RETURN(Buffer backend_scratch,
+                         Buffer::Allocate(model->BackendScratchBytes(options.max_num_batched_tokens)));
+  return std::unique_ptr<ModelDrafter>(new ModelDrafter(backend, std::move(model), options, std::move(cache),
+                                                        std::move(arena), std::move(backend_scratch)));
+}
+
+ModelDrafter::ModelDrafter(Backend& backend, std::shared_ptr<const Model> model, const ModelDrafterOptions& options,
+                           std::unique_ptr<KvCache> cache, Buffer arena, Buffer backend_scratch)
+    : backend_(backend),
+      model_(std::move(model)),
+      options_(options),
+      cache_(std::move(cache)),
+      arena_(std::move(arena)),
+      backend_scratch_(std::move(backend_scratch)),
+      scratch_(static_cast<size_t>(backend.num_threads()), SamplerScratch(model_->config().vocab_size)) {
+  for (int32_t i = options.num_blocks; i-- > 0;) free_blocks_.push_back(static_cast<uint32_t>(i));
+}
+
+void ModelDrafter::Propose(std::span<DraftRequest> requests) {
+  const TimeUs start = Clock::Real().NowUs();
+  ++call_;
+  backend_.SetScratch(Tensor(backend_scratch_.data(), DType::kU8, {static_cast<int64_t>(backend_scratch_.bytes())}));
+  CatchUp(requests);
+  const size_t num_rows = tokens_.size(), num_sequences = active_.size();
+  size_t num_passes = 0;
+  for (; !tokens_.empty(); ++num_passes) DrawDrafts();
+  // What a prompt costs at its first time says nothing of what a draft costs, nor do the first calls.
+  constexpr uint64_t kWarmUp = 4;
+  if (num_passes == 0 || num_rows > num_sequences * (options_.max_drafts + 1) || call_ <= kWarmUp) return;
+  // One that was late for another reason moves it little, one that was early tells the truth.
+  constexpr double kLater = 0.05, kEarlier = 0.3;
+  const double us = static_cast<double>(Clock::Real().NowUs() - start) / static_cast<double>(num_passes);
+  draft_us_ = draft_us_ > 0 ? draft_us_ + (us > draft_us_ ? kLater : kEarlier) * (us - draft_us_) : us;
+}
+
+// The rows of what each sequence has said since it was asked for last, as far as one pass can take them.
+void ModelDrafter::CatchUp(std::span<DraftRequest> requests) {
+  tokens_.clear();
+  spans_.clear();
+  active_.clear();
+  for (DraftRequest& request : requests) {
+    const size_t num_tokens = request.tokens.size();
+    if (num_tokens + request.max_drafts > static_cast<size_t>(options_.max_model_len)) continue;
+    if (active_.size() == static_cast<size_t>(options_.max_num_seqs)) return;
+    State& state = states_[{request.request, request.stream}];
+    state.last_call = call_;
+    size_t num_same = std::min({state.num_known, state.computed.size(), num_tokens - 1});
+    while (num_same < std::min(state.computed.size(), num_tokens - 1) &&
+           state.computed[num_same] == request.tokens[num_same]) {
+      ++num_same;
+    }
+    state.computed.resize(num_same);
+    const size_t num_rows =
+        std::min(num_tokens - num_same, static_cast<size_t>(options_.max_num_batched_tokens) - tokens_.size());
+    if (num_rows == 0 || !Reserve(state, num_tokens + request.max_drafts)) continue;
+    AddRows(state, request.tokens.subspan(num_same, num_rows));
+    state.num_known = num_same + num_rows;
+    if (num_same + num_rows == num_tokens) {
+      active_.push_back({&request, &state, static_cast<int32_t>(tokens_.size()) - 1});
+    }
+  }
+}
+
+void ModelDrafter::AddRows(State& state, std::span<const int32_t> tokens) {
+  spans_.push_back({.first_row = static_cast<int32_t>(tokens_.size()),
+                    .num_rows = static_cast<int32_t>(tokens.size()),
+                    .first_position = static_cast<int32_t>(state.computed.size()),
+                    .block_table = state.blocks.data()});
+  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+  state.computed.insert(state.computed.end(), tokens.begin(), tokens.end());
+}
+
+bool ModelDrafter::Reserve(State& state, size_t num_tokens) {
+  const auto block_size = static_cast<size_t>(options_.block_size);
+  const size_t num_blocks = (num_tokens + block_size - 1) / block_size;
+  while (state.blocks.size() < num_blocks) {
+    if (free_blocks_.empty() && !ReleaseOldest()) return false;
+    state.blocks.push_back(free_blocks_.back());
+    free_blocks_.pop_back();
+  }
+  return true;
+}
+
+void ModelDrafter::Release(State& state) {
+  free_blocks_.insert(free_blocks_.end(), state.blocks.rbegin(), state.blocks.rend());
+}
+
+// Of those that this call has not come to.
+bool ModelDrafter::ReleaseOldest() {
+  const auto by_call = [](const auto& a, const auto& b) { return a.second.last_call < b.second.last_call; };
+  const auto oldest = std::min_element(states_.begin(), states_.end(), by_call);
+  if (oldest == states_.end() || oldest->second.last_call == call_) return false;
+  Release(oldest->second);
+  states_.erase(oldest);
+  return true;
+}
+
+// One pass: computes the rows, draws a draft of each active sequence, and makes the drafts the rows of the next pass.
+void ModelDrafter::DrawDrafts() {
+  arena_.Reset();
+  const Tensor hidden = model_->Forward({.tokens = tokens_, .spans = spans_}, *cache_, arena_);
+  const auto chunk = static_cast<size_t>(LogitRows(options_));
+  for (size_t begin = 0; begin < active_.size(); begin += chunk) {
+    DrawChunk(hidden, std::span(active_).subspan(begin, std::min(chunk, active_.size() - begin)));
+  }
+  tokens_.clear();
+  spans_.clear();
+  std::erase_if(active_, [](const Active& a) { return a.request->drafts.size() == a.request->max_drafts; });
+  for (Active& active : active_) {
+    active.row = static_cast<int32_t>(tokens_.size());
+    AddRows(*active.state, std::span(active.request->drafts).last(1));
+  }
+}
+
+void ModelDrafter::DrawChunk(const Tensor& hidden, std::span<const Active> active) {
+  const size_t mark = arena_.mark();
+  rows_.clear();
+  for (const Active& one : active) rows_.push_back(one.row);
+  const Tensor wanted = arena_.NewTensor(DType::kF32, {static_cast<int64_t>(rows_.size()), hidden.dim(1)});
+  backend_.GatherRows(hidden, rows_, wanted);
+  const Tensor logits = model_->Logits(wanted, arena_);
+  const auto vocab = static_cast<size_t>(model_->config().vocab_size);
+  const auto num_workers = static_cast<int64_t>(scratch_.size());
+  backend_.ParallelFor(num_workers, [&](int64_t first, int64_t last) {
+    for (int64_t worker = first; worker < last; ++worker) {
+      for (auto i = static_cast<size_t>(worker); i < active.size(); i += scratch_.size()) {
+        DraftRequest& request = *active[i].request;
+        const auto position = static_cast<uint32_t>(request.tokens.size() + request.drafts.size());
+        const SampleRequest draw = {
+            .params = request.params,
+            .key = {.seed = request.params->seed.value_or(0), .stream = request.stream, .position = position}};
+        const SampleOutcome outcome =
+            SampleToken({logits.f32() + i * vocab, vocab}, draw, scratch_[static_cast<size_t>(worker)], {});
+        request.drafts.push_back(outcome.is_nan ? 0 : outcome.token);
+      }
+    }
+  });
+  arena_.Release(mark);
+}
+
+void ModelDrafter::Forget(RequestId request) {
+  const auto begin = states_.lower_bound({request, 0}), end = states_.upper_bound({request, 0xFFFFFFFF});
+  for (auto state = begin; state != end; ++state) Release(state->second);
+  states_.erase(begin, end);
+}
+
+}  // namespace quire
