@@ -156,7 +156,7 @@ class Benchmark {
  public:
   explicit Benchmark(const Options& options)
       : options_(options),
-        team_(options.threads),
+        team_(*ThreadTeam::Start(options.threads)),
         memory_(*Buffer::Allocate(size_t{384} << 20)),
         stack_(Stack::Make(options)) {
     std::memset(memory_.data(), 1, memory_.bytes());

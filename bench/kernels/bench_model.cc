@@ -106,7 +106,7 @@ class Benchmark {
       : model_(model),
         options_(options),
         cost_(CostOf(model)),
-        team_(options.load.threads),
+        team_(*ThreadTeam::Start(options.load.threads)),
         memory_(*Buffer::Allocate(size_t{384} << 20)) {
     std::memset(memory_.data(), 1, memory_.bytes());
   }

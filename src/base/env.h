@@ -1,5 +1,5 @@
 // Small files and directories behind one seam, so that tests can make them fail (base/env_testing.h). Checkpoints'
-// large files go through MappedFile. Any thread.
+// large files go through ReadableFile. Any thread.
 #pragma once
 
 #include <cstddef>

@@ -3,10 +3,13 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
+#include "base/error.h"
 
 namespace quire {
 namespace {
@@ -68,14 +71,27 @@ struct ThreadTeam::Impl {
   }
 };
 
-ThreadTeam::ThreadTeam(int num_threads) : impl_(std::make_unique<Impl>(num_threads)) {
+Result<ThreadTeam> ThreadTeam::Start(int num_threads) {
   QUIRE_CHECK_GE(num_threads, 1);
-  for (int index = 1; index < num_threads; ++index) {
-    impl_->threads.emplace_back([impl = impl_.get(), index] { impl->Loop(index); });
+  ThreadTeam team(std::make_unique<Impl>(num_threads));
+  Impl* impl = team.impl_.get();
+  impl->threads.reserve(static_cast<size_t>(num_threads) - 1);
+  try {
+    for (int index = 1; index < num_threads; ++index) impl->threads.emplace_back([impl, index] { impl->Loop(index); });
+  } catch (const std::system_error& error) {
+    // Those that have been started end with the team.
+    return ResourceExhausted("of {} threads only {} can be started: {}", num_threads, impl->threads.size() + 1,
+                             error.what());
   }
+  return team;
 }
 
+ThreadTeam::ThreadTeam(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+ThreadTeam::ThreadTeam(ThreadTeam&&) noexcept = default;
+
 ThreadTeam::~ThreadTeam() {
+  if (impl_ == nullptr) return;
   impl_->stopping.store(true, std::memory_order_release);
   impl_->Publish();
   for (std::thread& thread : impl_->threads) thread.join();

@@ -7,16 +7,17 @@
 #include <memory>
 
 #include "base/function_ref.h"
+#include "quire/result.h"
 
 namespace quire {
 
 class ThreadTeam {
  public:
-  // The calling thread is member 0, so num_threads - 1 are started. REQUIRES: num_threads >= 1.
-  explicit ThreadTeam(int num_threads);
+  // The calling thread is member 0, so num_threads - 1 are started. kResourceExhausted: the system gives no more.
+  // REQUIRES: num_threads >= 1.
+  static Result<ThreadTeam> Start(int num_threads);
   ~ThreadTeam();
-  ThreadTeam(const ThreadTeam&) = delete;
-  ThreadTeam& operator=(const ThreadTeam&) = delete;
+  ThreadTeam(ThreadTeam&&) noexcept;
 
   int num_threads() const;
 
@@ -28,6 +29,8 @@ class ThreadTeam {
 
  private:
   struct Impl;
+  explicit ThreadTeam(std::unique_ptr<Impl> impl);
+
   std::unique_ptr<Impl> impl_;
 };
 

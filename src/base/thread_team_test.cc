@@ -12,7 +12,7 @@ namespace {
 
 TEST(ThreadTeam, EveryMemberRunsOncePerCall) {
   for (const int num_threads : {1, 2, 3, 8}) {
-    ThreadTeam team(num_threads);
+    ThreadTeam team = *ThreadTeam::Start(num_threads);
     std::vector<std::atomic<int>> counts(static_cast<size_t>(num_threads));
     for (int call = 0; call < 200; ++call) team.Run([&](int index) { ++counts[static_cast<size_t>(index)]; });
     for (const auto& count : counts) EXPECT_EQ(count, 200);
@@ -20,7 +20,7 @@ TEST(ThreadTeam, EveryMemberRunsOncePerCall) {
 }
 
 TEST(ThreadTeam, ParallelForCoversTheRangeExactlyOnce) {
-  ThreadTeam team(3);
+  ThreadTeam team = *ThreadTeam::Start(3);
   for (const int64_t size : {0, 1, 2, 3, 100}) {
     std::vector<std::atomic<int>> hits(static_cast<size_t>(size));
     team.ParallelFor(size, [&](int64_t begin, int64_t end) {
@@ -31,7 +31,7 @@ TEST(ThreadTeam, ParallelForCoversTheRangeExactlyOnce) {
 }
 
 TEST(ThreadTeam, WakesMembersThatHaveGoneToSleep) {
-  ThreadTeam team(2);
+  ThreadTeam team = *ThreadTeam::Start(2);
   std::atomic<int> calls = 0;
   for (int round = 0; round < 3; ++round) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));  // long past the spinning

@@ -29,7 +29,7 @@ TEST(WorkRangesTest, ThreadTakesItsRangeInOrderThenFromTheEndOfTheLongest) {
 
 TEST(WorkRangesTest, EachUnitIsTakenOnceByThreadsInARace) {
   for (const int threads : {1, 2, 3, 8}) {
-    ThreadTeam team(threads);
+    ThreadTeam team = *ThreadTeam::Start(threads);
     WorkRanges ranges(threads);
     for (const int64_t count : {0, 1, 2, 7, 64, 1000}) {
       for (int round = 0; round < 20; ++round) {

@@ -24,7 +24,7 @@ std::span<const PrefixDigest> DiskTier::Match(const PrefixDigest& matched, uint3
   const size_t max_blocks = (tokens.size() - 1) / block_size;
   PrefixDigest digest = matched;
   for (size_t i = num_matched; i < max_blocks; ++i) {
-    digest = NextDigest(digest, tokens.subspan(i * block_size, block_size));
+    digest = kv_.index().DigestAfter(digest, tokens.subspan(i * block_size, block_size));
     if (!index_.Touch(digest)) break;
     matched_.push_back(digest);
   }

@@ -28,7 +28,8 @@ bool KeepsPrefixes(const KvConfig& config) {
 
 KvManager::KvManager(const KvConfig& config)
     : config_(Effective(config)),
-      index_(config_.enable_prefix_caching ? config_.num_blocks : 0, config_.block_size, config_.hash_seed),
+      index_(config_.enable_prefix_caching ? config_.num_blocks : 0, config_.block_size, config_.hash_seed,
+             config_.next_digest),
       pool_(config_.num_blocks, config_.enable_prefix_caching ? &index_ : nullptr, MaxChunk(config_)) {}
 
 KvManager::Match KvManager::MatchPrefix(const PrefixScope& scope, std::span<const int32_t> tokens) {

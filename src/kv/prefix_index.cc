@@ -7,9 +7,10 @@
 
 namespace quire {
 
-PrefixIndex::PrefixIndex(uint32_t num_blocks, uint32_t block_size, uint64_t seed)
+PrefixIndex::PrefixIndex(uint32_t num_blocks, uint32_t block_size, uint64_t seed, PrefixDigestFunction next_digest)
     : block_size_(block_size),
       seed_(seed),
+      next_digest_(next_digest),
       entries_(num_blocks),
       tokens_(size_t{num_blocks} * block_size),
       buckets_(std::bit_ceil(std::max(num_blocks, 1U)), BlockLink::kNone) {
@@ -39,7 +40,7 @@ uint32_t PrefixIndex::FindEntry(const PrefixDigest& digest, uint64_t parent_id, 
 std::optional<BlockId> PrefixIndex::Find(PrefixChain& chain, std::span<const int32_t> tokens) const {
   QUIRE_CHECK_EQ(tokens.size(), size_t{block_size_});
   if (chain.id == 0) return std::nullopt;
-  const PrefixDigest digest = NextDigest(chain.digest, tokens);
+  const PrefixDigest digest = next_digest_(chain.digest, tokens);
   const uint32_t index = FindEntry(digest, chain.id, tokens);
   if (index == BlockLink::kNone) return std::nullopt;
   chain = {.digest = digest, .id = entries_[index].id, .depth = chain.depth + 1};
@@ -63,7 +64,7 @@ PrefixChain PrefixIndex::Insert(const PrefixScope& scope, const PrefixChain& par
   }
   QUIRE_CHECK_NE(parent_id, 0U);
 
-  const PrefixDigest digest = NextDigest(parent.digest, tokens);
+  const PrefixDigest digest = next_digest_(parent.digest, tokens);
   const uint32_t twin = FindEntry(digest, parent_id, tokens);
   entry.digest = digest;
   entry.parent_digest = parent.digest;
@@ -100,7 +101,7 @@ void PrefixIndex::CheckInvariants() const {
     const Entry& entry = entries_[index];
     if (entry.id == 0) continue;
     ++num_present;
-    QUIRE_CHECK(entry.digest == NextDigest(entry.parent_digest, TokensAt(index)));
+    QUIRE_CHECK(entry.digest == next_digest_(entry.parent_digest, TokensAt(index)));
     QUIRE_CHECK(entry.parent_id != 0 && entry.parent_id < entry.id);
     if (entry.root != roots_.end()) --num_first;
   }

@@ -37,8 +37,12 @@ struct PrefixChain {
 class PrefixIndex final : public EvictionListener {
  public:
   // Equal seeds give equal digests, in every process.
-  PrefixIndex(uint32_t num_blocks, uint32_t block_size, uint64_t seed);
+  PrefixIndex(uint32_t num_blocks, uint32_t block_size, uint64_t seed, PrefixDigestFunction next_digest = NextDigest);
 
+  // The name of what is `parent` and one block of tokens more.
+  PrefixDigest DigestAfter(const PrefixDigest& parent, std::span<const int32_t> tokens) const {
+    return next_digest_(parent, tokens);
+  }
   // The chain of no blocks.
   PrefixChain Root(const PrefixScope& scope) const;
   // A block that holds `tokens` after `chain`; a hit moves `chain` behind it. REQUIRES: tokens.size() == block_size.
@@ -97,6 +101,7 @@ class PrefixIndex final : public EvictionListener {
 
   const uint32_t block_size_;
   const uint64_t seed_;
+  const PrefixDigestFunction next_digest_;
   std::vector<Entry> entries_;     // [blocks]
   std::vector<int32_t> tokens_;    // [blocks, block_size]
   std::vector<uint32_t> buckets_;  // heads of the chains of entries, by digest

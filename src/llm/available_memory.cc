@@ -15,18 +15,16 @@ namespace {
 
 constexpr size_t kUnlimited = std::numeric_limits<size_t>::max();
 
-// A version of control groups: how a line of /proc/self/cgroup names it, where its tree is, and what its files are
-// called. https://docs.kernel.org/admin-guide/cgroup-v2.html and cgroup-v1/memory.html
+// What the files of a version of control groups are called.
 struct Hierarchy {
-  const char* controllers;
-  const char* folder;
+  CgroupHierarchy place;
   const char* limit;
   const char* usage;        // page cache included
   const char* reclaimable;  // a line of memory.stat; the kernel takes these pages back before it kills
 };
-constexpr Hierarchy kVersion2 = {"", "", "memory.max", "memory.current", "inactive_file"};
-constexpr Hierarchy kVersion1 = {"memory", "memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
-                                 "total_inactive_file"};
+constexpr Hierarchy kVersion2 = {{"", ""}, "memory.max", "memory.current", "inactive_file"};
+constexpr Hierarchy kVersion1 = {
+    {"memory", "memory"}, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"};
 
 // "max" is no number.
 std::optional<size_t> ReadNumber(const std::string& path) {
@@ -56,29 +54,11 @@ size_t LeftInGroup(const Hierarchy& hierarchy, const std::string& directory) {
   return *limit - std::min(*limit, held);
 }
 
-// `group`: as /proc/self/cgroup has it, "/a/b". In a container it may be the name outside, of which nothing but the
-// root is to be seen here.
-size_t LeftOnThePathToRoot(const Hierarchy& hierarchy, const std::string& root, std::string group) {
-  size_t left = kUnlimited;
-  while (!group.empty()) {
-    left = std::min(left, LeftInGroup(hierarchy, root + group));
-    const size_t parent_end = group.rfind('/');
-    group.erase(parent_end == std::string::npos ? 0 : parent_end);
-  }
-  return std::min(left, LeftInGroup(hierarchy, root));
-}
-
-// Lines are "hierarchy:controllers:group".
 size_t LeftInGroups(const KernelFiles& files) {
   size_t left = kUnlimited;
-  const Result<std::string> text = Env::Posix().ReadFile(JoinPath(files.proc, "self/cgroup"));
-  std::istringstream lines(text.ok() ? *text : std::string());
-  for (std::string id, controllers, group;
-       std::getline(lines, id, ':') && std::getline(lines, controllers, ':') && std::getline(lines, group);) {
-    for (const Hierarchy& hierarchy : {kVersion2, kVersion1}) {
-      if (controllers != hierarchy.controllers) continue;
-      left = std::min(left, LeftOnThePathToRoot(hierarchy, JoinPath(files.cgroup, hierarchy.folder), group));
-    }
+  for (const Hierarchy& hierarchy : {kVersion2, kVersion1}) {
+    ForEachGroup(files, hierarchy.place,
+                 [&](const std::string& group) { left = std::min(left, LeftInGroup(hierarchy, group)); });
   }
   return left;
 }

@@ -2,15 +2,10 @@
 #pragma once
 
 #include <cstddef>
-#include <string>
+
+#include "llm/kernel_files.h"
 
 namespace quire {
-
-// Where the kernel says it.
-struct KernelFiles {
-  std::string proc = "/proc";
-  std::string cgroup = "/sys/fs/cgroup";
-};
 
 // MemAvailable of /proc/meminfo, bounded by what the limits of the process's control group (version 2 or 1), and of
 // those that hold it, leave. Page cache that a group can give back counts as free, as it does in MemAvailable. 1 GiB if

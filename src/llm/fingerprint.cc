@@ -2,13 +2,19 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
 #include <memory>
 #include <span>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/env.h"
-#include "base/mapped_file.h"
+#include "base/readable_file.h"
+#include "base/thread_team.h"
+#include "llm/available_cpus.h"
 #include "quire/version.h"
+#include "tensor/buffer.h"
 
 namespace quire {
 namespace {
@@ -37,12 +43,37 @@ class Hasher {
   std::unique_ptr<XXH3_state_t, Free> state_;
 };
 
-Status AddFile(const std::string& directory, const std::string& name, Hasher& hasher) {
-  QUIRE_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(JoinPath(directory, name)));
-  hasher.Add(name);
-  hasher.Add(file.bytes());
-  return {};
-}
+// A large file by its pieces, which threads share: each has a digest, and these are hashed in order.
+class FileHasher {
+ public:
+  explicit FileHasher(ThreadTeam& team) : team_(team) {}
+
+  Status Add(const std::string& directory, const std::string& name, Hasher& hasher) {
+    QUIRE_ASSIGN_OR_RETURN(const ReadableFile file, ReadableFile::Open(JoinPath(directory, name)));
+    hasher.Add(name);
+    const auto num_pieces = static_cast<int64_t>((file.size() + kPiece - 1) / kPiece);
+    std::vector<KvFingerprint> digests(static_cast<size_t>(num_pieces));
+    std::vector<Status> statuses(static_cast<size_t>(team_.num_threads()));
+    QUIRE_ASSIGN_OR_RETURN(const Buffer staging, Buffer::Allocate(kPiece * static_cast<size_t>(team_.num_threads())));
+    team_.Run([&](int thread) {
+      auto* own = static_cast<std::byte*>(staging.data()) + kPiece * static_cast<size_t>(thread);
+      for (int64_t i = thread; i < num_pieces && statuses[static_cast<size_t>(thread)].ok(); i += team_.num_threads()) {
+        const uint64_t begin = static_cast<uint64_t>(i) * kPiece;
+        const std::span<std::byte> piece(own, std::min<uint64_t>(kPiece, file.size() - begin));
+        statuses[static_cast<size_t>(thread)] = file.Read(begin, piece);
+        const XXH128_hash_t hash = XXH3_128bits(piece.data(), piece.size());
+        digests[static_cast<size_t>(i)] = {.high = hash.high64, .low = hash.low64};
+      }
+    });
+    for (Status& status : statuses) QUIRE_RETURN_IF_ERROR(std::move(status));
+    hasher.Add(std::as_bytes(std::span(digests)));
+    return {};
+  }
+
+ private:
+  static constexpr uint64_t kPiece = uint64_t{1} << 20;
+  ThreadTeam& team_;
+};
 
 }  // namespace
 
@@ -50,11 +81,14 @@ Result<KvFingerprint> FingerprintModel(const FingerprintInput& input) {
   Hasher hasher;
   hasher.Add(kVersion);  // kernels may round differently in another
   hasher.Add(input.layout);
-  QUIRE_RETURN_IF_ERROR(AddFile(input.tokenizer_directory, "tokenizer.json", hasher));
-  QUIRE_RETURN_IF_ERROR(AddFile(input.model_directory, "config.json", hasher));
+  constexpr int kMaxThreads = 8;  // which saturate the memory of most machines
+  QUIRE_ASSIGN_OR_RETURN(ThreadTeam team, ThreadTeam::Start(std::min(AvailableCpus(), kMaxThreads)));
+  FileHasher files(team);
+  QUIRE_RETURN_IF_ERROR(files.Add(input.tokenizer_directory, "tokenizer.json", hasher));
+  QUIRE_RETURN_IF_ERROR(files.Add(input.model_directory, "config.json", hasher));
   QUIRE_ASSIGN_OR_RETURN(const std::vector<std::string> names, Env::Posix().ListDirectory(input.model_directory));
   for (const std::string& name : names) {
-    if (name.ends_with(".safetensors")) QUIRE_RETURN_IF_ERROR(AddFile(input.model_directory, name, hasher));
+    if (name.ends_with(".safetensors")) QUIRE_RETURN_IF_ERROR(files.Add(input.model_directory, name, hasher));
   }
   return hasher.Digest();
 }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <random>
-#include <thread>
 
 #include "backend/backend_factory.h"
 #include "base/clock.h"
@@ -11,6 +10,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "engine/engine.h"
+#include "llm/available_cpus.h"
 #include "llm/available_memory.h"
 #include "llm/draft_model.h"
 #include "llm/fingerprint.h"
@@ -81,10 +81,9 @@ Result<ModelOptions> MakeModelOptions(const LoadOptions& options) {
   return model;
 }
 
-int CoreCount() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
-
 Result<std::unique_ptr<Backend>> MakeBackend(const LoadOptions& options) {
-  return MakeCpuBackend({.num_threads = options.threads > 0 ? options.threads : CoreCount(), .isa = options.cpu_isa});
+  return MakeCpuBackend(
+      {.num_threads = options.threads > 0 ? options.threads : AvailableCpus(), .isa = options.cpu_isa});
 }
 
 Result<std::string> FindModel(const LoadOptions& options) {

@@ -1,9 +1,10 @@
 #include "model/checkpoint.h"
 
 #include <algorithm>
-#include <cstring>
+#include <array>
 #include <utility>
 
+#include "base/check.h"
 #include "base/env.h"
 #include "base/error.h"
 #include "base/foreign_file.h"
@@ -18,13 +19,52 @@ bool IsFloat(const SafetensorsEntry& entry) {
   return entry.dtype == DType::kF32 || entry.dtype == DType::kBf16 || entry.dtype == DType::kF16 || IsDouble(entry);
 }
 
-Tensor MakeView(const void* data, DType dtype, std::span<const int64_t> shape) {
-  void* pointer = const_cast<void*>(data);  // Tensor has no const twin; nobody writes to weights
-  if (shape.size() == 1) return Tensor(pointer, dtype, {shape[0]});
-  return Tensor(pointer, dtype, {shape[0], shape[1]});
+}  // namespace
+
+StoredTensor::StoredTensor(const ReadableFile& file, const SafetensorsEntry& entry)
+    : file_(&file),
+      offset_(entry.offset),
+      dtype_(entry.dtype.value_or(DType::kF32)),
+      is_double_(IsDouble(entry)),
+      size_(static_cast<int64_t>(entry.bytes / (is_double_ ? sizeof(double) : DTypeSize(dtype_)))) {}
+
+Status StoredTensor::Read(int64_t first, int64_t count, void* to) const {
+  QUIRE_CHECK(first >= 0 && count >= 0 && count <= size_ - first, "{} elements from {} of {}", count, first, size_);
+  const auto begin = static_cast<uint64_t>(first), number = static_cast<uint64_t>(count);
+  if (!is_double_) {
+    const size_t element = DTypeSize(dtype_);
+    return file_->Read(offset_ + begin * element, {static_cast<std::byte*>(to), number * element});
+  }
+  constexpr uint64_t kPiece = 8192;
+  std::array<double, kPiece> piece;
+  auto* floats = static_cast<float*>(to);
+  for (uint64_t done = 0; done < number;) {
+    const uint64_t num_read = std::min(kPiece, number - done);
+    const auto bytes = std::as_writable_bytes(std::span(piece).first(num_read));
+    QUIRE_RETURN_IF_ERROR(file_->Read(offset_ + (begin + done) * sizeof(double), bytes));
+    for (uint64_t i = 0; i < num_read; ++i) floats[done + i] = static_cast<float>(piece[i]);
+    done += num_read;
+  }
+  return {};
 }
 
-}  // namespace
+Status ReadFloats(const StoredTensor& tensor, int64_t first, std::span<float> to) {
+  const auto count = static_cast<int64_t>(to.size());
+  if (tensor.dtype() == DType::kF32) return tensor.Read(first, count, to.data());
+  constexpr int64_t kPiece = 16384;
+  std::array<uint16_t, kPiece> piece;
+  for (int64_t done = 0; done < count;) {
+    const int64_t num_read = std::min(kPiece, count - done);
+    QUIRE_RETURN_IF_ERROR(tensor.Read(first + done, num_read, piece.data()));
+    for (int64_t i = 0; i < num_read; ++i) {
+      const uint16_t bits = piece[static_cast<size_t>(i)];
+      to[static_cast<size_t>(done + i)] =
+          tensor.dtype() == DType::kBf16 ? ToFloat(static_cast<Bf16>(bits)) : HalfToFloat(bits);
+    }
+    done += num_read;
+  }
+  return {};
+}
 
 Result<Checkpoint> Checkpoint::Open(const std::string& directory) {
   QUIRE_ASSIGN_OR_RETURN(const CheckpointFiles files, FindCheckpointFiles(directory));
@@ -66,7 +106,7 @@ std::vector<std::string> Checkpoint::names() const {
   return names;
 }
 
-Result<const SafetensorsEntry*> Checkpoint::FindFloats(std::string_view name, std::span<const int64_t> shape) const {
+Result<const Checkpoint::Place*> Checkpoint::FindFloats(std::string_view name, std::span<const int64_t> shape) const {
   QUIRE_CHECK(shape.size() == 1 || shape.size() == 2);
   const auto it = places_.find(name);
   if (it == places_.end()) return Missing(name, shape);
@@ -80,7 +120,7 @@ Result<const SafetensorsEntry*> Checkpoint::FindFloats(std::string_view name, st
     return Unimplemented("{}: tensor {} is stored as {}: supported are F32, BF16, F16, F64", path, PrintableName(name),
                          entry.dtype_name);
   }
-  return &entry;
+  return &it->second;
 }
 
 Error Checkpoint::Missing(std::string_view name, std::span<const int64_t> shape) const {
@@ -102,35 +142,13 @@ Error Checkpoint::Missing(std::string_view name, std::span<const int64_t> shape)
 }
 
 Result<DType> Checkpoint::FindDType(std::string_view name, std::span<const int64_t> shape) const {
-  QUIRE_ASSIGN_OR_RETURN(const SafetensorsEntry* entry, FindFloats(name, shape));
-  return entry->dtype.value_or(DType::kF32);
+  QUIRE_ASSIGN_OR_RETURN(const Place* place, FindFloats(name, shape));
+  return place->entry->dtype.value_or(DType::kF32);
 }
 
-Result<Tensor> Checkpoint::Narrowed(const SafetensorsEntry& entry) {
-  const size_t count = entry.data.size() / sizeof(double);
-  QUIRE_ASSIGN_OR_RETURN(Buffer copy, Buffer::Allocate(count * sizeof(float)));
-  auto* floats = static_cast<float*>(static_cast<void*>(copy.data()));
-  for (size_t i = 0; i < count; ++i) {
-    double value = 0;  // need not be aligned in the file
-    std::memcpy(&value, entry.data.data() + i * sizeof(double), sizeof(double));
-    floats[i] = static_cast<float>(value);
-  }
-  copies_.push_back(std::move(copy));
-  return MakeView(floats, DType::kF32, entry.shape);
-}
-
-Result<Tensor> Checkpoint::Find(std::string_view name, std::span<const int64_t> shape) {
-  QUIRE_ASSIGN_OR_RETURN(const SafetensorsEntry* found, FindFloats(name, shape));
-  const SafetensorsEntry& entry = *found;
-  if (IsDouble(entry)) return Narrowed(entry);
-  const void* data = entry.data.data();
-  if (reinterpret_cast<uintptr_t>(data) % DTypeSize(*entry.dtype) != 0) {
-    QUIRE_ASSIGN_OR_RETURN(Buffer copy, Buffer::Allocate(entry.data.size()));
-    std::memcpy(copy.data(), data, entry.data.size());
-    data = copy.data();
-    copies_.push_back(std::move(copy));
-  }
-  return MakeView(data, *entry.dtype, shape);
+Result<StoredTensor> Checkpoint::Find(std::string_view name, std::span<const int64_t> shape) const {
+  QUIRE_ASSIGN_OR_RETURN(const Place* place, FindFloats(name, shape));
+  return StoredTensor(files_.at(place->file).file(), *place->entry);
 }
 
 }  // namespace quire

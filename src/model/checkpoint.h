@@ -1,6 +1,6 @@
-// Checkpoint: the tensors of a Hugging Face directory by name, in whichever of its files they are. Tensors are views of
-// mapped files: they are read while weights are packed, and never computed on. Errors name the file and the tensor. One
-// thread at a time.
+// Checkpoint: the tensors of a Hugging Face directory by name, in whichever of its files they are: found in
+// headers, and read in parts while weights are packed. Errors name the file and the tensor. Const once it is open: then
+// any thread.
 #pragma once
 
 #include <cstdint>
@@ -12,10 +12,31 @@
 
 #include "model/safetensors.h"
 #include "quire/result.h"
-#include "tensor/buffer.h"
-#include "tensor/tensor.h"
+#include "tensor/dtype.h"
 
 namespace quire {
+
+// A float tensor (F32, BF16, F16, or F64, which is narrowed to F32) of a file that stays open as long as the
+// checkpoint.
+class StoredTensor {
+ public:
+  StoredTensor(const ReadableFile& file, const SafetensorsEntry& entry);
+
+  DType dtype() const { return dtype_; }  // of what Read gives
+  int64_t size() const { return size_; }  // elements
+  // Elements [first, first + count), which take count * DTypeSize(dtype()) bytes.
+  Status Read(int64_t first, int64_t count, void* to) const;
+
+ private:
+  const ReadableFile* file_;
+  uint64_t offset_;
+  DType dtype_;
+  bool is_double_;
+  int64_t size_;
+};
+
+// The same as float32, exactly.
+Status ReadFloats(const StoredTensor& tensor, int64_t first, std::span<float> to);
 
 class Checkpoint {
  public:
@@ -36,9 +57,8 @@ class Checkpoint {
   // REQUIRES: `name` is there. `alias` becomes another name of the same tensor.
   void AddAlias(const std::string& alias, std::string_view name);
 
-  // A read-only view, valid as long as the checkpoint. It must be a float tensor (F32, BF16, F16, or F64, which is
-  // narrowed to F32) of that shape.
-  Result<Tensor> Find(std::string_view name, std::span<const int64_t> shape);
+  // It must be a float tensor of that shape. Touches no data.
+  Result<StoredTensor> Find(std::string_view name, std::span<const int64_t> shape) const;
   // The type of that tensor, after the same checks; touches no data.
   Result<DType> FindDType(std::string_view name, std::span<const int64_t> shape) const;
 
@@ -49,15 +69,13 @@ class Checkpoint {
   };
 
   Checkpoint() = default;
-  Result<const SafetensorsEntry*> FindFloats(std::string_view name, std::span<const int64_t> shape) const;
+  Result<const Place*> FindFloats(std::string_view name, std::span<const int64_t> shape) const;
   Error Missing(std::string_view name, std::span<const int64_t> shape) const;
-  Result<Tensor> Narrowed(const SafetensorsEntry& entry);
 
   std::string directory_;
   std::map<std::string, SafetensorsFile, std::less<>> files_;  // by name in the directory
   std::map<std::string, Place, std::less<>> places_;
   std::map<std::string, std::string, std::less<>> index_;  // what the index says: for messages
-  std::vector<Buffer> copies_;                             // of tensors that cannot be used where they lie
 };
 
 }  // namespace quire

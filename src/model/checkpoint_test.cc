@@ -13,6 +13,7 @@
 #include "backend/backend_factory.h"
 #include "model/model.h"
 #include "model/model_testing.h"
+#include "model/weight_source.h"
 
 namespace quire {
 namespace {
@@ -214,6 +215,33 @@ TEST_F(CheckpointFaultTest, OddHeaderLengthsLoadTheSameWeights) {
     if (padding == 0) expected = logits;
     EXPECT_TRUE(logits == expected) << padding;
   }
+}
+
+// A download that is replaced, or a disk that fails: once the headers have been read.
+TEST_F(CheckpointFaultTest, AFileThatBecomesShorterWhileItIsReadIsAnError) {
+  CopyGolden("llama2");
+  const std::string path = directory_.File("model.safetensors");
+  auto checkpoint = Checkpoint::Open(directory_.path());
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message;
+  const auto backend = MakeRef();
+  const auto source = MakePackingSource(*backend, *checkpoint, DType::kF32);
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) / 8);
+  const std::vector<RawTensor> tensors = ReadRawTensors(GoldenModelDirectory("llama2") + "/model.safetensors");
+  size_t num_lost = 0;
+  for (const RawTensor& tensor : tensors) {
+    const WeightPart part = {.name = tensor.name, .rows = tensor.shape[0]};
+    const bool is_matrix = tensor.shape.size() == 2;
+    const auto matrix = is_matrix ? source->Matrix(std::span(&part, 1), tensor.shape[1]).ok() : true;
+    const auto table = is_matrix ? source->Table(tensor.name, tensor.shape[0], tensor.shape[1]).ok() : true;
+    EXPECT_EQ(matrix, table);
+    const auto vector = is_matrix ? Status() : [&]() -> Status {
+      const auto values = source->Vector(std::span(&part, 1));
+      return values.ok() ? Status() : Status(values.error());
+    }();
+    EXPECT_THAT(vector.ok() ? path : vector.error().message, HasSubstr(path));
+    num_lost += matrix && vector.ok() ? 0 : 1;
+  }
+  EXPECT_GT(num_lost, tensors.size() / 2);
 }
 
 // f16 has a wider mantissa than bf16 and a narrower range than f32: auto widens it.

@@ -61,11 +61,16 @@ struct Opened {
   int32_t num_positions = 0;
 };
 
-// Whether two stored tensors hold the same numbers.
-bool SameValues(const Tensor& a, const Tensor& b) {
-  if (a.dtype() == b.dtype()) return std::memcmp(a.data(), b.data(), a.bytes()) == 0;
-  for (int64_t i = 0; i < a.size(); ++i) {
-    if (ElementToFloat(a, i) != ElementToFloat(b, i)) return false;
+// Whether two stored tensors of one shape hold the same numbers.
+Result<bool> SameValues(const StoredTensor& a, const StoredTensor& b) {
+  constexpr int64_t kPiece = 1 << 16;
+  const auto num_piece = static_cast<size_t>(std::min(kPiece, a.size()));
+  std::vector<float> a_values(num_piece), b_values(num_piece);
+  for (int64_t first = 0; first < a.size(); first += kPiece) {
+    const int64_t count = std::min(kPiece, a.size() - first);
+    QUIRE_RETURN_IF_ERROR(ReadFloats(a, first, std::span(a_values).first(static_cast<size_t>(count))));
+    QUIRE_RETURN_IF_ERROR(ReadFloats(b, first, std::span(b_values).first(static_cast<size_t>(count))));
+    if (std::memcmp(a_values.data(), b_values.data(), static_cast<size_t>(count) * sizeof(float)) != 0) return false;
   }
   return true;
 }
@@ -86,13 +91,14 @@ Status SettleHead(const WeightNames& names, Checkpoint& checkpoint, ModelConfig&
     return {};
   }
   const std::array<int64_t, 2> shape = {config.vocab_size, config.hidden_size};
-  const Result<Tensor> head = checkpoint.Find(names.lm_head, shape);
+  const Result<StoredTensor> head = checkpoint.Find(names.lm_head, shape);
   if (!head.ok()) {
     config.warnings.push_back(fmt::format("ignored, as tie_word_embeddings is true: {}", head.error().message));
     return {};
   }
-  QUIRE_ASSIGN_OR_RETURN(const Tensor embedding, checkpoint.Find(names.embedding, shape));
-  if (SameValues(*head, embedding)) return {};
+  QUIRE_ASSIGN_OR_RETURN(const StoredTensor embedding, checkpoint.Find(names.embedding, shape));
+  QUIRE_ASSIGN_OR_RETURN(const bool same, SameValues(*head, embedding));
+  if (same) return {};
   config.tie_word_embeddings = false;
   config.warnings.push_back(
       fmt::format("{} differs from the embedding: it is used, although tie_word_embeddings is true", names.lm_head));

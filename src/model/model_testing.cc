@@ -52,7 +52,8 @@ std::vector<RawTensor> ReadRawTensors(const std::string& path) {
   QUIRE_CHECK(file.ok(), "{}", path);
   std::vector<RawTensor> tensors;
   for (const auto& [name, entry] : file->entries()) {
-    const std::string data(reinterpret_cast<const char*>(entry.data.data()), entry.data.size());
+    std::string data(entry.bytes, '\0');
+    QUIRE_CHECK(file->file().Read(entry.offset, std::as_writable_bytes(std::span(data))).ok(), "{}", path);
     tensors.push_back({name, entry.dtype_name, entry.shape, data});
   }
   return tensors;

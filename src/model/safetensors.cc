@@ -190,36 +190,38 @@ std::string ShapeText(std::span<const int64_t> shape) {
 }
 
 Result<SafetensorsFile> SafetensorsFile::Open(const std::string& path) {
-  QUIRE_ASSIGN_OR_RETURN(MappedFile mapped, MappedFile::Open(path));
-  SafetensorsFile file(std::move(mapped));
+  QUIRE_ASSIGN_OR_RETURN(ReadableFile readable, ReadableFile::Open(path));
+  SafetensorsFile file(std::move(readable));
   QUIRE_RETURN_IF_ERROR(file.ParseHeader());
   return file;
 }
 
 Status SafetensorsFile::ParseHeader() {
-  const std::span<const std::byte> bytes = file_.bytes();
-  const std::string other =
-      WhatElseItIs({reinterpret_cast<const char*>(bytes.data()), std::min(bytes.size(), kHeadBytes)});
+  const uint64_t file_bytes = file_.size();
+  std::string head(std::min<uint64_t>(file_bytes, kHeadBytes), '\0');
+  QUIRE_RETURN_IF_ERROR(file_.Read(0, std::as_writable_bytes(std::span(head))));
+  const std::string other = WhatElseItIs(head);
   if (!other.empty()) return DataLoss("{}: {}", path(), other);
-  if (bytes.size() < kLengthBytes) {
-    return DataLoss("{}: {} bytes are too few for a safetensors file", path(), bytes.size());
+  if (file_bytes < kLengthBytes) {
+    return DataLoss("{}: {} bytes are too few for a safetensors file", path(), file_bytes);
   }
-  const uint64_t header_bytes = ReadLittleEndian64(bytes.data());
+  const uint64_t header_bytes = ReadLittleEndian64(std::as_bytes(std::span(head)).data());
   if (header_bytes > kMaxHeaderBytes) {
     return DataLoss("{}: not a safetensors file: its header would have {} bytes, over the limit of {}", path(),
                     header_bytes, kMaxHeaderBytes);
   }
-  if (header_bytes > bytes.size() - kLengthBytes) {
+  if (header_bytes > file_bytes - kLengthBytes) {
     return DataLoss("{}: truncated: its header has {} bytes, the file only {}", path(), header_bytes,
-                    bytes.size() - kLengthBytes);
+                    file_bytes - kLengthBytes);
   }
-  const std::span<const std::byte> data = bytes.subspan(kLengthBytes + header_bytes);
+  const uint64_t data_begin = kLengthBytes + header_bytes, data_bytes = file_bytes - data_begin;
 
   simdjson::dom::parser parser;
   element root;
   object tensors;
-  const auto* text = reinterpret_cast<const char*>(bytes.data() + kLengthBytes);
-  const simdjson::error_code parsed = parser.parse(text, header_bytes).get(root);
+  std::string text(header_bytes, '\0');
+  QUIRE_RETURN_IF_ERROR(file_.Read(kLengthBytes, std::as_writable_bytes(std::span(text))));
+  const simdjson::error_code parsed = parser.parse(text).get(root);
   if (parsed != simdjson::SUCCESS) {
     return DataLoss("{}: its header is not valid JSON: {}", path(), simdjson::error_message(parsed));
   }
@@ -230,13 +232,14 @@ Status SafetensorsFile::ParseHeader() {
   std::vector<Extent> extents;
   for (const auto& [name, value] : tensors) {
     if (name == "__metadata__") continue;
-    QUIRE_ASSIGN_OR_RETURN(HeaderEntry header, HeaderReader(path(), name, data.size()).Read(value));
-    header.entry.data = data.subspan(header.begin, header.end - header.begin);
+    QUIRE_ASSIGN_OR_RETURN(HeaderEntry header, HeaderReader(path(), name, data_bytes).Read(value));
+    header.entry.offset = data_begin + header.begin;
+    header.entry.bytes = header.end - header.begin;
     const auto [it, inserted] = entries_.emplace(std::string(name), std::move(header.entry));
     if (!inserted) return DataLoss("{}: tensor {}: it is there twice", path(), PrintableName(name));
     extents.push_back({header.begin, header.end, it->first});
   }
-  return CheckCoverage(path(), std::move(extents), data.size());
+  return CheckCoverage(path(), std::move(extents), data_bytes);
 }
 
 const SafetensorsEntry* SafetensorsFile::Find(std::string_view name) const {

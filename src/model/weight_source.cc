@@ -1,31 +1,30 @@
 #include "model/weight_source.h"
 
+#include <algorithm>
 #include <array>
-#include <cstring>
 #include <functional>
+#include <initializer_list>
+#include <mutex>
 #include <numeric>
 #include <utility>
 
 namespace quire {
 namespace {
 
-// Rows [begin, end) of `from` into those of `to`, which has the same shape.
-void ConvertRows(const Tensor& from, const Tensor& to, int64_t begin, int64_t end) {
-  const Tensor source = from.Rows(begin, end);
-  const Tensor target = to.Rows(begin, end);
-  if (source.dtype() == target.dtype()) {
-    std::memcpy(target.data(), source.data(), source.bytes());
-    return;
+// Of several threads that read: the first error.
+class FirstError {
+ public:
+  void Take(Status status) {
+    if (status.ok()) return;
+    std::lock_guard lock(mutex_);
+    if (status_.ok()) status_ = std::move(status);
   }
-  for (int64_t i = 0; i < source.size(); ++i) {
-    const float value = ElementToFloat(source, i);
-    if (target.dtype() == DType::kBf16) {
-      target.as<Bf16>()[i] = ToBf16(value);
-    } else {
-      target.f32()[i] = value;
-    }
-  }
-}
+  Status Get() const { return status_; }
+
+ private:
+  std::mutex mutex_;
+  Status status_;
+};
 
 class PackingSource : public WeightSource {
  public:
@@ -33,10 +32,23 @@ class PackingSource : public WeightSource {
       : WeightSource(checkpoint, format), backend_(backend) {}
 
   Result<std::unique_ptr<PackedLinear>> Matrix(std::span<const WeightPart> parts, int64_t in_features) override {
-    std::vector<Tensor> tensors;
+    std::vector<StoredTensor> stored;
+    size_t num_bytes = 0;
     for (const WeightPart& part : parts) {
-      QUIRE_ASSIGN_OR_RETURN(const Tensor tensor, Find(part.name, std::array{part.rows, in_features}));
-      tensors.push_back(tensor);
+      QUIRE_ASSIGN_OR_RETURN(const StoredTensor tensor, Find(part.name, std::array{part.rows, in_features}));
+      num_bytes += Arena::Align(static_cast<size_t>(tensor.size()) * DTypeSize(tensor.dtype()));
+      stored.push_back(tensor);
+    }
+    if (staging_.bytes() < num_bytes) {
+      staging_ = Buffer();
+      QUIRE_ASSIGN_OR_RETURN(staging_, Buffer::Allocate(num_bytes));
+    }
+    std::vector<Tensor> tensors;
+    auto* place = static_cast<std::byte*>(staging_.data());
+    for (size_t i = 0; i < stored.size(); ++i) {
+      tensors.emplace_back(place, stored[i].dtype(), std::initializer_list<int64_t>{parts[i].rows, in_features});
+      QUIRE_RETURN_IF_ERROR(ReadAll(stored[i], place));
+      place += Arena::Align(tensors.back().bytes());
     }
     QUIRE_ASSIGN_OR_RETURN(auto packed, backend_.PackLinear(tensors, format()));
     AddBytes(packed->bytes());
@@ -46,26 +58,69 @@ class PackingSource : public WeightSource {
   Result<std::vector<float>> Vector(std::span<const WeightPart> parts) override {
     std::vector<float> values;
     for (const WeightPart& part : parts) {
-      QUIRE_ASSIGN_OR_RETURN(const Tensor tensor, Find(part.name, std::array{part.rows}));
-      for (int64_t i = 0; i < part.rows; ++i) values.push_back(ElementToFloat(tensor, i));
+      QUIRE_ASSIGN_OR_RETURN(const StoredTensor stored, Find(part.name, std::array{part.rows}));
+      const size_t begin = values.size();
+      values.resize(begin + static_cast<size_t>(part.rows));
+      QUIRE_RETURN_IF_ERROR(ReadFloats(stored, 0, std::span(values).subspan(begin)));
     }
     AddBytes(values.size() * sizeof(float));
     return values;
   }
 
   Result<EmbeddingTable> Table(const std::string& name, int64_t rows, int64_t features) override {
-    QUIRE_ASSIGN_OR_RETURN(const Tensor stored, Find(name, std::array{rows, features}));
+    QUIRE_ASSIGN_OR_RETURN(const StoredTensor stored, Find(name, std::array{rows, features}));
     const Tensor sized(nullptr, TableFormat(stored.dtype()), {rows, features});
     EmbeddingTable table;
     QUIRE_ASSIGN_OR_RETURN(table.buffer, Buffer::Allocate(sized.bytes()));
     table.rows = Tensor(table.buffer.data(), sized.dtype(), {rows, features});
-    backend_.ParallelFor(rows, [&](int64_t begin, int64_t end) { ConvertRows(stored, table.rows, begin, end); });
+    if (stored.dtype() == sized.dtype()) {
+      QUIRE_RETURN_IF_ERROR(ReadAll(stored, table.buffer.data()));
+    } else {
+      QUIRE_RETURN_IF_ERROR(ConvertAll(stored, table.rows));
+    }
     AddBytes(sized.bytes());
     return table;
   }
 
  private:
+  // By all threads, in pieces that caches hold.
+  Status ReadAll(const StoredTensor& stored, void* to) {
+    FirstError error;
+    const size_t element = DTypeSize(stored.dtype());
+    backend_.ParallelFor(stored.size(), [&](int64_t begin, int64_t end) {
+      error.Take(stored.Read(begin, end - begin, static_cast<std::byte*>(to) + static_cast<size_t>(begin) * element));
+    });
+    return error.Get();
+  }
+
+  // To a type that is not the stored one.
+  Status ConvertAll(const StoredTensor& stored, const Tensor& to) {
+    FirstError error;
+    backend_.ParallelFor(stored.size(), [&](int64_t begin, int64_t end) {
+      for (int64_t first = begin; first < end; first += kPiece) {
+        error.Take(ConvertPiece(stored, first, std::min(kPiece, end - first), to));
+      }
+    });
+    return error.Get();
+  }
+
+  static Status ConvertPiece(const StoredTensor& stored, int64_t first, int64_t count, const Tensor& to) {
+    std::array<float, kPiece> values;
+    const auto floats = std::span(values).first(static_cast<size_t>(count));
+    QUIRE_RETURN_IF_ERROR(ReadFloats(stored, first, floats));
+    for (int64_t i = 0; i < count; ++i) {
+      if (to.dtype() == DType::kBf16) {
+        to.as<Bf16>()[first + i] = ToBf16(values[static_cast<size_t>(i)]);
+      } else {
+        to.f32()[first + i] = values[static_cast<size_t>(i)];
+      }
+    }
+    return {};
+  }
+
+  static constexpr int64_t kPiece = 16384;
   Backend& backend_;
+  Buffer staging_;  // the matrix that is being packed, as it is stored
 };
 
 class MeasuringSource : public WeightSource {
@@ -97,19 +152,8 @@ class MeasuringSource : public WeightSource {
 
 }  // namespace
 
-float ElementToFloat(const Tensor& tensor, int64_t i) {
-  switch (tensor.dtype()) {
-    case DType::kBf16:
-      return ToFloat(tensor.as<Bf16>()[i]);
-    case DType::kF16:
-      return HalfToFloat(tensor.as<uint16_t>()[i]);
-    default:
-      return tensor.f32()[i];
-  }
-}
-
-Result<Tensor> WeightSource::Find(const std::string& name, std::span<const int64_t> shape) {
-  QUIRE_ASSIGN_OR_RETURN(const Tensor tensor, checkpoint_.Find(name, shape));
+Result<StoredTensor> WeightSource::Find(const std::string& name, std::span<const int64_t> shape) {
+  QUIRE_ASSIGN_OR_RETURN(const StoredTensor tensor, checkpoint_.Find(name, shape));
   Count(name, shape);
   return tensor;
 }

@@ -51,7 +51,7 @@ class WeightSource {
   WeightSource(Checkpoint& checkpoint, DType format) : checkpoint_(checkpoint), format_(format) {}
 
   // Both count the tensor as used; FindDType touches no data.
-  Result<Tensor> Find(const std::string& name, std::span<const int64_t> shape);
+  Result<StoredTensor> Find(const std::string& name, std::span<const int64_t> shape);
   Result<DType> FindDType(const std::string& name, std::span<const int64_t> shape);
   DType format() const { return format_; }
   // f16 has no embedding kernel: its rows are widened, or rounded where products are bf16.
@@ -67,9 +67,6 @@ class WeightSource {
   size_t bytes_ = 0;
   int64_t num_parameters_ = 0;
 };
-
-// Element `i` of a stored tensor: f32, bf16 or f16.
-float ElementToFloat(const Tensor& tensor, int64_t i);
 
 // Packs and copies out of the checkpoint, which can go afterwards.
 std::unique_ptr<WeightSource> MakePackingSource(Backend& backend, Checkpoint& checkpoint, DType format);

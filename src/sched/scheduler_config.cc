@@ -39,6 +39,7 @@ KvConfig KvConfigOf(const SchedulerConfig& config) {
           .enable_prefix_caching = config.enable_prefix_caching,
           .num_watermark_blocks = static_cast<uint32_t>(config.watermark * config.num_blocks),
           .hash_seed = config.hash_seed,
+          .next_digest = config.next_digest,
           .policy = config.kv_policy,
           .max_model_len = config.max_model_len};
 }

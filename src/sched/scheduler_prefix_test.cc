@@ -269,5 +269,47 @@ TEST_F(SchedulerLoads, OfARequestThatIsAbortedHoldFewBlocksAndEnd) {
   EXPECT_EQ(harness_->scheduler.Stats().num_blocks_used, 0U);
 }
 
+// All prefixes of one length have one name: only the comparison of tokens tells them apart.
+PrefixDigest DigestOfTheLength(const PrefixDigest& parent, std::span<const int32_t> /*tokens*/) {
+  return {.high = parent.high, .low = parent.low + 1};
+}
+
+TEST(SchedulerCollisionTest, PrefixesWithOneNameAreToldApartInMemory) {
+  SchedulerConfig config = TestConfig(100);
+  config.next_digest = DigestOfTheLength;
+  SchedulerHarness h(config);
+  for (uint64_t id = 1; id <= 4; ++id) {
+    h.Add(TestRequest(id, 80, 20));
+    h.RunAll();
+    EXPECT_EQ(h.of(id).tokens, Alone(TestRequest(id, 80, 20)));
+    EXPECT_EQ(h.of(id).cached_tokens, std::vector<uint32_t>{0}) << "not another one's";
+  }
+  Request again = TestRequest(2, 80, 20);
+  again.id = RequestId{9};
+  h.Add(again);
+  h.RunAll();
+  EXPECT_EQ(h.of(9).tokens, Alone(again));
+  EXPECT_EQ(h.of(9).cached_tokens, std::vector<uint32_t>{64}) << "but its own";
+}
+
+TEST(SchedulerCollisionTest, PrefixesWithOneNameAreToldApartOnDisk) {
+  SchedulerConfig config = TestConfig(20);
+  config.num_disk_blocks = 100;
+  config.next_digest = DigestOfTheLength;
+  FakeRunnerOptions options;
+  options.disk = std::make_shared<FakeDisk>();
+  SchedulerHarness h(config, options);
+  for (const uint64_t id : {1, 2, 3, 1, 2, 3}) {
+    Request request = TestRequest(id, 160, 20);
+    request.id = RequestId{id + 10 * h.records.size()};
+    h.Add(request);
+    h.RunAll();
+    EXPECT_EQ(h.records.at(request.id).tokens, Alone(request));
+    h.scheduler.StorePrefixCache();
+    while (h.scheduler.stores_prefix_cache()) h.Step();
+  }
+  EXPECT_GT(h.scheduler.Stats().num_disk_load_failures, 0U) << "what was there was another one's";
+}
+
 }  // namespace
 }  // namespace quire

@@ -1,11 +1,12 @@
 #include "text/json_file.h"
 
+#include <span>
 #include <utility>
 
 #include "base/env.h"
 #include "base/error.h"
 #include "base/foreign_file.h"
-#include "base/mapped_file.h"
+#include "base/readable_file.h"
 
 namespace quire::text {
 namespace {
@@ -18,9 +19,10 @@ Error InFile(const std::string& path, Error error) {
 }  // namespace
 
 Result<JsonFile> JsonFile::Open(const std::string& path) {
-  QUIRE_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
-  const std::span<const std::byte> bytes = file.bytes();
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  QUIRE_ASSIGN_OR_RETURN(const ReadableFile file, ReadableFile::Open(path));
+  std::string bytes(file.size(), '\0');
+  QUIRE_RETURN_IF_ERROR(file.Read(0, std::as_writable_bytes(std::span(bytes))));
+  const std::string_view text = bytes;
   Result<JsonDocument> document = JsonDocument::Parse(text);
   if (!document.ok()) {
     const std::string other = WhatElseItIs(text.substr(0, 512));

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Callable
@@ -181,3 +182,15 @@ def test_a_signal_while_the_model_loads_ends_it_at_once(
         process.wait()
         if writer is not None:
             os.close(writer)
+
+
+def test_threads_that_cannot_start_are_an_error() -> None:
+    def little_memory() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))  # the stacks of 1024 threads take four times that
+
+    ended = subprocess.run(
+        [str(binary()), "serve", "models/tiny", "--port", "0", "--threads", "1024"],
+        capture_output=True, text=True, timeout=30, check=False, preexec_fn=little_memory,
+    )  # fmt: skip
+    assert ended.returncode == 1, ended.stderr
+    assert "of 1024 threads only" in ended.stderr

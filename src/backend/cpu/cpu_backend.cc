@@ -61,8 +61,8 @@ struct HeadGroups {
 
 class CpuBackend : public Backend {
  public:
-  CpuBackend(int num_threads, const KernelTable& kernels)
-      : team_(num_threads), ranges_(num_threads), kernels_(kernels) {}
+  CpuBackend(ThreadTeam team, const KernelTable& kernels)
+      : team_(std::move(team)), ranges_(team_.num_threads()), kernels_(kernels) {}
 
   std::string name() const override { return std::string("cpu-") + kernels_.name; }
   int num_threads() const override { return team_.num_threads(); }
@@ -145,9 +145,13 @@ class CpuBackend : public Backend {
     groups.group = args.num_heads / kv_heads;
     groups.heads = std::min<int64_t>(groups.group, kMaxQueries);
     groups.rows = kMaxQueries / groups.heads;
-    int64_t units = 0;
-    for (const BatchSpan& span : args.spans) units += groups.row_tiles(span);
-    units *= kv_heads * groups.chunks();
+    int64_t num_tiles = 0;
+    first_tiles_.clear();
+    for (const BatchSpan& span : args.spans) {
+      first_tiles_.push_back(num_tiles);
+      num_tiles += groups.row_tiles(span);
+    }
+    const int64_t units = num_tiles * kv_heads * groups.chunks();
     ForUnits(units, units == 1, [&](int64_t unit, int thread) { AttendUnit(args, groups, unit, thread); });
   }
 
@@ -318,9 +322,10 @@ class CpuBackend : public Backend {
     const auto& cache = static_cast<const PagedKv&>(*args.cache);
     const KvShape& shape = cache.shape();
     const int64_t units_per_tile = shape.num_kv_heads * groups.chunks();
-    int64_t tile = unit / units_per_tile;
-    size_t s = 0;
-    for (; tile >= groups.row_tiles(args.spans[s]); ++s) tile -= groups.row_tiles(args.spans[s]);
+    // The last span that begins at this tile or before; an empty one begins where the next does.
+    const auto behind = std::upper_bound(first_tiles_.begin(), first_tiles_.end(), unit / units_per_tile);
+    const auto s = static_cast<size_t>(behind - first_tiles_.begin()) - 1;
+    const int64_t tile = unit / units_per_tile - first_tiles_[s];
     const BatchSpan& span = args.spans[s];
     const int64_t kv_head = unit % units_per_tile / groups.chunks();
     const int64_t first_in_group = unit % groups.chunks() * groups.heads;
@@ -348,6 +353,7 @@ class CpuBackend : public Backend {
 
   ThreadTeam team_;
   WorkRanges ranges_;
+  std::vector<int64_t> first_tiles_;  // [spans]: of the attention that is running
   const KernelTable& kernels_;
   char* thread_scratch_ = nullptr;
   char* packed_ = nullptr;  // activations of the linear layer that is running
@@ -357,8 +363,9 @@ class CpuBackend : public Backend {
 }  // namespace
 }  // namespace cpu
 
-std::unique_ptr<Backend> MakeCpuBackend(int num_threads, const cpu::KernelTable& kernels) {
-  return std::make_unique<cpu::CpuBackend>(num_threads, kernels);
+Result<std::unique_ptr<Backend>> MakeCpuBackend(int num_threads, const cpu::KernelTable& kernels) {
+  QUIRE_ASSIGN_OR_RETURN(ThreadTeam team, ThreadTeam::Start(num_threads));
+  return std::unique_ptr<Backend>(std::make_unique<cpu::CpuBackend>(std::move(team), kernels));
 }
 
 }  // namespace quire

@@ -9,6 +9,6 @@
 namespace quire {
 
 // REQUIRES: num_threads >= 1 and a CPU that runs these kernels.
-std::unique_ptr<Backend> MakeCpuBackend(int num_threads, const cpu::KernelTable& kernels);
+Result<std::unique_ptr<Backend>> MakeCpuBackend(int num_threads, const cpu::KernelTable& kernels);
 
 }  // namespace quire

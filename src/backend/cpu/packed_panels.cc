@@ -1,8 +1,8 @@
 #include "backend/cpu/packed_panels.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
-#include <vector>
 
 #include "backend/cpu/kernel_table.h"
 #include "backend/ops.h"
@@ -18,17 +18,18 @@ int64_t PaddedDepth(int64_t in_features, DType format) {
 }
 
 // Panel `index` from rows [64 index, 64 index + 64); the panel's memory is zero before. A group of `kGroup` consecutive
-// k (a pair of bf16, one float) stays together.
+// k (a pair of bf16, one float) stays together. `staged`: [64, width in whole groups].
 template <typename T, int kGroup>
-void PackPanel(const WeightRows& rows, int64_t index, std::vector<T>& staged, T* panel) {
+void PackPanel(const WeightRows& rows, int64_t index, T* staged, T* panel) {
   const int64_t k = rows.width(), padded = (k + kGroup - 1) / kGroup * kGroup;
   const int64_t first = index * kPanel, count = std::min<int64_t>(kPanel, rows.num_rows() - first);
-  staged.assign(static_cast<size_t>(kPanel * padded), T{});
-  for (int64_t n = 0; n < count; ++n) rows.Load(first + n, staged.data() + n * padded);
+  for (int64_t n = 0; n < count; ++n) {
+    rows.Load(first + n, staged + n * padded);
+    std::fill(staged + n * padded + k, staged + (n + 1) * padded, T{});
+  }
   for (int64_t group = 0; group < padded / kGroup; ++group) {
     for (int64_t n = 0; n < count; ++n) {
-      std::memcpy(panel + (group * kPanel + n) * kGroup, staged.data() + n * padded + group * kGroup,
-                  kGroup * sizeof(T));
+      std::memcpy(panel + (group * kPanel + n) * kGroup, staged + n * padded + group * kGroup, kGroup * sizeof(T));
     }
   }
 }
@@ -45,15 +46,18 @@ Result<std::unique_ptr<PackedPanels>> PackedPanels::Pack(std::span<const Tensor>
   const size_t panel_bytes = static_cast<size_t>(PaddedDepth(k, format) * kPanel) * DTypeSize(format);
   QUIRE_ASSIGN_OR_RETURN(Buffer buffer, Buffer::Allocate(static_cast<size_t>(num_panels) * panel_bytes));
   std::unique_ptr<PackedPanels> packed(new PackedPanels(n, k, format, panel_bytes, std::move(buffer)));
-  team.ParallelFor(num_panels, [&](int64_t begin, int64_t end) {
-    std::vector<float> floats;
-    std::vector<uint16_t> halves;
-    for (int64_t i = begin; i < end; ++i) {
+  // Threads have nobody to tell that they got no memory.
+  const size_t staged_bytes = Arena::Align(panel_bytes);
+  QUIRE_ASSIGN_OR_RETURN(Buffer staged, Buffer::Allocate(static_cast<size_t>(team.num_threads()) * staged_bytes));
+  team.Run([&](int thread) {
+    void* own = static_cast<std::byte*>(staged.data()) + static_cast<size_t>(thread) * staged_bytes;
+    const int64_t end = num_panels * (thread + 1) / team.num_threads();
+    for (int64_t i = num_panels * thread / team.num_threads(); i < end; ++i) {
       char* panel = const_cast<char*>(packed->panel(i));
       if (format == DType::kF32) {
-        PackPanel<float, 1>(rows, i, floats, reinterpret_cast<float*>(panel));
+        PackPanel<float, 1>(rows, i, static_cast<float*>(own), reinterpret_cast<float*>(panel));
       } else {
-        PackPanel<uint16_t, 2>(rows, i, halves, reinterpret_cast<uint16_t*>(panel));
+        PackPanel<uint16_t, 2>(rows, i, static_cast<uint16_t*>(own), reinterpret_cast<uint16_t*>(panel));
       }
     }
   });

@@ -63,7 +63,7 @@ class RefKvCache : public HostKvCache {
 
 class RefBackend : public Backend {
  public:
-  RefBackend(int num_threads, Bf16Order order) : team_(num_threads), order_(order) {}
+  RefBackend(ThreadTeam team, Bf16Order order) : team_(std::move(team)), order_(order) {}
 
   std::string name() const override { return order_ == Bf16Order::kTiles ? "ref-amx" : "ref"; }
   int num_threads() const override { return team_.num_threads(); }
@@ -232,8 +232,9 @@ class RefBackend : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> MakeRefBackend(int num_threads, Bf16Order order) {
-  return std::make_unique<RefBackend>(num_threads, order);
+Result<std::unique_ptr<Backend>> MakeRefBackend(int num_threads, Bf16Order order) {
+  QUIRE_ASSIGN_OR_RETURN(ThreadTeam team, ThreadTeam::Start(num_threads));
+  return std::unique_ptr<Backend>(std::make_unique<RefBackend>(std::move(team), order));
 }
 
 }  // namespace quire

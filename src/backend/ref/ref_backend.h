@@ -10,6 +10,6 @@ namespace quire {
 
 // "ref" sums products of bf16 values in pairs, as vector instructions do; "ref-amx" in tiles. REQUIRES: num_threads
 // >= 1.
-std::unique_ptr<Backend> MakeRefBackend(int num_threads, Bf16Order order);
+Result<std::unique_ptr<Backend>> MakeRefBackend(int num_threads, Bf16Order order);
 
 }  // namespace quire
