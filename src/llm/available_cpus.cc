@@ -14,8 +14,8 @@
 namespace quire {
 namespace {
 
-constexpr CgroupHierarchy kVersion2 = {"", ""};
-constexpr CgroupHierarchy kVersion1[] = {{"cpu", "cpu"}, {"cpu", "cpu,cpuacct"}};
+constexpr CgroupHierarchy kUnified = {"", ""};
+constexpr CgroupHierarchy kOfCpus[] = {{"cpu", "cpu"}, {"cpu", "cpu,cpuacct"}};
 
 // The first numbers of a file; fewer if it has fewer, or says "max".
 std::optional<double> ReadNumber(std::istream& text) {
@@ -45,12 +45,12 @@ int NumInAffinity() {
 
 int AvailableCpus(const KernelFiles& files) {
   double cpus = NumInAffinity();
-  ForEachGroup(files, kVersion2, [&](const std::string& group) {
+  ForEachGroup(files, kUnified, [&](const std::string& group) {
     std::istringstream text = Open(group, "cpu.max");  // "200000 100000", or "max 100000"
     const std::optional<double> quota = ReadNumber(text);
     cpus = std::min(cpus, Quotient(quota, ReadNumber(text)));
   });
-  for (const CgroupHierarchy& hierarchy : kVersion1) {
+  for (const CgroupHierarchy& hierarchy : kOfCpus) {
     ForEachGroup(files, hierarchy, [&](const std::string& group) {
       std::istringstream quota = Open(group, "cpu.cfs_quota_us"),
                          period = Open(group, "cpu.cfs_period_us");  // -1: none

@@ -9,9 +9,11 @@
 namespace quire {
 namespace {
 
-constexpr int64_t kMaxLogitRows = 64;
+constexpr int64_t kMaxDraftLogitRows = 64;
 
-int64_t LogitRows(const ModelDrafterOptions& options) { return std::min<int64_t>(kMaxLogitRows, options.max_num_seqs); }
+int64_t LogitRows(const ModelDrafterOptions& options) {
+  return std::min<int64_t>(kMaxDraftLogitRows, options.max_num_seqs);
+}
 
 size_t ArenaBytes(const ModelConfig& config, const ModelDrafterOptions& options) {
   const size_t gathered = static_cast<size_t>(LogitRows(options) * config.hidden_size) * sizeof(float);

@@ -32,7 +32,7 @@ void Take(const Json& named, Json& tokens) {
     const bool standard = std::ranges::find(kStandardNames, name) != kStandardNames.end();
     if (const std::optional<std::string> text = TokenText(value)) {
       if (standard || name.ends_with("_token")) tokens[name] = *text;
-    } else if (standard && value.is_null()) {
+    } else if (standard && (value.is_null() || (value.is_object() && value.value("content", Json()).is_null()))) {
       tokens[name] = nullptr;
     }
   }

@@ -24,6 +24,13 @@ size_t Rank(const Role& role) {
   return static_cast<size_t>(std::find(kRoles.begin(), kRoles.end(), role.first) - kRoles.begin());
 }
 
+// Null, or an object whose text is null.
+bool NamesNothing(const JsonNode& node) {
+  if (!node.IsObject()) return node.IsNull();
+  const Result<JsonNode> content = node.Get("content");
+  return content.ok() && content->IsNull();
+}
+
 // A token with a role: its text, or an object with its text and flags.
 Result<AddedToken> ParseRoleToken(const JsonNode& node) {
   AddedToken token;
@@ -93,7 +100,7 @@ class SettingsReader {
     QUIRE_RETURN_IF_ERROR(file.ForEachMember([&](std::string_view key, const JsonNode& node) -> Status {
       const bool has_role = std::find(kRoles.begin(), kRoles.end(), key) != kRoles.end();
       const bool names_token = key.ends_with("_token") && (node.IsString() || node.IsObject());
-      if (node.IsNull() || !(has_role || names_token)) return {};
+      if (NamesNothing(node) || !(has_role || names_token)) return {};
       QUIRE_ASSIGN_OR_RETURN(AddedToken token, ParseRoleToken(node));
       SetRole(std::string(key), std::move(token));
       return {};

@@ -111,6 +111,14 @@ TEST(TokenizerSettings, ThePaddingOfTheFileNamesThePadToken) {
   }
 }
 
+// Transformers 4 takes such a token for none.
+TEST(TokenizerSettings, ATokenWithoutATextIsNone) {
+  const auto tokenizer =
+      Directory(TinyTokenizer(), Config({{"eos_token", {{"content", nullptr}, {"lstrip", false}}}})).Load();
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+  EXPECT_FALSE((*tokenizer)->eos_token_id().has_value());
+}
+
 // Transformers refuses these for lack of a type tag.
 TEST(TokenizerSettings, TakesTokensAsPlainObjects) {
   const json tool = {{"content", "<|tool|>"}, {"lstrip", false}};
