@@ -65,11 +65,13 @@ struct ClassTokens {
 
 // The defaults of the classes' constructors.
 void AddDefaults(std::string_view tokenizer_class, Json& tokens) {
-  static const std::array<ClassTokens, 4> kClasses = {{
+  static const std::array<ClassTokens, 5> kClasses = {{
       {"LlamaTokenizer", {{"bos_token", "<s>"}, {"eos_token", "</s>"}, {"unk_token", "<unk>"}}},
       {"Qwen2Tokenizer",
        {{"eos_token", "<|endoftext|>"}, {"unk_token", "<|endoftext|>"}, {"pad_token", "<|endoftext|>"}}},
       {"GPT2Tokenizer",
+       {{"bos_token", "<|endoftext|>"}, {"eos_token", "<|endoftext|>"}, {"unk_token", "<|endoftext|>"}}},
+      {"CodeGenTokenizer",
        {{"bos_token", "<|endoftext|>"}, {"eos_token", "<|endoftext|>"}, {"unk_token", "<|endoftext|>"}}},
       {"GPTNeoXTokenizer",
        {{"bos_token", "<|endoftext|>"},

@@ -156,7 +156,9 @@ class SettingsReader {
 
   Result<PrefixSpaceRule> FindPrefixSpaceRule() const {
     QUIRE_ASSIGN_OR_RETURN(const std::string name, LoadTokenizerClass(directory_));
-    if (name == "Qwen2Tokenizer" || name == "GPT2Tokenizer") return PrefixSpaceRule::kByteLevel;
+    for (const char* byte_level : {"Qwen2Tokenizer", "GPT2Tokenizer", "CodeGenTokenizer"}) {
+      if (name == byte_level) return PrefixSpaceRule::kByteLevel;
+    }
     return name == "LlamaTokenizer" ? PrefixSpaceRule::kMetaspace : PrefixSpaceRule::kFile;
   }
 
