@@ -293,6 +293,7 @@ Status BuildEngine(const LoadOptions& options, const Outline& outline, LoadedMod
   QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<ModelRunner> runner,
                          ModelRunner::Create(*loaded.backend, *loaded.model, runner_options, std::move(stores)));
   engine_options.scheduler.max_drafts = outline.speculation.num_tokens;
+  engine_options.scheduler.paces_drafts = outline.speculation.adaptive;
   QUIRE_ASSIGN_OR_RETURN(engine_options.drafter, LoadDrafter(outline, loaded));
   engine_options.vocab_size = loaded.config.vocab_size;
   engine_options.eos_token_ids = loaded.config.eos_token_ids;

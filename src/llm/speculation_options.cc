@@ -64,10 +64,12 @@ Result<SpeculationOptions> ParseSpeculationOptions(const std::string& json) {
       QUIRE_ASSIGN_OR_RETURN(least, ReadCount(name, value, kMaxLookup));
     } else if (name == "prompt_lookup_max") {
       QUIRE_ASSIGN_OR_RETURN(most, ReadCount(name, value, kMaxLookup));
+    } else if (name == "adaptive" && value.is_boolean()) {
+      options.adaptive = value.get<bool>();
     } else if (name != "draft_tensor_parallel_size" || value != 1) {
       return InvalidArgument(
-          "{}: {} {} is not supported: use method, model, num_speculative_tokens, prompt_lookup_max and "
-          "prompt_lookup_min",
+          "{}: {} {} is not supported: use method, model, num_speculative_tokens, prompt_lookup_max, "
+          "prompt_lookup_min and adaptive",
           kOption, name, Shown(value));
     }
   }

@@ -17,6 +17,9 @@ TEST(SpeculationOptionsTest, ReadsWhatVllmReads) {
   EXPECT_EQ(all->ngram.min_tokens, 2U);
   EXPECT_EQ(all->ngram.max_tokens, 4U);
   EXPECT_EQ(all->model, "");
+  EXPECT_TRUE(all->adaptive);
+  EXPECT_FALSE(
+      ParseSpeculationOptions(R"({"method": "ngram", "num_speculative_tokens": 5, "adaptive": false})")->adaptive);
   const auto older =
       ParseSpeculationOptions(R"({"model": "[ngram]", "num_speculative_tokens": 3, "prompt_lookup_max": 3})");
   ASSERT_TRUE(older.ok()) << older.error().message;

@@ -45,13 +45,17 @@ def speculating(start_server: Callable[..., Server]) -> Iterator[Callable[[dict[
     yield start
 
 
-@pytest.mark.parametrize("config", [NGRAM, DRAFT_MODEL], ids=["ngram", "draft model"])
+@pytest.mark.parametrize(
+    "config",
+    [NGRAM, {**NGRAM, "adaptive": False}, DRAFT_MODEL, {**DRAFT_MODEL, "adaptive": False}],
+    ids=["ngram", "ngram, all", "draft model", "draft model, all"],
+)
 def test_answers_are_the_same(config: dict[str, Any], server: Server, speculating: Callable[..., Server]) -> None:
     assert answers(speculating(config)) == answers(server)
 
 
 def test_a_text_that_repeats_takes_fewer_steps(server: Server, speculating: Callable[..., Server]) -> None:
-    other = speculating(NGRAM)
+    other = speculating({**NGRAM, "adaptive": False})
     steps, texts = [], []
     for one in (server, other):
         before = one.metric("quire_engine_steps_total")
@@ -67,7 +71,7 @@ def test_a_text_that_repeats_takes_fewer_steps(server: Server, speculating: Call
 
 
 def test_a_model_that_drafts_for_itself_is_right(server: Server, speculating: Callable[..., Server]) -> None:
-    other = speculating({"model": "models/tiny", "num_speculative_tokens": 4})
+    other = speculating({"model": "models/tiny", "num_speculative_tokens": 4, "adaptive": False})
     assert ask_again(other) == ask_again(server)
     drafted = other.metric("vllm:spec_decode_num_draft_tokens_total")
     assert drafted > 0
