@@ -16,9 +16,10 @@ def has(python: Path, package: str) -> bool:
     return python.exists() and subprocess.run(command, capture_output=True).returncode == 0
 
 
-def run_with(package: str) -> None:
-    """Does not return."""
+def run_with(package: str, needed: bool) -> None:
+    """Returns only where no Python has it, and it is not needed."""
     for python in CANDIDATES:
         if python.absolute() != Path(sys.executable).absolute() and has(python, package):
             os.execv(python, [str(python), *sys.argv])
-    sys.exit(f"{sys.argv[0]}: {package} is missing: run scripts/setup, or install it (pip install {package})")
+    if needed:
+        sys.exit(f"{sys.argv[0]}: {package} is missing: run scripts/setup, or install it (pip install {package})")

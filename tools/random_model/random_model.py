@@ -6,7 +6,7 @@
 For benchmarks and for tests at real sizes: the text means nothing, but every
 tensor has the real shape, activations stay of ordinary size, and a byte-level
 tokenizer with a chat template comes along, so that any server can load it.
-Needs numpy only; a tensor is never in memory as a whole. See README.md.
+Needs numpy, but for small models; a tensor is never in memory as a whole. See README.md.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import other_python
+import plain_normals
+import random_tokenizer
+
 try:
     import numpy as np
 except ImportError:
-    import other_python
-
-    other_python.run_with("numpy")
-
-import random_tokenizer
+    np = None
 
 CHUNK_ELEMENTS = 1 << 22
+MAX_PLAIN_PARAMETERS = 20_000_000  # half a minute without numpy
 
 FAMILIES = {
     "llama": "LlamaForCausalLM",
@@ -171,7 +172,19 @@ def to_bf16(values: np.ndarray) -> np.ndarray:
     return ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype("<u2")
 
 
+def need_numpy(specs: list[TensorSpec]) -> None:
+    """Goes on with another Python if this one lacks numpy; without any, small models are made in plain Python."""
+    if np is not None:
+        return
+    other_python.run_with("numpy", needed=sum(spec.size for spec in specs) > MAX_PLAIN_PARAMETERS)
+    print("random_model: no numpy: plain Python draws other weights than numpy does", file=sys.stderr)
+
+
 def write_tensor(file, spec: TensorSpec, dtype: str, seed: int) -> None:
+    if np is None:
+        for chunk in plain_normals.chunks(spec.name, spec.size, spec.mean, spec.std, dtype, seed):
+            file.write(chunk)
+        return
     # Seeded by name: the same values whatever else the model holds.
     generator = np.random.Generator(np.random.SFC64([seed, zlib.crc32(spec.name.encode())]))
     for begin in range(0, spec.size, CHUNK_ELEMENTS):
@@ -262,6 +275,7 @@ def main(arguments: list[str]) -> int:
         preset.pop("head_dim", None)
     config = make_config(preset, given, options.dtype)
     specs = tensor_specs(config)
+    need_numpy(specs)
 
     options.out.mkdir(parents=True, exist_ok=True)
     for stale in options.out.glob("model*.safetensors*"):
