@@ -112,8 +112,10 @@ TEST_F(ModelDrafterTest, SequencesSideBySideDoNotShowInEachOther) {
   Make(100);
   const SamplingParams greedy = Greedy(), hot = Hot();
   std::vector<Tokens> tokens;
+  tokens.reserve(6);
   for (int i = 0; i < 6; ++i) tokens.push_back(RandomTokens(3 + static_cast<size_t>(i)));
   std::vector<DraftRequest> requests;
+  requests.reserve(6);
   for (uint32_t i = 0; i < 6; ++i) requests.push_back(Ask(i, tokens[i], i % 2 == 0 ? greedy : hot, 1 + i % 3));
   drafter_->Propose(requests);
   for (uint32_t i = 0; i < 6; ++i) {

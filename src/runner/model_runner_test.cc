@@ -170,7 +170,9 @@ TEST(ModelRunner, DraftsThatAreVerifiedDoNotShowInTheOutput) {
   const unsigned seed = 32;
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::mt19937 random(seed);
-  const auto [requests, alone] = ServeAlone(random);
+  const ServedAlone served = ServeAlone(random);
+  const auto& requests = served.requests;
+  const auto& alone = served.alone;
   int num_verified = 0, num_accepted = 0;
   const auto draft = [&](const DrivenSequence& sequence) {
     const auto is_it = [&](const DrivenSequence& other) {
