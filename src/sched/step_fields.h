@@ -19,6 +19,8 @@ struct Field {
   const char* name;
   M T::*member;
 };
+template <typename T, typename M>
+Field(const char*, M T::*) -> Field<T, M>;
 
 // One overload per type, chosen by a null pointer.
 constexpr auto FieldsOf(const SamplingParams*) {
