@@ -234,8 +234,8 @@ class InvisibleScheduling : public testing::TestWithParam<Setting> {
     num_load_failures_ += stats.num_disk_load_failures;
     num_store_failures_ += stats.num_disk_store_failures;
     num_swap_failures_ += stats.num_swap_failures;
-    num_accepted_ += stats.num_accepted_tokens;
-    num_rejected_ += stats.num_draft_tokens - stats.num_accepted_tokens;
+    num_accepted_ += stats.speculation.num_accepted_tokens;
+    num_rejected_ += stats.speculation.num_draft_tokens - stats.speculation.num_accepted_tokens;
   }
 
   void ExpectNothingWasLeftOut() {

@@ -152,16 +152,14 @@ Result<nlohmann::ordered_json> Latency(const BenchCommand& command, RunningModel
 
 // vLLM's terms: the acceptance rate is of draft tokens, the acceptance length of steps with drafts, with the token that
 // is drawn in any case.
-void AddSpeculation(const StatsSnapshot& stats, nlohmann::ordered_json& report) {
-  if (stats.drafts == 0) return;
-  const auto share = [](uint64_t part, uint64_t whole) {
-    return static_cast<double>(part) / static_cast<double>(whole);
-  };
-  report["num_drafts"] = stats.drafts;
-  report["num_draft_tokens"] = stats.draft_tokens;
-  report["num_accepted_tokens"] = stats.draft_tokens_accepted;
-  report["acceptance_rate_pct"] = 100 * share(stats.draft_tokens_accepted, stats.draft_tokens);
-  report["mean_acceptance_length"] = 1 + share(stats.draft_tokens_accepted, stats.drafts);
+void AddSpeculation(const SpeculationCounters& drafts, nlohmann::ordered_json& report) {
+  if (drafts.num_drafts == 0) return;
+  const auto accepted = static_cast<double>(drafts.num_accepted_tokens);
+  report["num_drafts"] = drafts.num_drafts;
+  report["num_draft_tokens"] = drafts.num_draft_tokens;
+  report["num_accepted_tokens"] = drafts.num_accepted_tokens;
+  report["acceptance_rate_pct"] = 100 * accepted / static_cast<double>(drafts.num_draft_tokens);
+  report["mean_acceptance_length"] = 1 + accepted / static_cast<double>(drafts.num_drafts);
 }
 
 void Print(const nlohmann::ordered_json& report, bool json) {
@@ -181,7 +179,7 @@ Status Bench(const BenchCommand& command) {
   QUIRE_ASSIGN_OR_RETURN(RunningModel running, RunningModel::Start(WithQueueFor(num_requests, command.load)));
   QUIRE_ASSIGN_OR_RETURN(nlohmann::ordered_json report,
                          throughput ? Throughput(command, running) : Latency(command, running));
-  AddSpeculation(running.engine().Stats(), report);
+  AddSpeculation(running.engine().Stats().speculation, report);
   Print(report, command.json);
   return {};
 }

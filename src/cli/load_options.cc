@@ -129,7 +129,8 @@ void AddScheduling(CLI::App& app, LoadOptions& load) {
       ->group("Scheduling");
   app.add_option("--speculative-config", load.speculative_config,
                  "Speculative decoding, as a JSON object: {\"method\": \"ngram\", \"num_speculative_tokens\": 5, "
-                 "\"prompt_lookup_max\": 4, \"prompt_lookup_min\": 2}. The answers are the same")
+                 "\"prompt_lookup_max\": 4, \"prompt_lookup_min\": 2}, or {\"model\": \"SMALL_MODEL\", "
+                 "\"num_speculative_tokens\": 4}. The answers are the same")
       ->group("Scheduling");
   app.add_option("--max-num-queued-reqs", load.max_queued_requests, "Requests that may wait; more get a 429")
       ->transform(WholeNumber(1, kMaxInt32))

@@ -429,10 +429,7 @@ void Engine::Impl::UpdateGauges(TimeUs time) {
   stats.disk_blocks_missed = now.num_disk_blocks_missed;
   stats.disk_store_failures = now.num_disk_store_failures;
   stats.disk_load_failures = now.num_disk_load_failures;
-  stats.drafts = now.num_drafts;
-  stats.draft_tokens = now.num_draft_tokens;
-  stats.draft_tokens_accepted = now.num_accepted_tokens;
-  stats.drafts_accepted_at = now.drafts_accepted_at;
+  stats.speculation = now.speculation;
 }
 
 bool Engine::Step() {

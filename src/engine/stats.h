@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "kv/slot_account.h"
-#include "sched/drafter.h"
+#include "sched/speculation_counters.h"
 
 namespace quire {
 
@@ -61,10 +61,7 @@ struct StatsSnapshot {
   uint64_t blocks_copied = 0;  // on write
   uint64_t disk_blocks_stored = 0, disk_blocks_loaded = 0, disk_blocks_missed = 0;
   uint64_t disk_store_failures = 0, disk_load_failures = 0;
-  uint64_t drafts = 0;                                       // of speculative decoding: sequences' steps with drafts,
-  uint64_t draft_tokens = 0;                                 // their tokens,
-  uint64_t draft_tokens_accepted = 0;                        // those that were right,
-  std::array<uint64_t, kMaxDrafts> drafts_accepted_at = {};  // [place]: and how often the first, second, ... was
+  SpeculationCounters speculation;
   uint64_t steps = 0;
   uint64_t requests_stop = 0, requests_length = 0, requests_abort = 0, requests_error = 0;
   SlotSeconds slot_seconds;

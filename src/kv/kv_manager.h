@@ -21,9 +21,9 @@ struct KvConfig {
   bool enable_prefix_caching = true;
   uint32_t num_watermark_blocks = 0;  // kept available when others run, so that they can grow
   uint64_t hash_seed = 0;
-  PrefixDigestFunction next_digest = NextDigest;
-  KvPolicyKind policy = KvPolicyKind::kPaged;  // a contiguous one caches no prefixes
-  uint32_t max_model_len = 0;                  // of a contiguous policy: no sequence gets more slots
+  PrefixDigestFunction next_digest = NextDigest;  // another one only in tests
+  KvPolicyKind policy = KvPolicyKind::kPaged;     // a contiguous one caches no prefixes
+  uint32_t max_model_len = 0;                     // of a contiguous policy: no sequence gets more slots
 };
 
 // Whether such a cache keeps prefixes: where memory is shared, and it is wanted.

@@ -83,7 +83,7 @@ class PackingSource : public WeightSource {
   }
 
  private:
-  // By all threads, in pieces that caches hold.
+  // Each thread reads its part.
   Status ReadAll(const StoredTensor& stored, void* to) {
     FirstError error;
     const size_t element = DTypeSize(stored.dtype());

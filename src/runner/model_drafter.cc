@@ -5,19 +5,15 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "runner/wanted_logits.h"
 
 namespace quire {
 namespace {
 
-constexpr int64_t kMaxDraftLogitRows = 64;
-
-int64_t LogitRows(const ModelDrafterOptions& options) {
-  return std::min<int64_t>(kMaxDraftLogitRows, options.max_num_seqs);
-}
+int64_t LogitRows(const ModelDrafterOptions& options) { return std::min<int64_t>(kMaxLogitRows, options.max_num_seqs); }
 
 size_t ArenaBytes(const ModelConfig& config, const ModelDrafterOptions& options) {
-  const size_t gathered = static_cast<size_t>(LogitRows(options) * config.hidden_size) * sizeof(float);
-  return DecoderArenaBytes(config, options.max_num_batched_tokens, LogitRows(options)) + Arena::Align(gathered);
+  return PassArenaBytes(config, options.max_num_batched_tokens, LogitRows(options));
 }
 
 }  // namespace
@@ -153,9 +149,7 @@ void ModelDrafter::DrawChunk(const Tensor& hidden, std::span<const Active> activ
   const size_t mark = arena_.mark();
   rows_.clear();
   for (const Active& one : active) rows_.push_back(one.row);
-  const Tensor wanted = arena_.NewTensor(DType::kF32, {static_cast<int64_t>(rows_.size()), hidden.dim(1)});
-  backend_.GatherRows(hidden, rows_, wanted);
-  const Tensor logits = model_->Logits(wanted, arena_);
+  const Tensor logits = WantedLogits(*model_, backend_, hidden, rows_, arena_);
   const auto vocab = static_cast<size_t>(model_->config().vocab_size);
   const auto num_workers = static_cast<int64_t>(scratch_.size());
   backend_.ParallelFor(num_workers, [&](int64_t first, int64_t last) {

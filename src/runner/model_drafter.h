@@ -37,7 +37,7 @@ size_t ModelDrafterScratchBytes(const ModelConfig& config, const Backend& backen
 
 class ModelDrafter final : public Drafter {
  public:
-  // The backend may serve a runner as well, on the same thread. It and the clock's owner outlive the drafter.
+  // The backend outlives the drafter. It may serve a runner as well, on the same thread.
   static Result<std::unique_ptr<ModelDrafter>> Create(Backend& backend, std::shared_ptr<const Model> model,
                                                       const ModelDrafterOptions& options);
 

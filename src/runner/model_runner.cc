@@ -12,23 +12,19 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "runner/seat_table.h"
+#include "runner/wanted_logits.h"
 #include "sampling/sampler.h"
 #include "tensor/buffer.h"
 
 namespace quire {
 namespace {
 
-// Logits are made for so many rows at a time, however many a prompt with prompt_logprobs wants.
-constexpr int64_t kMaxLogitRows = 64;
-
 int64_t LogitRows(const ModelRunnerOptions& options) {
   return std::min<int64_t>(kMaxLogitRows, options.max_num_batched_tokens);
 }
 
 size_t ArenaBytes(const ModelConfig& config, const ModelRunnerOptions& options) {
-  const int64_t logit_rows = LogitRows(options);
-  const size_t gathered = static_cast<size_t>(logit_rows * config.hidden_size) * sizeof(float);
-  return DecoderArenaBytes(config, options.max_num_batched_tokens, logit_rows) + Arena::Align(gathered);
+  return PassArenaBytes(config, options.max_num_batched_tokens, LogitRows(options));
 }
 
 Status CheckOptions(const ModelRunnerOptions& options) {
@@ -65,7 +61,6 @@ class ModelRunnerImpl final : public ModelRunner {
   void LayOutResult();
   void RunTasks(Masks masks);
   size_t FormLogitChunk(size_t begin);
-  Tensor ChunkLogits();
   void RunChunk(size_t begin, size_t end, Masks masks);
   void RunTask(size_t index, const Tensor& logits, Masks masks, SamplerScratch& scratch);
   void RunVerifyTask(size_t index, const Tensor& logits, Masks masks, SamplerScratch& scratch);
@@ -215,9 +210,7 @@ void ModelRunnerImpl::ExtendHistories(const StepPlan& plan) {
     for (; task < plan.tasks.size() && plan.tasks[task].row < span.first_row + span.num_rows; ++task) {
       if (plan.tasks[task].kind == RowTask::Kind::kVerify) num_known = plan.tasks[task].row - span.first_row + 1;
     }
-    for (uint32_t i = 0; i < num_known; ++i) {
-      seats_.ExtendHistory(span.seat, span.first_position + i, tokens_[span.first_row + i]);
-    }
+    seats_.ExtendHistory(span.seat, span.first_position, std::span(tokens_).subspan(span.first_row, num_known));
   }
 }
 
@@ -310,18 +303,9 @@ size_t ModelRunnerImpl::FormLogitChunk(size_t begin) {
   return end;
 }
 
-Tensor ModelRunnerImpl::ChunkLogits() {
-  const auto count = static_cast<int64_t>(chunk_rows_.size());
-  const int64_t first = chunk_rows_.front();
-  if (chunk_rows_.back() - first + 1 == count) return model_.Logits(hidden_.Rows(first, first + count), arena_);
-  const Tensor wanted = arena_.NewTensor(DType::kF32, {count, hidden_.dim(1)});
-  backend_.GatherRows(hidden_, chunk_rows_, wanted);
-  return model_.Logits(wanted, arena_);
-}
-
 void ModelRunnerImpl::RunChunk(size_t begin, size_t end, Masks masks) {
   const size_t mark = arena_.mark();
-  const Tensor logits = ChunkLogits();
+  const Tensor logits = WantedLogits(model_, backend_, hidden_, chunk_rows_, arena_);
   std::atomic<size_t> next = begin;
   backend_.ParallelFor(static_cast<int64_t>(scratch_.size()), [&](int64_t first, int64_t last) {
     for (int64_t worker = first; worker < last; ++worker) {
@@ -366,7 +350,7 @@ void ModelRunnerImpl::RunVerifyTask(size_t index, const Tensor& logits, Masks ma
     }
     ++task_result.num_tokens;
     if (i + 1 == task.draws || tokens_[task.row + i + 1] != output.token) return;
-    seats_.ExtendHistory(task.seat, task.position, output.token);
+    seats_.ExtendHistory(task.seat, task.position, {&output.token, 1});
   }
 }
 

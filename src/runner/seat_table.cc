@@ -99,12 +99,14 @@ void SeatTable::Reserve(Seat& seat) const {
   if (seat.uses_penalties) seat.counts.Reserve(std::min(seat.longest, static_cast<size_t>(limits_.vocab_size)));
 }
 
-void SeatTable::ExtendHistory(SeatId seat, uint32_t position, int32_t token) {
+void SeatTable::ExtendHistory(SeatId seat, uint32_t first_position, std::span<const int32_t> tokens) {
   Seat& state = Find(seat);
-  if (position < state.num_known) return;
-  QUIRE_CHECK_EQ(position, state.num_known);
-  ++state.num_known;
-  if (state.uses_penalties) state.counts.AddOutput(token);
+  QUIRE_CHECK_LE(first_position, state.num_known);
+  const size_t num_old = std::min<size_t>(state.num_known - first_position, tokens.size());
+  for (const int32_t token : tokens.subspan(num_old)) {
+    ++state.num_known;
+    if (state.uses_penalties) state.counts.AddOutput(token);
+  }
 }
 
 std::span<const int32_t> SeatTable::MaskedTokens(const Seat& seat, uint32_t position) const {

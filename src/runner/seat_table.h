@@ -41,8 +41,8 @@ class SeatTable {
 
   // Forks, removals, admissions, appended blocks, and the tables' side of copies, in this order.
   void Apply(const StepPlan& plan);
-  // The sequence has this token at this position: its newest one, or one that it is known to have.
-  void ExtendHistory(SeatId seat, uint32_t position, int32_t token);
+  // The sequence has these tokens from first_position on: those that are known already, and new ones behind them.
+  void ExtendHistory(SeatId seat, uint32_t first_position, std::span<const int32_t> tokens);
 
   // REQUIRES: a sequence is in it.
   const Seat& at(SeatId seat) const;

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+
 namespace quire {
 namespace {
 
@@ -36,10 +38,10 @@ TEST(SeatTable, AForkIsACopyWithItsOwnStream) {
   plan.copies = {{SeatId{2}, 1, BlockId{5}, BlockId{7}}};
   table.Apply(plan);
   for (int twice = 0; twice < 2; ++twice) {  // what is known already is not history again
-    table.ExtendHistory(SeatId{2}, 4, 3);
-    table.ExtendHistory(SeatId{0}, 4, 4);
+    table.ExtendHistory(SeatId{2}, 4, std::array{3});
+    table.ExtendHistory(SeatId{0}, 2, std::array{3, 3, 4});
   }
-  EXPECT_DEATH(table.ExtendHistory(SeatId{0}, 6, 4), "6");
+  EXPECT_DEATH(table.ExtendHistory(SeatId{0}, 6, std::array{4}), "6");
   const Seat &parent = table.at(SeatId{0}), &child = table.at(SeatId{2});
   EXPECT_EQ(parent.block_table, (std::vector<uint32_t>{8, 5}));
   EXPECT_EQ(child.block_table, (std::vector<uint32_t>{8, 7, 6}));

@@ -41,7 +41,7 @@ struct SchedulerConfig {
   uint32_t max_drafts = 0;   // of one sequence in a step, up to kMaxDrafts; 0: no speculation
   bool paces_drafts = true;  // as many as measured times and their acceptance are worth; otherwise all that there are
   uint64_t hash_seed = 0;
-  PrefixDigestFunction next_digest = NextDigest;
+  PrefixDigestFunction next_digest = NextDigest;  // another one only in tests
 };
 
 // What the KV memory of such a scheduler is.

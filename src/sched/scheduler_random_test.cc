@@ -334,8 +334,8 @@ TEST(SchedulerRandomTest, EveryRequestIsToldWhatItIsToldAloneOverHalfAMillionSte
     sum.num_disk_blocks_stored += stats.num_disk_blocks_stored;
     sum.num_disk_blocks_loaded += stats.num_disk_blocks_loaded;
     sum.num_disk_load_failures += stats.num_disk_load_failures;
-    sum.num_draft_tokens += stats.num_draft_tokens;
-    sum.num_accepted_tokens += stats.num_accepted_tokens;
+    sum.speculation.num_draft_tokens += stats.speculation.num_draft_tokens;
+    sum.speculation.num_accepted_tokens += stats.speculation.num_accepted_tokens;
   }
   // The workload meets what it is for.
   EXPECT_GT(num_finished, 5'000U);
@@ -349,8 +349,8 @@ TEST(SchedulerRandomTest, EveryRequestIsToldWhatItIsToldAloneOverHalfAMillionSte
   EXPECT_GT(sum.num_disk_blocks_stored, 1'000U);
   EXPECT_GT(sum.num_disk_blocks_loaded, 200U);
   EXPECT_GT(sum.num_disk_load_failures, 10U);
-  EXPECT_GT(sum.num_accepted_tokens, 10'000U);
-  EXPECT_GT(sum.num_draft_tokens - sum.num_accepted_tokens, 10'000U);
+  EXPECT_GT(sum.speculation.num_accepted_tokens, 10'000U);
+  EXPECT_GT(sum.speculation.num_draft_tokens - sum.speculation.num_accepted_tokens, 10'000U);
 }
 
 }  // namespace

@@ -52,7 +52,6 @@ SchedulerStats StatsOf(const SchedulerView& view, const SlotAccount& slots) {
   const ResidencyCounters& residency = view.residency.counters();
   const SwapCounters& swaps = view.residency.swapper().counters();
   const DiskTierCounters& disk = view.disk.counters();
-  const SpeculationCounters& drafts = view.speculation.counters();
   const auto num_swapped = static_cast<uint32_t>(view.residency.swapped().size());
   SchedulerStats stats = {.num_waiting = static_cast<uint32_t>(view.waiting.size()) + num_swapped,
                           .num_swapped = num_swapped,
@@ -76,10 +75,7 @@ SchedulerStats StatsOf(const SchedulerView& view, const SlotAccount& slots) {
                           .num_disk_store_failures = disk.num_store_failures,
                           .num_disk_load_failures = disk.num_load_failures,
                           .num_disk_blocks_missed = view.disk.num_missed(),
-                          .num_drafts = drafts.num_drafts,
-                          .num_draft_tokens = drafts.num_draft_tokens,
-                          .num_accepted_tokens = drafts.num_accepted_tokens,
-                          .drafts_accepted_at = drafts.accepted_at,
+                          .speculation = view.speculation.counters(),
                           .slots = slots};
   for (const SequenceGroup* group : view.residency.running()) {
     stats.num_running += static_cast<uint32_t>(group->sequences.size());

@@ -2,14 +2,13 @@
 // functions over its parts.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <vector>
 
 #include "kv/block_id.h"
 #include "kv/slot_account.h"
-#include "sched/drafter.h"
 #include "sched/ids.h"
+#include "sched/speculation_counters.h"
 
 namespace quire {
 
@@ -59,10 +58,7 @@ struct SchedulerStats {
   uint64_t num_disk_store_failures = 0;
   uint64_t num_disk_load_failures = 0;  // files that were gone, damaged, foreign, or unreadable just then
   uint64_t num_disk_blocks_missed = 0;  // evicted from memory before they could be stored
-  uint64_t num_drafts = 0;              // sequences' steps with drafts
-  uint64_t num_draft_tokens = 0;        // that were verified
-  uint64_t num_accepted_tokens = 0;     // of these
-  std::array<uint64_t, kMaxDrafts> drafts_accepted_at = {};  // [place]: how often the first, second, ... was
+  SpeculationCounters speculation;
   SlotAccount slots;
 };
 

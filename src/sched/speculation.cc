@@ -1,6 +1,7 @@
 #include "sched/speculation.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "base/check.h"
@@ -36,18 +37,13 @@ uint32_t Speculation::BestDepth(const StepTimes& times, const StepLoad& load, st
   if (draft_us <= 0 || !times.known()) return options_.max_drafts;
   const auto position = static_cast<uint32_t>(load.num_pairs / load.num_rows);
   StepLoad with_drafts = load;
-  std::vector<double> probabilities;
-  for (const Decode& decode : decodes) {
-    if (NumUseful(decode) > 0) probabilities.push_back(AcceptanceOf(*decode.sequence));
-  }
-  const std::vector<double> acceptances = probabilities;
   double num_tokens = load.num_rows;
   double best_rate = num_tokens / times.Us(load);
   uint32_t best = 0;
   for (uint32_t depth = 1; depth <= options_.max_drafts; ++depth) {
-    for (size_t i = 0; i < probabilities.size(); ++i) {
-      num_tokens += probabilities[i];
-      probabilities[i] *= acceptances[i];
+    for (const Decode& decode : decodes) {
+      if (NumUseful(decode) == 0) continue;
+      num_tokens += std::pow(AcceptanceOf(*decode.sequence), depth);
       with_drafts.Add(1, position);
     }
     const double rate = num_tokens / (times.Us(with_drafts) + depth * draft_us);
@@ -56,13 +52,6 @@ uint32_t Speculation::BestDepth(const StepTimes& times, const StepLoad& load, st
     best = depth;
   }
   return best;
-}
-
-// Now and then one is asked for though it is not worth it, to see what it costs by now.
-uint32_t Speculation::DepthOf(const StepTimes& times, const StepLoad& load, std::span<const Decode> decodes) {
-  const uint32_t depth = BestDepth(times, load, decodes);
-  // Who has not been asked for a while has more to compute.
-  return depth == 0 && TakeTrial(2 * drafter_->DraftUs()) ? 1 : depth;
 }
 
 bool Speculation::TakeTrial(double cost_us) {
@@ -108,7 +97,7 @@ void Speculation::ListChoices(std::span<const Decode> decodes) {
   std::ranges::stable_sort(choices_, std::ranges::greater(), &Choice::probability);
 }
 
-// With how many of the options the step draws the most tokens per time.
+// With how many of the choices the step draws the most tokens per time.
 size_t Speculation::BestNumber(const StepTimes& times, const StepLoad& load) const {
   if (!times.known()) return choices_.size();
   const auto position = static_cast<uint32_t>(load.num_pairs / load.num_rows);
@@ -137,20 +126,22 @@ void Speculation::Choose(const StepTimes& measured, const StepLoad& load, std::s
   num_chosen_.assign(decodes.size(), 0);
   if (decodes.empty()) return;
   trial_us_ += kTrialShare * times.Us(load);
-  const uint32_t depth = DepthOf(times, load, decodes);
+  StepLoad one_more = load;
+  ++one_more.num_rows;
+  const double row_us = times.Us(one_more) - times.Us(load);
+  uint32_t depth = BestDepth(times, load, decodes);
+  // Who has not been asked for a while has more to compute.
+  const bool is_trial = depth == 0 && TakeTrial(2 * drafter_->DraftUs() + row_us);
+  if (is_trial) depth = 1;
+  if (depth == 0) return;
   for (const Decode& decode : decodes) Ask(decode, depth);
   if (num_requests_ == 0) return;
-  if (depth > 0) drafter_->Propose(std::span(requests_).first(num_requests_));
+  drafter_->Propose(std::span(requests_).first(num_requests_));
   ListChoices(decodes);
-  size_t num_best = std::min<size_t>(BestNumber(times, load), max_rows);
-  if (num_best < std::min<size_t>(choices_.size(), max_rows)) {
-    StepLoad more = load;
-    more.num_rows += static_cast<uint32_t>(num_best);
-    const double without_us = times.Us(more);
-    ++more.num_rows;
-    if (TakeTrial(times.Us(more) - without_us)) ++num_best;
-  }
-  for (size_t i = 0; i < num_best; ++i) ++num_chosen_[choices_[i].decode];
+  const size_t most = std::min<size_t>(choices_.size(), max_rows);
+  size_t number = std::min(BestNumber(times, load), most);
+  if (number < most && ((is_trial && number == 0) || TakeTrial(row_us))) ++number;
+  for (size_t i = 0; i < number; ++i) ++num_chosen_[choices_[i].decode];
 }
 
 std::span<const int32_t> Speculation::DraftsOf(size_t index) const {

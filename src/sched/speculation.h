@@ -6,7 +6,6 @@
 // no thread safety.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -14,17 +13,11 @@
 
 #include "sched/drafter.h"
 #include "sched/sequence.h"
+#include "sched/speculation_counters.h"
 #include "sched/step_builder.h"
 #include "sched/step_times.h"
 
 namespace quire {
-
-struct SpeculationCounters {
-  uint64_t num_drafts = 0;                            // sequences' steps with drafts
-  uint64_t num_draft_tokens = 0;                      // that were verified
-  uint64_t num_accepted_tokens = 0;                   // of these
-  std::array<uint64_t, kMaxDrafts> accepted_at = {};  // [place]: how often the first, second, ... draft was accepted
-};
 
 struct DraftOptions {
   uint32_t max_drafts = 0;    // of one sequence in a step, up to kMaxDrafts
@@ -60,7 +53,6 @@ class Speculation {
   double AcceptanceOf(const Sequence& sequence) const;
   void Ask(const Decode& decode, uint32_t max_drafts);
   bool TakeTrial(double cost_us);
-  uint32_t DepthOf(const StepTimes& times, const StepLoad& load, std::span<const Decode> decodes);
   uint32_t BestDepth(const StepTimes& times, const StepLoad& load, std::span<const Decode> decodes) const;
   void ListChoices(std::span<const Decode> decodes);
   size_t BestNumber(const StepTimes& times, const StepLoad& load) const;

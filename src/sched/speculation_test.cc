@@ -21,8 +21,10 @@ class FixedDrafter final : public Drafter {
     }
   }
   void Forget(RequestId request) override { forgotten.push_back(request); }
+  double DraftUs() const override { return draft_us; }
 
   uint32_t num_streams_with_drafts = 100;
+  double draft_us = 0;
   std::vector<uint32_t> asked;
   std::vector<RequestId> forgotten;
 };
@@ -130,6 +132,47 @@ TEST_F(SpeculationTest, WhoseDraftsAreWrongIsTriedNowAndThen) {
   EXPECT_EQ(Choose()[0], 5U) << "once it has";
   EXPECT_EQ(speculation_->counters().num_draft_tokens - speculation_->counters().num_accepted_tokens,
             static_cast<uint64_t>(num_rows));
+}
+
+TEST_F(SpeculationTest, DraftsThatCostTimeAreAskedForAsFarAsTheyAreWorthIt) {
+  Decode(2);
+  Learn(1000, 10);
+  for (const quire::Decode& decode : decodes_) decode.sequence->draft_acceptance = 0.8;
+  drafter_->draft_us = 100;
+  EXPECT_EQ(Choose(), (std::vector<size_t>{5, 5}));
+  drafter_->draft_us = 400;
+  const std::vector<size_t> fewer = Choose();
+  EXPECT_GT(fewer[0], 0U);
+  EXPECT_LT(fewer[0], 5U);
+  drafter_->draft_us = 5000;
+  drafter_->asked.clear();
+  EXPECT_EQ(Choose(), (std::vector<size_t>{0, 0}));
+  EXPECT_TRUE(drafter_->asked.empty()) << "nothing is computed in vain";
+}
+
+// A trial is one draft that is computed and verified: otherwise nobody would ever learn that they are right by now.
+TEST_F(SpeculationTest, DraftsThatCostTimeAreTriedNowAndThenAndComeBackWhenTheyAreRight) {
+  Decode(1);
+  Learn(1000, 10);
+  drafter_->draft_us = 50;
+  Sequence& sequence = *decodes_[0].sequence;
+  sequence.draft_acceptance = 0.01;
+  int num_asked = 0, num_verified = 0;
+  for (int step = 0; step < 2000; ++step) {
+    drafter_->asked.clear();
+    const size_t num_drafts = Choose()[0];
+    num_asked += static_cast<int>(drafter_->asked.size());
+    num_verified += static_cast<int>(num_drafts);
+    if (num_drafts > 0) speculation_->Observe(sequence, static_cast<uint32_t>(num_drafts), 0);
+  }
+  EXPECT_EQ(num_asked, num_verified);
+  EXPECT_GT(num_asked, 100);
+  EXPECT_LT(num_asked, 250) << "2000 steps take 2 s, a hundredth of that is 20 ms, and a trial 0.11";
+  for (int step = 0; step < 500; ++step) {
+    const auto num_drafts = static_cast<uint32_t>(Choose()[0]);
+    if (num_drafts > 0) speculation_->Observe(sequence, num_drafts, num_drafts);
+  }
+  EXPECT_EQ(Choose()[0], 5U);
 }
 
 TEST(NgramDrafterTest, EachStreamHasItsOwnIndexUntilItsRequestEnds) {

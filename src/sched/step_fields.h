@@ -118,10 +118,11 @@ inline constexpr bool kIsOptional = false;
 template <typename T>
 inline constexpr bool kIsOptional<std::optional<T>> = true;
 
-// Converts to whatever a field is; an optional takes what it holds.
+// Converts to whatever a field is; an optional takes what it holds. Implicitly: an explicit conversion initialises no
+// member of an aggregate, and counting the members is what this is for.
 struct AnyField {
   template <typename T>
-  requires(!kIsOptional<T>) operator T() const;  // NOLINT(google-explicit-constructor)
+  requires(!kIsOptional<T>) operator T() const;  // NOLINT(google-explicit-constructor): see above
 };
 
 template <typename T, typename... Any>

@@ -114,8 +114,7 @@ template <typename Whole, typename T>
 void ChangeEach(const Whole& whole, Whole& changed, T& value, unsigned& num_changes) {
   if constexpr (HasFields<T>) {
     ForEachField<T>([&](const char*, auto member) { ChangeEach(whole, changed, value.*member, num_changes); });
-  } else if constexpr (
-      requires { value[0].x; } || requires { value.push_back(value[0]); }) {
+  } else if constexpr (requires { value.push_back(value[0]); }) {
     if constexpr (HasFields<typename T::value_type>) {
       for (auto& element : value) ChangeEach(whole, changed, element, num_changes);
     }

@@ -131,15 +131,15 @@ void AddMoves(const StatsSnapshot& stats, Page& page) {
   page.Counter("quire_disk_blocks_total", help, stats.disk_blocks_missed, {{"event", "missed"}});
 }
 
-void AddSpeculation(const StatsSnapshot& stats, uint32_t max_drafts, Page& page) {
+void AddSpeculation(const SpeculationCounters& drafts, uint32_t max_drafts, Page& page) {
   if (max_drafts == 0) return;
-  page.Counter("vllm:spec_decode_num_drafts_total", "Steps of sequences with draft tokens.", stats.drafts);
-  page.Counter("vllm:spec_decode_num_draft_tokens_total", "Draft tokens that were verified.", stats.draft_tokens);
+  page.Counter("vllm:spec_decode_num_drafts_total", "Steps of sequences with draft tokens.", drafts.num_drafts);
+  page.Counter("vllm:spec_decode_num_draft_tokens_total", "Draft tokens that were verified.", drafts.num_draft_tokens);
   page.Counter("vllm:spec_decode_num_accepted_tokens_total", "Draft tokens that were accepted.",
-               stats.draft_tokens_accepted);
+               drafts.num_accepted_tokens);
   for (uint32_t i = 0; i < max_drafts; ++i) {
     page.Counter("vllm:spec_decode_num_accepted_tokens_per_pos_total", "Draft tokens that were accepted, by place.",
-                 stats.drafts_accepted_at[i], {{"position", std::to_string(i)}});
+                 drafts.accepted_at[i], {{"position", std::to_string(i)}});
   }
 }
 
@@ -205,7 +205,7 @@ std::string MetricsText(const ModelContext& context, const ServerCounters& count
   AddState(stats, context.model.engine->options().scheduler, page);
   AddSlots(stats, page);
   AddMoves(stats, page);
-  AddSpeculation(stats, context.model.engine->options().scheduler.max_drafts, page);
+  AddSpeculation(stats.speculation, context.model.engine->options().scheduler.max_drafts, page);
   AddCounts(stats, page);
   AddHistograms(stats, page);
   AddServer(counters, page);

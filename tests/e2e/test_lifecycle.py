@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from harness import MODEL, Server, binary, wait_for
+from harness import MODEL, MODEL_DIR, Server, binary, wait_for
 from openai import AsyncOpenAI, OpenAI
 
 PROMPT = "Once upon a time"
@@ -189,7 +189,7 @@ def test_threads_that_cannot_start_are_an_error() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))  # the stacks of 1024 threads take four times that
 
     ended = subprocess.run(
-        [str(binary()), "serve", "models/tiny", "--port", "0", "--threads", "1024"],
+        [str(binary()), "serve", str(MODEL_DIR), "--port", "0", "--threads", "1024"],
         capture_output=True, text=True, timeout=30, check=False, preexec_fn=little_memory,
     )  # fmt: skip
     assert ended.returncode == 1, ended.stderr

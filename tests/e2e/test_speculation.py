@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from harness import MODEL, Server, run_to_exit
+from harness import MODEL, MODEL_DIR, REPO, Server, run_to_exit
 
 NGRAM = {"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_max": 4, "prompt_lookup_min": 2}
-DRAFT_MODEL = {"model": "models/tiny-draft", "num_speculative_tokens": 4}
+DRAFT_MODEL = {"model": str(REPO / "models" / "tiny-draft"), "num_speculative_tokens": 4}
 STORY = "Once upon a time, a girl named Mia had a red kite. Mia flew the red kite. The red kite flew over the hill. "
 REQUESTS: list[dict[str, Any]] = [
     {"prompt": STORY * 3, "max_tokens": 80, "temperature": 0},
@@ -71,7 +71,7 @@ def test_a_text_that_repeats_takes_fewer_steps(server: Server, speculating: Call
 
 
 def test_a_model_that_drafts_for_itself_is_right(server: Server, speculating: Callable[..., Server]) -> None:
-    other = speculating({"model": "models/tiny", "num_speculative_tokens": 4, "adaptive": False})
+    other = speculating({"model": str(MODEL_DIR), "num_speculative_tokens": 4, "adaptive": False})
     assert ask_again(other) == ask_again(server)
     drafted = other.metric("vllm:spec_decode_num_draft_tokens_total")
     assert drafted > 0
@@ -87,7 +87,7 @@ def test_a_stream_is_the_whole_answer(server: Server, speculating: Callable[...,
 
 def test_bench_tells_what_was_accepted() -> None:
     options = ["--num-prompts", "2", "--input-len", "40", "--output-len", "60", "--json"]
-    ended = run_to_exit("bench", "throughput", "models/tiny", *options, "--speculative-config", json.dumps(NGRAM))
+    ended = run_to_exit("bench", "throughput", str(MODEL_DIR), *options, "--speculative-config", json.dumps(NGRAM))
     report = json.loads(ended.stdout)
     assert report["num_accepted_tokens"] <= report["num_draft_tokens"]
     assert 1 <= report["mean_acceptance_length"] <= 6
@@ -100,7 +100,7 @@ def test_what_is_wrong_is_named_before_anything_is_loaded() -> None:
         ('{"method": "medusa", "num_speculative_tokens": 2}', "medusa"),
         ('{"method": "ngram", "num_speculative_tokens": 99}', "num_speculative_tokens is 99"),
     ]:
-        ended = run_to_exit("serve", "models/tiny", "--port", "0", "--speculative-config", config)
+        ended = run_to_exit("serve", str(MODEL_DIR), "--port", "0", "--speculative-config", config)
         assert ended.returncode != 0
         assert "--speculative-config" in ended.stderr
         assert message in ended.stderr
