@@ -178,13 +178,15 @@ void Residency::PrepareWrite(Sequence& sequence, uint32_t end) {
   counters_.num_blocks_copied += copies_.size();
 }
 
-uint32_t Residency::NumDraftsWithRoom(const Sequence& sequence, uint32_t num_drafts) const {
+size_t Residency::PrepareDrafts(Sequence& sequence, size_t num_drafts) {
   const uint32_t num_available = parts_.space.num_available();
   const uint32_t num_spare = num_available - std::min(num_available, num_seats_);
   const uint32_t num_known = sequence.num_tokens();
+  auto num_fitting = static_cast<uint32_t>(num_drafts);
   const auto takes = [&](uint32_t n) { return sequence.table.NumBlocksToWrite(num_known, num_known + n); };
-  while (num_drafts > 0 && takes(num_drafts) > num_spare) --num_drafts;
-  return num_drafts;
+  while (num_fitting > 0 && takes(num_fitting) > num_spare) --num_fitting;
+  if (num_fitting > 0) PrepareWrite(sequence, num_known + num_fitting);
+  return num_fitting;
 }
 
 // One of several streams ends. Whoever was swapped out, or was on its way, is computed again.

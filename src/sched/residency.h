@@ -82,9 +82,9 @@ class Residency {
   bool MakeRoomToDecode(SequenceGroup& group);
   // Makes the slots of tokens [num_computed, end) the sequence's own. REQUIRES: room for it.
   void PrepareWrite(Sequence& sequence, uint32_t end);
-  // How many of num_drafts slots behind its known tokens the sequence can have while those who decode keep the room to
-  // grow by a block each.
-  uint32_t NumDraftsWithRoom(const Sequence& sequence, uint32_t num_drafts) const;
+  // Makes slots for up to num_drafts drafts behind its known tokens the sequence's own: as many as leave those who
+  // decode the room to grow by a block each. Returns how many.
+  size_t PrepareDrafts(Sequence& sequence, size_t num_drafts);
   void CountCopies(uint64_t num_blocks) { counters_.num_blocks_copied += num_blocks; }
 
   // `next` waits, and is the next to enter. Where clients share fairly, requests of those who hold more than their

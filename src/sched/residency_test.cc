@@ -109,6 +109,22 @@ TEST_F(ResidencyTest, WhatIsLostOnTheWayIsComputedAgain) {
   EXPECT_EQ(residency_.swapper().counters().num_failures, 4U);
 }
 
+TEST_F(ResidencyTest, DraftsTakeNoMemoryThatADecodeMayNeed) {
+  Begin();
+  SequenceGroup& one = Enter(12);
+  SequenceGroup& other = Enter(8);
+  Decode(one);
+  Decode(other);
+  residency_.PrepareWrite(one.front(), 13);
+  residency_.PrepareWrite(other.front(), 9);
+  EXPECT_EQ(space_.num_available(), 1U);
+  EXPECT_EQ(residency_.PrepareDrafts(one.front(), 6), 3U) << "what its last block has room for";
+  EXPECT_EQ(space_.num_available(), 1U);
+  residency_.Remove(other);
+  EXPECT_EQ(residency_.PrepareDrafts(one.front(), 6), 6U);
+  EXPECT_EQ(space_.num_available(), 3U);
+}
+
 TEST_F(ResidencyTest, PinnedBlocksAreCountedOnceAndStay) {
   Begin();
   SequenceGroup& group = Enter(12);

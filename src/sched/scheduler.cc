@@ -110,9 +110,8 @@ void Scheduler::PlanDecodes() {
   for (size_t i = 0; i < decodes.size(); ++i) {
     Sequence& sequence = *decodes[i].sequence;
     const std::span<const int32_t> drafts = speculation_.DraftsOf(i);
-    const uint32_t num_drafts = residency_.NumDraftsWithRoom(sequence, static_cast<uint32_t>(drafts.size()));
-    if (num_drafts > 0) residency_.PrepareWrite(sequence, sequence.num_tokens() + num_drafts);
-    builder_.AddDecode(*decodes[i].group, sequence, drafts.first(num_drafts));
+    const size_t num_fitting = drafts.empty() ? 0 : residency_.PrepareDrafts(sequence, drafts.size());
+    builder_.AddDecode(*decodes[i].group, sequence, drafts.first(num_fitting));
   }
 }
 

@@ -190,9 +190,8 @@ void StepBuilder::AddRows(const SequenceGroup& group, Sequence& sequence, uint32
                          .num_rows = num_rows,
                          .first_position = sequence.num_computed};
   SendBlocks(sequence, span.first_position + num_rows);
-  const auto known = std::span(sequence.tokens).subspan(span.first_position, num_known);
-  plan.tokens.insert(plan.tokens.end(), known.begin(), known.end());
-  plan.tokens.insert(plan.tokens.end(), drafts.begin(), drafts.end());
+  for (uint32_t i = 0; i < num_known; ++i) plan.tokens.push_back(sequence.tokens[span.first_position + i]);
+  for (const int32_t draft : drafts) plan.tokens.push_back(draft);
   plan.spans.push_back(span);
   step_.owners.push_back(group.request.id);
   rows_left_ -= num_rows;
