@@ -31,10 +31,10 @@ endfunction()
 
 quire_cuda_objects(quire_probe
   SOURCES probe/device.cu probe/ceilings.cu probe/block_transfers.cu probe/launch_costs.cu
-          probe/decode.cu probe/linear.cu probe/linear_launch.cu probe/prefill_mma.cu probe/elementwise.cu probe/step.cu)
+          probe/decode.cu probe/linear.cu probe/prefill_mma.cu probe/elementwise.cu probe/step.cu)
 
 # Warpgroup instructions exist for this target alone.
-quire_cuda_objects(quire_probe_sm90a SOURCES probe/prefill_wgmma.cu probe/simt_check.cu)
+quire_cuda_objects(quire_probe_sm90a SOURCES probe/prefill_wgmma.cu probe/linear_launch.cu probe/simt_check.cu)
 target_compile_definitions(quire_probe_sm90a PRIVATE QUIRE_SIMT_SM90)
 set_target_properties(quire_probe_sm90a PROPERTIES CUDA_ARCHITECTURES 90a-real)
 
@@ -48,12 +48,12 @@ target_link_options(cuda_probe PRIVATE -static-libstdc++ -static-libgcc LINKER:-
 if(QUIRE_BUILD_TESTS)
   # The registers of a thread decide how many stay on a multiprocessor, of whose 65,536 they share: 32 allow 2,048
   # threads, 64 allow 1,024, 128 allow 512, 168 allow 384 and 255, the most there are, 256. "Li3EEEv" is the last argument
-  # of a template: 3 blocks of 128 threads. Of the products of linear, those of eight tiles stay alone.
+  # of a template: 3 blocks of 128 threads.
   add_test(NAME cuda_resources COMMAND ${Python3_EXECUTABLE} ${ptxas_report} check ${CMAKE_CURRENT_BINARY_DIR}
     --registers device=32 launch_costs=32 ceilings=64 block_transfers=64
                 decode/MergeKernel=64 decode/Li4EEEv=128 decode/Li3EEEv=168 decode/Li2EEEv=255
                 prefill_mma/Li4EEEv=128 prefill_mma/Li3EEEv=168 prefill_mma/Li2EEEv=255
-                linear_launch/WeightFormatE.ELi8E=255 linear_launch=128
+                linear_launch=128
                 elementwise=64 step/MergeKernel=64 step/DecodeKernel.*Li4EEEv=128
                 step/DecodeKernel.*Li3EEEv=168 step/DecodeKernel.*Li2EEEv=255 step=64
                 prefill_wgmma=168 simt_check=128)

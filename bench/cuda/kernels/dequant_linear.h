@@ -8,12 +8,11 @@
 // the tokens, read likewise, undo.
 //
 // k is cut into splits and each of those into two slices, whose sums meet in one order. Four warps with 32 rows each
-// take a slice and two such teams of warps are a block of 128 rows and a split; or eight warps take a slice of 256
-// rows, so that half as many blocks read the same tokens, which is what many tokens cost. A slice streams stages
-// through a ring in shared memory, of which it fills all but one before it waits for the kernel that makes x. Partial
-// sums meet in a fixed order, and splits depend on n and k alone: a token's y has the same bits whatever else is in the
-// batch. They meet in global memory or, where the splits of the same rows are a cluster, in each other's shared memory:
-// the same sums in the same order.
+// take a slice, and two such teams of warps are a block of 128 rows and a split. A slice streams stages through a ring
+// in shared memory, of which it fills all but one before it waits for the kernel that makes x. Partial sums meet in a
+// fixed order, and splits depend on n and k alone: a token's y has the same bits whatever else is in the batch. They
+// meet in global memory or, where the splits of the same rows are a cluster, in each other's shared memory: the same
+// sums in the same order.
 #pragma once
 
 #include <cstdint>
@@ -83,18 +82,17 @@ QUIRE_DEVICE void LoadOperands(const char* vecs, StepOperands (&a)[2]) {
 
 // --- The kernel ---
 
-// Runs as a block of kLinearThreads threads with kSharedBytes of shared memory. kBlockTiles: 4, or 8 where n is a
-// multiple of 256.
-template <WeightFormat kFormat, int kTokenTiles, typename Team = GridTeam, int kBlockTiles = 4>
+// Runs as a block of kLinearThreads threads with kSharedBytes of shared memory.
+template <WeightFormat kFormat, int kTokenTiles, typename Team = GridTeam>
 class LinearBlock {
-  static constexpr int kSlices = kLinearWarps / kBlockTiles;
+  static constexpr int kBlockTiles = kBlockRows / kTileRows;
   static constexpr int kSliceThreads = kBlockTiles * simt::kWarpSize;
   static constexpr int kSliceVecBytes = kSliceThreads * kVecBytes;  // a vector of each of its threads, side by side
   static constexpr int kGroup = GroupSize(kFormat);
   static constexpr int kChunkVecs = WeightBits(kFormat) / 4;
   // A stage is 2 KiB of weights for each warp, over which the cost of a round of waiting and copying is spread. Less
   // where groups are short and tokens many: otherwise the sums of its groups, computed side by side, spill.
-  static constexpr int kStageVecs = kGroup != 32 || kTokenTiles < 4 ? 4 : kTokenTiles == 4 && kSlices == 1 ? 1 : 2;
+  static constexpr int kStageVecs = kGroup != 32 || kTokenTiles < 4 ? 4 : 2;
   static constexpr int kStageChunks = kStageVecs / kChunkVecs;
   static constexpr int kStageK = kStageChunks * kChunk;
   static constexpr int kStageGroups = kGroup == 0 ? 0 : kStageK / kGroup;
@@ -110,18 +108,16 @@ class LinearBlock {
   static constexpr int kStageBytes = kScalesAt + kBlockTiles * kScaleBytes;
 
   // Sums of a slice: [tokens, rows], the pitch such that the lanes of a warp write to different banks.
-  static constexpr int kPitch = kBlockTiles * kTileRows + 4;
+  static constexpr int kPitch = kBlockRows + 4;
   static constexpr int kTokens = kTokenTiles * 8;
   static constexpr int kSliceSumBytes = kTokens * kPitch * 4;
-  static constexpr int kSumBytes = kSlices * kSliceSumBytes;
+  static constexpr int kSumBytes = kSplitSlices * kSliceSumBytes;
 
  public:
-  static constexpr int kBlockRows = kBlockTiles * kTileRows;
-  static constexpr int kBlocksOfSplit = kSplitSlices / kSlices;
-  // Two blocks share a multiprocessor (227 KiB) unless the sums leave too few registers for that.
-  static constexpr int kBlocksPerMultiprocessor = kTokenTiles <= 4 || kFormat == WeightFormat::kBf16 ? 2 : 1;
-  static constexpr int kStages = simt::Min(8, (226 / kBlocksPerMultiprocessor - 1) * 1024 / (kSlices * kStageBytes));
-  static constexpr int kSharedBytes = simt::Max(kSlices * kStages * kStageBytes, kSumBytes + kVecBytes);
+  static constexpr int kBlocksPerMultiprocessor = 2;  // of 227 KiB
+  static constexpr int kStages =
+      simt::Min(8, (226 / kBlocksPerMultiprocessor - 1) * 1024 / (kSplitSlices * kStageBytes));
+  static constexpr int kSharedBytes = simt::Max(kSplitSlices * kStages * kStageBytes, kSumBytes + kVecBytes);
   static_assert(kStages >= 3);
 
   QUIRE_DEVICE explicit LinearBlock(const LinearArgs& args)
@@ -131,7 +127,8 @@ class LinearBlock {
         tile_(thread_ / simt::kWarpSize),
         slice_(simt::ThreadId() / kSliceThreads),
         ring_(simt::SharedMemory() + slice_ * kStages * kStageBytes) {
-    const int units = args.k / kUnit, slices = kSplitSlices * args.splits, slice = simt::BlockY() * kSlices + slice_;
+    const int units = args.k / kUnit, slices = kSplitSlices * args.splits;
+    const int slice = simt::BlockY() * kSplitSlices + slice_;
     const int begin = units * slice / slices, end = units * (slice + 1) / slices;
     num_stages_ = (end - begin) * (kUnit / kStageK);
     const int first_k = begin * kUnit;
@@ -356,25 +353,22 @@ class LinearBlock {
   }
   QUIRE_DEVICE static const char* SumsOf(int token) { return simt::SharedMemory() + (token * kPitch + Row()) * 4; }
 
-  QUIRE_DEVICE int NumBlocks() const { return args_.splits * kBlocksOfSplit; }  // that share k
-
   QUIRE_DEVICE void Finish(const simt::Vec4& row_scales) const {
     ShareSums();
-    if (Team::kIsCluster && NumBlocks() > 1) return FinishInCluster(row_scales);
+    if (Team::kIsCluster && args_.splits > 1) return FinishInCluster(row_scales);
     simt::SyncThreads();
     ForTokens(0, 1, [&](int token) {
       const char* const shared = SumsOf(token);
-      simt::Vec4 sum = simt::Load16(shared);
-      if constexpr (kSlices == 2) sum = Add(sum, simt::Load16(shared + kSliceSumBytes));
-      if (NumBlocks() == 1)
+      const simt::Vec4 sum = Add(simt::Load16(shared), simt::Load16(shared + kSliceSumBytes));
+      if (args_.splits == 1)
         StoreOutput(token, sum, row_scales);
       else
-        simt::Store16(args_.partial + Partial(simt::BlockY()) + At(token), sum);
+        simt::Store16(PartialOf(simt::BlockY(), token), sum);
     });
-    if (NumBlocks() == 1 || !IsLastOfBlocks()) return;
+    if (args_.splits == 1 || !IsLastOfSplits()) return;
     ForTokens(0, 1, [&](int token) {
-      simt::Vec4 sum = PartialOfSplit(0, token);
-      for (int split = 1; split < args_.splits; ++split) sum = Add(sum, PartialOfSplit(split, token));
+      simt::Vec4 sum = simt::Load16(PartialOf(0, token));
+      for (int split = 1; split < args_.splits; ++split) sum = Add(sum, simt::Load16(PartialOf(split, token)));
       StoreOutput(token, sum, row_scales);
     });
   }
@@ -383,44 +377,37 @@ class LinearBlock {
   QUIRE_DEVICE void FinishInCluster(const simt::Vec4& row_scales) const {
     if constexpr (Team::kIsCluster) {
       Team::Sync();
-      ForTokens(simt::BlockY(), NumBlocks(),
+      ForTokens(simt::BlockY(), args_.splits,
                 [&](int token) { StoreOutput(token, SumOfCluster(SumsOf(token)), row_scales); });
-      Team::Sync();
+      Team::Leave();
     }
   }
 
   // All loads before all sums: each takes as long as a dozen sums.
   QUIRE_DEVICE simt::Vec4 SumOfCluster(const char* shared) const {
-    constexpr int kMaxSplits = kMaxTeam / kBlocksOfSplit;
-    simt::Vec4 sums[kMaxSplits][kSplitSlices] = {};
+    simt::Vec4 sums[kMaxTeam][kSplitSlices] = {};
     QUIRE_UNROLL
-    for (int split = 0; split < kMaxSplits; ++split) QUIRE_UNROLL
-    for (int i = 0; i < kSplitSlices; ++i) {
-      const int slice = split * kSplitSlices + i;
-      if (split < args_.splits)
-        sums[split][i] = Team::Load16(shared + slice % kSlices * kSliceSumBytes, slice / kSlices);
-    }
+    for (int split = 0; split < kMaxTeam; ++split) QUIRE_UNROLL
+    for (int slice = 0; slice < kSplitSlices; ++slice)
+      if (split < args_.splits) sums[split][slice] = Team::Load16(shared + slice * kSliceSumBytes, split);
     simt::Vec4 sum = Add(sums[0][0], sums[0][1]);
     QUIRE_UNROLL
-    for (int split = 1; split < kMaxSplits; ++split)
+    for (int split = 1; split < kMaxTeam; ++split)
       if (split < args_.splits) sum = Add(sum, Add(sums[split][0], sums[split][1]));
     return sum;
   }
 
-  QUIRE_DEVICE int64_t Partial(int block) const { return int64_t{block} * args_.m * args_.n; }
-  QUIRE_DEVICE simt::Vec4 PartialOfSplit(int split, int token) const {
-    const float* const from = args_.partial + Partial(split * kBlocksOfSplit) + At(token);
-    const simt::Vec4 sum = simt::Load16(from);
-    return kBlocksOfSplit == 1 ? sum : Add(sum, simt::Load16(from + Partial(1)));
+  QUIRE_DEVICE float* PartialOf(int split, int token) const {
+    return args_.partial + int64_t{split} * args_.m * args_.n + At(token);
   }
 
-  // Whether all blocks of these rows have written their sums, which may then be read.
-  QUIRE_DEVICE bool IsLastOfBlocks() const {
+  // Whether all splits of these rows have written their sums, which may then be read.
+  QUIRE_DEVICE bool IsLastOfSplits() const {
     int* const last = reinterpret_cast<int*>(simt::SharedMemory() + kSumBytes);
     simt::SyncThreads();
     if (simt::ThreadId() == 0) {
       simt::MemoryFence();  // for the whole block, whose writes the barrier put before it
-      *last = simt::AtomicAdd(args_.arrived + simt::BlockX(), 1) == NumBlocks() - 1;
+      *last = simt::AtomicAdd(args_.arrived + simt::BlockX(), 1) == args_.splits - 1;
       simt::MemoryFence();
       if (*last) args_.arrived[simt::BlockX()] = 0;
     }

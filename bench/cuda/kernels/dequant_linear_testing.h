@@ -1,4 +1,4 @@
-// Random layers for checks of dequant_linear.h, packed for the kernel and multiplied in double precision.
+// Random layers for checks of dequant_linear.h, packed for it and multiplied in double precision.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/dequant_linear.h"
+#include "kernels/linear_layout.h"
 
 namespace quire::cuda {
 

@@ -56,31 +56,34 @@ QUIRE_HOST_DEVICE constexpr int64_t PackedScale(int64_t row, int64_t group, int6
 constexpr int kLinearWarps = 8;
 constexpr int kLinearThreads = kLinearWarps * simt::kWarpSize;
 constexpr int kSplitSlices = 2;  // of a split
-constexpr int kRowMultiple = 128;
+constexpr int kBlockRows = 128;  // n is a multiple
 constexpr int kMaxTokens = 64;
 
 // Why these sizes cannot be multiplied; null where they can.
 constexpr const char* LinearShapeError(int64_t m, int64_t n, int64_t k) {
   if (m < 1 || m > kMaxTokens) return "a product takes 1 to 64 tokens";
-  if (n < 1 || n % kRowMultiple != 0) return "n (rows of the weights) must be a multiple of 128";
+  if (n < 1 || n % kBlockRows != 0) return "n (rows of the weights) must be a multiple of 128";
   if (k < 1 || k % kUnit != 0) return "k (columns of the weights) must be a multiple of 128";
   return nullptr;
 }
 
-// Blocks that share k. As many as an H100's 132 multiprocessors hold at two each, equal, and long enough that reading
-// the weights outweighs adding up. A function of the layer alone: it decides the bits of y.
+// Blocks that share k. As many as 132 multiprocessors hold at two each when they come as clusters, which lie within an
+// eighth of the card, equal, and long enough that reading the weights outweighs adding up. A function of the layer
+// alone: it decides the bits of y.
 QUIRE_HOST_DEVICE constexpr int LinearSplits(int64_t n, int64_t k) {
-  constexpr int64_t kResidentBlocks = 256, kShortest = 1024;
+  constexpr int64_t kResidentBlocks = 240, kShortest = 1024;
   int best = 1;
   for (int splits = 2; splits <= 8; ++splits)
-    if (n / kRowMultiple * splits <= kResidentBlocks && k % (int64_t{kUnit} * kSplitSlices * splits) == 0 &&
+    if (n / kBlockRows * splits <= kResidentBlocks && k % (int64_t{kUnit} * kSplitSlices * splits) == 0 &&
         k / splits >= kShortest)
       best = splits;
   return best;
 }
 
-// Tiles of 8 tokens that a kernel is compiled for: 1, 2, 4 or 8.
-constexpr int TokenTiles(int m) { return m <= 8 ? 1 : m <= 16 ? 2 : m <= 32 ? 4 : 8; }
+// Tiles of 8 tokens that a kernel is compiled for: 1, 2 or 4. More than 32 tokens are two blocks of 32, which share the
+// weights through L2: sums of more would not leave a thread the registers to dequantise.
+constexpr int TokenTiles(int m) { return m <= 8 ? 1 : m <= 16 ? 2 : 4; }
+constexpr int TokenBlocksLog2(int m) { return m <= 32 ? 0 : 1; }
 
 struct LinearArgs {
   const void* weights = nullptr;           // PackedBit
@@ -88,13 +91,12 @@ struct LinearArgs {
   const float* row_scales = nullptr;       // [n]: int8
   const uint16_t* x = nullptr;             // [m, k] of pitch x_pitch, aligned to 16 bytes
   uint16_t* y = nullptr;                   // [m, n]
-  float* partial = nullptr;                // [blocks that share k, m, n], where there are several and no cluster
+  float* partial = nullptr;                // [splits, m, n], where there are several and no cluster
   int32_t* arrived = nullptr;              // [n / 128 << token_blocks_log2] zeros, left as zeros: likewise
   int32_t m = 0, n = 0, k = 0;
-  int32_t x_pitch = 0;  // from a token of x to the next, a multiple of 8
-  // Grid: [n / kBlockRows << token_blocks_log2, splits * kBlocksOfSplit] of the LinearBlock.
-  int32_t splits = 1;
-  int32_t token_blocks_log2 = 0;  // of blocks with kTokenTiles each, for all tokens, which share weights through L2
+  int32_t x_pitch = 0;            // from a token of x to the next, a multiple of 8
+  int32_t splits = 1;             // grid: [n / kBlockRows << token_blocks_log2, splits]
+  int32_t token_blocks_log2 = 0;  // of blocks that share the tokens among them
   int32_t ahead_bytes = 0;        // of a warp's weights past its ring that it asks L2 for before x is there: 16s
 };
 
@@ -106,6 +108,7 @@ struct GridTeam {
 // A team that is a cluster has kIsCluster = true and, with ranks as BlockY():
 //   PrefetchToL2(global, bytes): begins to bring them, which are aligned to 16 bytes and a multiple of it;
 //   Sync(): a barrier of all threads of all blocks, which sees to it that what they stored is seen after it;
+//   Leave(): the same without that: who passes it may end;
 //   Load16(shared, rank): what lies at the same place in that block's shared memory.
 constexpr int kMaxTeam = 8;
 

@@ -44,6 +44,10 @@ inline void LaunchDecodeKernel(void (*kernel)(DecodeArgs), int blocks, int share
                                cudaStream_t stream) {
   Check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes),
         "decode: shared memory");
+  // Kernels that start before the one before them has ended must agree on how a multiprocessor's memory is divided: it
+  // is divided anew only when nothing runs there, and blocks that found too little shared memory would stay away.
+  Check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared),
+        "decode: carveout");
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;

@@ -23,16 +23,14 @@ namespace {
 constexpr WeightFormat kFormats[] = {WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4Group128,
                                      WeightFormat::kInt4Group32};
 
-constexpr Cut kCuts[] = {{false, true}, {false, false}, {true, true}, {true, false}, {true, true, true}};
-
 // What blocks that share k leave for each other, for layers of up to `n` rows whose blocks are no clusters.
 class Scratch {
  public:
-  static constexpr int kMaxBlocks = 8 * cuda::kSplitSlices;
+  static constexpr int kMaxSplits = 8;
 
   explicit Scratch(int n)
-      : partial_(size_t{kMaxBlocks} * cuda::kMaxTokens * static_cast<size_t>(n)),
-        arrived_(static_cast<size_t>(n / cuda::kRowMultiple) * 2) {
+      : partial_(size_t{kMaxSplits} * cuda::kMaxTokens * static_cast<size_t>(n)),
+        arrived_(static_cast<size_t>(n / cuda::kBlockRows) * 2) {
     Check(cudaMemset(arrived_.data(), 0, arrived_.bytes()), "cudaMemset");
   }
   float* partial() const { return partial_.data(); }
@@ -61,7 +59,7 @@ struct PackedLayer {
 
 // y [m, n] of the second of two launches: the first must leave the scratch as it found it.
 std::vector<uint16_t> Multiply(const cuda::LinearCase& layer, const PackedLayer& packed, const DeviceArray<uint16_t>& x,
-                               int m, const Cut& cut) {
+                               int m, bool cluster) {
   DeviceArray<uint16_t> y(static_cast<size_t>(m) * static_cast<size_t>(layer.n));
   const Scratch scratch(layer.n);
   const LinearArgs args = {.weights = packed.weights.data(),
@@ -77,7 +75,7 @@ std::vector<uint16_t> Multiply(const cuda::LinearCase& layer, const PackedLayer&
                            .x_pitch = layer.k,
                            .splits = cuda::LinearSplits(layer.n, layer.k),
                            .ahead_bytes = kLinearAheadBytes};
-  const LinearKernel kernel = PrepareLinear(layer.format, m, layer.n, args.splits, cut);
+  const LinearKernel kernel = PrepareLinear(layer.format, m, args.splits, cluster);
   const Stream stream;
   LaunchLinear(kernel, args, false, stream.get());
   stream.Wait();
@@ -87,34 +85,37 @@ std::vector<uint16_t> Multiply(const cuda::LinearCase& layer, const PackedLayer&
   return y.Download();
 }
 
-// All tokens of all batches against the host, and every batch and cut against the largest, bit by bit.
+const char* TeamName(bool cluster) { return cluster ? "cluster" : "grid"; }
+
+// All tokens of all batches against the host, and every batch, in clusters and not, against the largest, bit by bit.
 bool CheckLayer(WeightFormat format, int n, int k, uint64_t seed) {
   const cuda::LinearCase layer = cuda::RandomCase(format, n, k, static_cast<uint32_t>(seed));
   const PackedLayer packed(layer);
   const std::vector<uint16_t> tokens = cuda::RandomTokens(cuda::kMaxTokens, k, static_cast<uint32_t>(seed) + 1);
   const DeviceArray<uint16_t> x{std::span<const uint16_t>(tokens)};
-  const std::vector<uint16_t> all = Multiply(layer, packed, x, cuda::kMaxTokens, Cut{false, false});
+  const std::vector<uint16_t> all = Multiply(layer, packed, x, cuda::kMaxTokens, false);
   bool passed = true;
   if (const auto mismatch = cuda::FirstMismatch(layer, tokens, all, cuda::kMaxTokens)) {
     PrintLine("  %s m %d: %s", cuda::FormatName(format), cuda::kMaxTokens, mismatch->c_str());
     passed = false;
   }
   for (const int m : {1, 3, 8, 16, 33, 64})
-    for (const Cut cut : kCuts) {
-      const std::vector<uint16_t> y = Multiply(layer, packed, x, m, cut);
+    for (const bool cluster : {true, false}) {
+      const std::vector<uint16_t> y = Multiply(layer, packed, x, m, cluster);
       if (std::equal(y.begin(), y.end(), all.begin())) continue;
-      PrintLine("  %s m %d, %s: bits depend on the batch or the cut", cuda::FormatName(format), m, NameOf(cut));
+      PrintLine("  %s m %d, %s: bits depend on the batch or the cluster", cuda::FormatName(format), m,
+                TeamName(cluster));
       if (const auto mismatch = cuda::FirstMismatch(layer, tokens, y, m)) PrintLine("    %s", mismatch->c_str());
       passed = false;
     }
-  PrintLine("linear %-9s n %5d k %5d splits %d: against double precision, m 1 to 64, and bits of every m and cut: %s",
+  PrintLine("linear %-9s n %5d k %5d splits %d: against double precision, m 1 to 64, and bits of every m: %s",
             cuda::FormatName(format), n, k, cuda::LinearSplits(n, k), passed ? "ok" : "FAILED");
   return passed;
 }
 
 // A chain in which every product's y is the next one's x, started early and not: a kernel that reads before its
 // predecessor has written, or overwrites what another still reads, gives other bits.
-bool CheckChain(int m, const Cut& cut, uint64_t seed) {
+bool CheckChain(int m, bool cluster, uint64_t seed) {
   constexpr int kN = 4096, kProducts = 16;
   constexpr auto kFormat = WeightFormat::kInt4Group128;
   const DeviceArray<uint32_t> weights(size_t{kN} * kN / 8 * kProducts);
@@ -124,7 +125,7 @@ bool CheckChain(int m, const Cut& cut, uint64_t seed) {
   const DeviceArray<uint16_t> a(size_t{cuda::kMaxTokens} * kN), b(size_t{cuda::kMaxTokens} * kN);
   const Scratch scratch(kN);
   const int splits = cuda::LinearSplits(kN, kN);
-  const LinearKernel kernel = PrepareLinear(kFormat, m, kN, splits, cut);
+  const LinearKernel kernel = PrepareLinear(kFormat, m, splits, cluster);
   const auto run = [&](bool programmatic, cudaStream_t stream) {
     for (int i = 0; i < kProducts; ++i)
       LaunchLinear(kernel,
@@ -153,7 +154,7 @@ bool CheckChain(int m, const Cut& cut, uint64_t seed) {
   const bool finite =
       std::all_of(results[0].begin(), results[0].end(), [](uint16_t bits) { return (bits & 0x7F80U) != 0x7F80U; });
   const bool passed = finite && results[0] == results[1];
-  PrintLine("linear chain of %d, m %d, %s: same bits with early starts: %s", kProducts, m, NameOf(cut),
+  PrintLine("linear chain of %d, m %d, %s: same bits with early starts: %s", kProducts, m, TeamName(cluster),
             passed ? "ok" : "FAILED");
   return passed;
 }
@@ -167,7 +168,7 @@ bool CheckAll(uint64_t seed) {
     passed = CheckLayer(format, 256, 7168, seed + 30) && passed;
   }
   for (const int m : {1, 16, 64})
-    for (const Cut& cut : kCuts) passed = CheckChain(m, cut, seed + 40) && passed;
+    for (const bool cluster : {true, false}) passed = CheckChain(m, cluster, seed + 40) && passed;
   return passed;
 }
 
@@ -181,7 +182,6 @@ constexpr int kNumLayers = 32;
 constexpr Layer kLayers[] = {{"qkv", 6144, 4096}, {"o", 4096, 4096}, {"gate_up", 28672, 4096}, {"down", 4096, 14336}};
 constexpr Layer kHead = {"head", 128256, 4096};
 constexpr int kLongestK = 14336;
-constexpr int kPitchPadding = 64;
 
 int64_t Weights(const Layer& layer) { return int64_t{layer.n} * layer.k; }
 int64_t WeightsOfLayers() {
@@ -206,7 +206,7 @@ class Model {
         scales_(weights_.count() / 32),
         head_(static_cast<size_t>(Weights(kHead))),
         row_scales_(static_cast<size_t>(kHead.n)),
-        x_(size_t{cuda::kMaxTokens} * (kLongestK + kPitchPadding)),
+        x_(size_t{cuda::kMaxTokens} * kLongestK),
         y_(size_t{cuda::kMaxTokens} * static_cast<size_t>(kHead.n)),
         scratch_(kHead.n) {
     FillNormalBf16(weights_.data(), weights_.count(), 0.02F, seed);
@@ -260,16 +260,13 @@ void ForLayers(const Layer* only, Visit visit) {
     }
 }
 
-constexpr int kOverlap = -1;
-
 struct Ours {
   WeightFormat format;
   int m;
-  Cut cut = DefaultCut(format, m);
+  bool cluster = true;
   bool programmatic = true;
   int splits = 0;  // 0: LinearSplits
   int ahead_bytes = kLinearAheadBytes;
-  int x_padding = 0;  // of every token; kOverlap: a token begins 8 values after the one before it
 };
 
 // In one graph, whose own launch costs as much as a small layer or two.
@@ -279,8 +276,7 @@ double TimeLayers(const Model& model, const Ours& how, const Layer* only) {
   const auto launch = [&](WeightFormat format, LinearArgs args, cudaStream_t stream) {
     if (how.splits != 0) args.splits = how.splits;
     args.ahead_bytes = how.ahead_bytes;
-    args.x_pitch = how.x_padding == kOverlap ? 8 : args.k + how.x_padding;
-    LaunchLinear(PrepareLinear(format, how.m, args.n, args.splits, how.cut), args, how.programmatic, stream);
+    LaunchLinear(PrepareLinear(format, how.m, args.splits, how.cluster), args, how.programmatic, stream);
   };
   const auto work = [&](cudaStream_t stream) {
     ForLayers(only, [&](const Layer& layer, int64_t first) {
@@ -333,7 +329,7 @@ class Tables {
 
   // Other splits than the layer's own, of which these are the reasons, in clusters and not.
   void Splits(WeightFormat format) const {
-    const LinearKernel narrow = PrepareLinear(format, 1, 4096, 4, Cut{});
+    const LinearKernel narrow = PrepareLinear(format, 1, 4);
     PrintLine("  clusters at once of 2, 4, 7, 8 blocks (m 1): %d, %d, %d, %d", MostClusters(narrow, 2),
               MostClusters(narrow, 4), MostClusters(narrow, 7), MostClusters(narrow, 8));
     for (const Layer& layer : kLayers)
@@ -342,13 +338,12 @@ class Tables {
         std::string line;
         for (const int splits : {1, 2, 4, 7, 8})
           if (layer.k % (splits * cuda::kSplitSlices * cuda::kUnit) == 0)
-            line +=
-                "  " + std::to_string(splits) + ": " +
-                Microseconds(
-                    TimeLayers(model_, {.format = format, .m = 1, .cut = {false, cluster}, .splits = splits}, &layer) /
-                    kNumLayers);
+            line += "  " + std::to_string(splits) + ": " +
+                    Microseconds(
+                        TimeLayers(model_, {.format = format, .m = 1, .cluster = cluster, .splits = splits}, &layer) /
+                        kNumLayers);
         PrintLine("  %-10s m 1 %-8s us by splits (own: %d), %s%s", cuda::FormatName(format), layer.name,
-                  cuda::LinearSplits(layer.n, layer.k), cluster ? "cluster" : "grid", line.c_str());
+                  cuda::LinearSplits(layer.n, layer.k), TeamName(cluster), line.c_str());
       }
   }
 
@@ -365,18 +360,10 @@ class Tables {
       change(how);
       variants.push_back({name, how});
     };
-    if (m == 1 || m == 16) add("meet in global memory", [](Ours& how) { how.cut.cluster = false; });
+    if (m == 1 || m == 16) add("meet in global memory", [](Ours& how) { how.cluster = false; });
     if (m == 1) {
       add("no early start", [](Ours& how) { how.programmatic = false; });
-      add("nothing ahead", [](Ours& how) { how.ahead_bytes = 0; });
-      add("32 KiB ahead", [](Ours& how) { how.ahead_bytes = 32768; });
-    }
-    if (m > 8) add("narrow", [](Ours& how) { how.cut.wide = false; });
-    if (m > 16) add("tokens padded", [](Ours& how) { how.x_padding = kPitchPadding; });
-    if (m > 32) {
-      add("halves or not", [](Ours& how) { how.cut.halves = !how.cut.halves; });
-      // Out of few cache lines, which gives other numbers: what their way from L2 costs.
-      add("tokens overlapping", [](Ours& how) { how.x_padding = kOverlap; });
+      add("8 KiB ahead", [](Ours& how) { how.ahead_bytes = 8192; });
     }
     return variants;
   }
@@ -414,10 +401,6 @@ class Tables {
 }  // namespace
 
 bool RunLinear(const Options& options) {
-  if (DescribeCard().major < 9) {
-    PrintLine("linear: skipped: its blocks want the 227 KiB of shared memory that cards have from sm_90 on");
-    return true;
-  }
   const bool passed = CheckAll(options.seed);
   if (options.check_only) return passed;
   const double bandwidth = options.copy_bandwidth > 0 ? options.copy_bandwidth : MeasureCopyBandwidth();

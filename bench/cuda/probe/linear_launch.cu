@@ -11,19 +11,19 @@ namespace {
 // Blocks of a column of the grid that meet in global memory.
 struct CardGrid {
   static constexpr bool kIsCluster = false;
-#if __CUDA_ARCH__ >= 900
   static __device__ __forceinline__ void PrefetchToL2(const void* global, int bytes) {
     asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
   }
-#endif
 };
 
 // A column of the grid as a cluster, whose blocks read each other's shared memory.
 struct CardCluster : CardGrid {
   static constexpr bool kIsCluster = true;
-#if __CUDA_ARCH__ >= 900
   static __device__ __forceinline__ void Sync() {
     asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+  }
+  static __device__ __forceinline__ void Leave() {
+    asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
   }
   static __device__ __forceinline__ simt::Vec4 Load16(const void* shared, int rank) {
     simt::SharedAddress address;
@@ -35,23 +35,20 @@ struct CardCluster : CardGrid {
                  : "memory");
     return v;
   }
-#endif
 };
 
-template <WeightFormat kFormat, int kTokenTiles, typename Team, int kBlockTiles>
-__global__ void __launch_bounds__(
-    cuda::kLinearThreads, (cuda::LinearBlock<kFormat, kTokenTiles, Team, kBlockTiles>::kBlocksPerMultiprocessor))
+template <WeightFormat kFormat, int kTokenTiles, typename Team>
+__global__ void __launch_bounds__(cuda::kLinearThreads,
+                                  (cuda::LinearBlock<kFormat, kTokenTiles, Team>::kBlocksPerMultiprocessor))
     ProductKernel(const __grid_constant__ LinearArgs args) {
-#if __CUDA_ARCH__ >= 900  // older cards lack the shared memory that the ring is made for
-  cuda::LinearBlock<kFormat, kTokenTiles, Team, kBlockTiles>(args).Run();
-#endif
+  cuda::LinearBlock<kFormat, kTokenTiles, Team>(args).Run();
 }
 
-template <WeightFormat kFormat, int kTokenTiles, typename Team, int kBlockTiles>
+template <WeightFormat kFormat, int kTokenTiles, typename Team>
 LinearKernel PrepareBlock() {
-  using Block = cuda::LinearBlock<kFormat, kTokenTiles, Team, kBlockTiles>;
-  const LinearKernel kernel = {&ProductKernel<kFormat, kTokenTiles, Team, kBlockTiles>, Block::kSharedBytes,
-                               Block::kBlockRows, Block::kBlocksOfSplit, Team::kIsCluster};
+  const LinearKernel kernel = {.function = &ProductKernel<kFormat, kTokenTiles, Team>,
+                               .shared_bytes = cuda::LinearBlock<kFormat, kTokenTiles, Team>::kSharedBytes,
+                               .is_cluster = Team::kIsCluster};
   Check(cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize, kernel.shared_bytes),
         "shared memory of a product");
   Check(cudaFuncSetAttribute(kernel.function, cudaFuncAttributePreferredSharedMemoryCarveout,
@@ -61,42 +58,32 @@ LinearKernel PrepareBlock() {
 }
 
 template <WeightFormat kFormat, int kTokenTiles>
-LinearKernel PrepareCut(const Cut& cut) {
-  if constexpr (kTokenTiles > 1) {
-    if (cut.wide && cut.cluster) return PrepareBlock<kFormat, kTokenTiles, CardCluster, 8>();
-    if (cut.wide) return PrepareBlock<kFormat, kTokenTiles, CardGrid, 8>();
-  }
-  if constexpr (kTokenTiles < 8) {
-    return cut.cluster ? PrepareBlock<kFormat, kTokenTiles, CardCluster, 4>()
-                       : PrepareBlock<kFormat, kTokenTiles, CardGrid, 4>();
-  }
-  throw DeviceError("no such cut");
+LinearKernel PrepareTeam(bool cluster) {
+  return cluster ? PrepareBlock<kFormat, kTokenTiles, CardCluster>() : PrepareBlock<kFormat, kTokenTiles, CardGrid>();
 }
 
 template <WeightFormat kFormat>
-LinearKernel PrepareTiles(int tiles, const Cut& cut) {
+LinearKernel PrepareTiles(int tiles, bool cluster) {
   switch (tiles) {
     case 1:
-      return PrepareCut<kFormat, 1>(cut);
+      return PrepareTeam<kFormat, 1>(cluster);
     case 2:
-      return PrepareCut<kFormat, 2>(cut);
-    case 4:
-      return PrepareCut<kFormat, 4>(cut);
+      return PrepareTeam<kFormat, 2>(cluster);
     default:
-      return PrepareCut<kFormat, 8>(cut);
+      return PrepareTeam<kFormat, 4>(cluster);
   }
 }
 
-LinearKernel PrepareTiles(WeightFormat format, int tiles, const Cut& cut) {
+LinearKernel PrepareTiles(WeightFormat format, int tiles, bool cluster) {
   switch (format) {
     case WeightFormat::kBf16:
-      return PrepareTiles<WeightFormat::kBf16>(tiles, cut);
+      return PrepareTiles<WeightFormat::kBf16>(tiles, cluster);
     case WeightFormat::kInt8:
-      return PrepareTiles<WeightFormat::kInt8>(tiles, cut);
+      return PrepareTiles<WeightFormat::kInt8>(tiles, cluster);
     case WeightFormat::kInt4Group128:
-      return PrepareTiles<WeightFormat::kInt4Group128>(tiles, cut);
+      return PrepareTiles<WeightFormat::kInt4Group128>(tiles, cluster);
     default:
-      return PrepareTiles<WeightFormat::kInt4Group32>(tiles, cut);
+      return PrepareTiles<WeightFormat::kInt4Group32>(tiles, cluster);
   }
 }
 
@@ -139,39 +126,27 @@ bool ClustersAreTaken() {
 
 }  // namespace
 
-const char* NameOf(const Cut& cut) {
-  if (cut.halves) return "wide cluster, halves";
-  if (cut.wide) return cut.cluster ? "wide cluster" : "wide grid";
-  return cut.cluster ? "cluster" : "grid";
-}
-
-LinearKernel PrepareLinear(WeightFormat format, int m, int n, int splits, Cut cut) {
-  const bool cluster_if_wide = splits * cuda::kSplitSlices <= cuda::kMaxTeam;
-  cut.wide = cut.wide && n % 256 == 0 && m > 8 && (m > 16 || !cut.cluster || cluster_if_wide);
-  cut.cluster = cut.cluster && ClustersAreTaken() && (cut.wide ? cluster_if_wide : splits <= cuda::kMaxTeam);
-  const bool halves = m > 32 && (cut.halves || !cut.wide);
-  LinearKernel kernel = PrepareTiles(format, cuda::TokenTiles(halves ? 32 : m), cut);
-  kernel.token_blocks_log2 = halves ? 1 : 0;
-  return kernel;
+LinearKernel PrepareLinear(WeightFormat format, int m, int splits, bool cluster) {
+  return PrepareTiles(format, cuda::TokenTiles(m), cluster && splits <= cuda::kMaxTeam && ClustersAreTaken());
 }
 
 void LaunchLinear(const LinearKernel& kernel, LinearArgs args, bool programmatic, cudaStream_t stream) {
-  args.token_blocks_log2 = kernel.token_blocks_log2;
-  const auto blocks_of_column = static_cast<unsigned>(args.splits * kernel.blocks_of_split);
+  args.token_blocks_log2 = cuda::TokenBlocksLog2(args.m);
+  const auto splits = static_cast<unsigned>(args.splits);
   std::array<cudaLaunchAttribute, 2> attributes = {};
   unsigned count = 0;
   if (programmatic) {
     attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attributes[count++].val.programmaticStreamSerializationAllowed = 1;
   }
-  if (kernel.is_cluster && blocks_of_column > 1) {
+  if (kernel.is_cluster && splits > 1) {
     attributes[count].id = cudaLaunchAttributeClusterDimension;
     attributes[count].val.clusterDim.x = 1;
-    attributes[count].val.clusterDim.y = blocks_of_column;
+    attributes[count].val.clusterDim.y = splits;
     attributes[count++].val.clusterDim.z = 1;
   }
   cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(args.n / kernel.block_rows << args.token_blocks_log2), blocks_of_column);
+  config.gridDim = dim3(static_cast<unsigned>(args.n / cuda::kBlockRows << args.token_blocks_log2), splits);
   config.blockDim = dim3(cuda::kLinearThreads);
   config.dynamicSmemBytes = static_cast<size_t>(kernel.shared_bytes);
   config.stream = stream;

@@ -29,7 +29,7 @@ struct Part {
 
 constexpr Part kParts[] = {
     {"ceilings", RunCeilings, false}, {"simt", RunSimtCheck, true},           {"decode", RunDecodeAttention, false},
-    {"linear", RunLinear, false},     {"prefill", RunPrefillAttention, true}, {"prefill-mma", RunPrefillMma, false},
+    {"linear", RunLinear, true},      {"prefill", RunPrefillAttention, true}, {"prefill-mma", RunPrefillMma, false},
     {"step", RunStep, false},
 };
 

@@ -97,6 +97,7 @@ class Model {
     LinearArgs args = {.row_scales = row_scales_.data(),
                        .n = product.n,
                        .k = product.k,
+                       .x_pitch = product.k,
                        .splits = cuda::LinearSplits(product.n, product.k),
                        .ahead_bytes = kLinearAheadBytes};
     if (product.kind == Kind::kHead) {
@@ -144,7 +145,7 @@ class Model {
 struct Activations {
   static constexpr size_t kRows = kMaxRows;
   static constexpr size_t kScratchRows = kQkvWidth;  // the widest product whose blocks share k
-  static constexpr size_t kScratchBlocks = 8 * cuda::kSplitSlices;
+  static constexpr size_t kScratchSplits = 8;
   static constexpr int kMostParts = 64;  // of a row of logits
 
   explicit Activations(uint64_t seed) {
@@ -162,8 +163,8 @@ struct Activations {
   DeviceArray<uint16_t> normed{kRows * kHidden}, qkv{kRows * kQkvWidth}, q{kRows * kHidden}, attended{kRows * kHidden},
       delta{kRows * kHidden}, gate_up{kRows * 2 * kFeedForward}, activated{kRows * kFeedForward},
       logits{kRows * kVocabulary};
-  DeviceArray<float> partial{kScratchBlocks * cuda::kMaxTokens * kScratchRows};
-  DeviceArray<int32_t> arrived{size_t{kVocabulary} / cuda::kRowMultiple * 2};
+  DeviceArray<float> partial{kScratchSplits * cuda::kMaxTokens * kScratchRows};
+  DeviceArray<int32_t> arrived{size_t{kVocabulary} / cuda::kBlockRows * 2};
   DeviceArray<float> best{kRows * kMostParts * 2};
   DeviceArray<int32_t> best_arrived{kRows};
 };
