@@ -31,10 +31,10 @@ endfunction()
 
 quire_cuda_objects(quire_probe
   SOURCES probe/device.cu probe/ceilings.cu probe/block_transfers.cu probe/launch_costs.cu
-          probe/decode.cu probe/linear.cu probe/prefill_mma.cu probe/elementwise.cu probe/step.cu)
+          probe/decode.cu probe/decode_launch.cu probe/linear.cu probe/prefill_mma.cu probe/elementwise.cu probe/step.cu)
 
 # Warpgroup instructions exist for this target alone.
-quire_cuda_objects(quire_probe_sm90a SOURCES probe/prefill_wgmma.cu probe/linear_launch.cu probe/simt_check.cu)
+quire_cuda_objects(quire_probe_sm90a SOURCES probe/prefill_wgmma.cu probe/linear_launch.cu probe/decode_tma.cu probe/simt_check.cu)
 target_compile_definitions(quire_probe_sm90a PRIVATE QUIRE_SIMT_SM90)
 set_target_properties(quire_probe_sm90a PROPERTIES CUDA_ARCHITECTURES 90a-real)
 
@@ -51,10 +51,9 @@ if(QUIRE_BUILD_TESTS)
   # of a template: 3 blocks of 128 threads.
   add_test(NAME cuda_resources COMMAND ${Python3_EXECUTABLE} ${ptxas_report} check ${CMAKE_CURRENT_BINARY_DIR}
     --registers device=32 launch_costs=32 ceilings=64 block_transfers=64
-                decode/MergeKernel=64 decode/Li4EEEv=128 decode/Li3EEEv=168 decode/Li2EEEv=255
+                decode_launch/MergeKernel=64 decode_launch/Li4EEEv=128 decode_launch/Li3EEEv=168
+                decode_launch/Li2EEEv=255 decode_tma/MergeKernel=64 decode_tma/Li2EEEv=200 decode_tma/Li1EEEv=255
                 prefill_mma/Li4EEEv=128 prefill_mma/Li3EEEv=168 prefill_mma/Li2EEEv=255
                 linear_launch=128
-                elementwise=64 step/MergeKernel=64 step/DecodeKernel.*Li4EEEv=128
-                step/DecodeKernel.*Li3EEEv=168 step/DecodeKernel.*Li2EEEv=255 step=64
-                prefill_wgmma=168 simt_check=128)
+                elementwise=64 step=64 prefill_wgmma=168 simt_check=128)
 endif()

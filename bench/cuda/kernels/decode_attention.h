@@ -9,11 +9,10 @@
 // asked for (its record, its block numbers, its queries) is read while the one before is computed, and its first keys
 // and values are on their way before the results of that one are stored.
 //
-// Tensor instructions with positions as rows: scores are products [16 positions, 8 heads] = K Qᵀ, results
-// [16 dims, 8 heads] = Vᵀ Pᵀ. Keys and values go from global memory to registers by 16-byte loads and are operands as
-// they are: the dimensions of K (and Q alike) and the rows of Vᵀ are taken in the order in which a lane's bytes come,
-// which no sum can tell. While keys are multiplied values are in flight, and the other way round. Bound by memory from
-// one query head to eight per KV head: 16 products for 8 KiB of cache.
+// Keys and values go from global memory to registers by 16-byte loads and are operands as they are (decode_tile.h).
+// While keys are multiplied values are in flight, and the other way round. Bound by memory from one query head to eight
+// per KV head: 16 products for 8 KiB of cache. Loads in flight want room in the L1 cache: a launch should leave it what
+// the blocks do not take as shared memory. Cards of sm_90 have decode_tma.h.
 //
 // Numerics: bf16 products with float sums; probabilities rounded to bf16 for the second product; tiles of 16 positions
 // in order, interleaved over the warps of a block, whose states are merged in order of warp; partitions interleaved
@@ -22,6 +21,7 @@
 
 #include <cstdint>
 
+#include "kernels/decode_tile.h"
 #include "kernels/decode_units.h"
 #include "simt/simt.h"
 
@@ -31,10 +31,7 @@ namespace quire::cuda {
 // item that is stored, the one computed, the next, the one after), and the barrier at which states are complete.
 template <int kHeadDim, int kHeadTiles>
 struct DecodeLayout {
-  static constexpr int kHeads = kHeadTiles * 8;
-  static constexpr int kStateFloats = kHeadDim + 4;  // weighted values, maximum, sum; whole 16 bytes
-  static constexpr int kWarpFloats = kHeads * kStateFloats;
-  static constexpr int kItemFloats = kDecodeWarps * kWarpFloats;
+  static constexpr int kItemFloats = DecodeStates<kHeadDim, kHeadTiles>::kItemFloats;
   static constexpr int kBuffers = 3;
   static constexpr int kRecords = kBuffers * kItemFloats * static_cast<int>(sizeof(float));
   static constexpr int kRecordsPerWarp = 4;
@@ -44,19 +41,14 @@ struct DecodeLayout {
 
 // One warp's share of the items: what it has read ahead, and the state of its softmax.
 template <int kHeadDim, int kHeadTiles>
-class DecodeWarp {
+class DecodeWarp : public DecodeTile<kHeadDim, kHeadTiles> {
  public:
+  using Tile = DecodeTile<kHeadDim, kHeadTiles>;
   using Layout = DecodeLayout<kHeadDim, kHeadTiles>;
-  static constexpr int kChunks = kHeadDim / 32;  // of 32 dimensions: two steps of the product with Q
-  static constexpr int kHalves = kHeadDim / 64;  // of 64 dimensions: four tiles of the product with P
-  static_assert(kHeadDim % 64 == 0);
+  using Tile::kChunks;
+  using Tile::kHalves;
 
-  QUIRE_DEVICE explicit DecodeWarp(const DecodeArgs& args) : args_(args) {
-    const int lane = simt::ThreadId() % simt::kWarpSize;
-    row_ = lane / 4;
-    quad_ = lane % 4;
-    warp_ = simt::ThreadId() / simt::kWarpSize;
-  }
+  QUIRE_DEVICE explicit DecodeWarp(const DecodeArgs& args) : args_(args) {}
 
   // Reads ahead for the block's first two items.
   QUIRE_DEVICE void Begin() {
@@ -71,7 +63,7 @@ class DecodeWarp {
   // One item, opened before, the block's `turn`-th. Ends with the next one opened, if there is one.
   QUIRE_DEVICE void Attend(int item, int turn) {
     const int next = item + simt::GridX();
-    Reset();
+    this->Reset();
     RequestBlocks(next, turn + 1);
     RequestRecord(next + simt::GridX(), turn + 2);
     if (num_tiles_ == 0) {
@@ -82,38 +74,18 @@ class DecodeWarp {
     for (bool more = true; more;) {
       float scores[kHeadTiles][4];
       uint32_t weights[kHeadTiles][2];
-      Score(scores);
+      this->Score(scores);
       const bool low_valid = Holds(tile_ + row_), high_valid = Holds(tile_ + row_ + 8);
       more = --num_tiles_ > 0;
       if (more)
         NextTile();
       else
         Open(next, turn + 1);
-      Weigh(low_valid, high_valid, scores, weights);
-      Accumulate(weights);
+      this->Weigh(low_valid, high_valid, scores, args_.scale, weights);
+      this->Accumulate(weights);
       if (num_tiles_ > 0) LoadValues();
     }
-    SumOverRows();
-  }
-
-  // Maximum, sum and weighted values of each head, to this warp's part of an item's shared memory.
-  QUIRE_DEVICE void Store(float* item) const {
-    QUIRE_UNROLL
-    for (int h = 0; h < kHeadTiles; ++h) QUIRE_UNROLL
-    for (int i = 0; i < 2; ++i) {
-      float* const to = item + warp_ * Layout::kWarpFloats + (h * 8 + quad_ * 2 + i) * Layout::kStateFloats;
-      if (row_ == 0) {
-        to[kHeadDim] = maximum_[h][i];
-        to[kHeadDim + 1] = sum_[h][i];
-      }
-      QUIRE_UNROLL
-      for (int m = 0; m < kHalves * 4; m += 2) {
-        const float(&even)[4] = values_[h][m];
-        const float(&odd)[4] = values_[h][m + 1];
-        simt::Store16(to + m / 4 * 64 + row_ * 8 + m % 4 * 2, {simt::AsBits(even[i]), simt::AsBits(even[2 + i]),
-                                                               simt::AsBits(odd[i]), simt::AsBits(odd[2 + i])});
-      }
-    }
+    this->SumOverRows();
   }
 
   // The record of the block's `turn`-th item, until the one four turns later is asked for.
@@ -123,16 +95,11 @@ class DecodeWarp {
   }
 
  private:
-  QUIRE_DEVICE void Reset() {
-    QUIRE_UNROLL
-    for (int h = 0; h < kHeadTiles; ++h) {
-      maximum_[h][0] = maximum_[h][1] = kMinusInfinity;
-      sum_[h][0] = sum_[h][1] = 0;
-      QUIRE_UNROLL
-      for (int m = 0; m < kHalves * 4; ++m) QUIRE_UNROLL
-      for (int r = 0; r < 4; ++r) values_[h][m][r] = 0;
-    }
-  }
+  using Tile::keys_;
+  using Tile::loaded_values_;
+  using Tile::quad_;
+  using Tile::row_;
+  using Tile::warp_;
 
   QUIRE_DEVICE void RequestRecord(int item, int turn) {
     const int lane = simt::ThreadId() % simt::kWarpSize;
@@ -172,7 +139,8 @@ class DecodeWarp {
     const int kv_head = item % args_.kv.kv_heads;
     head_offset_ = static_cast<uint32_t>(kv_head) * args_.head_elements;
     if (num_tiles_ == 0) return;
-    LoadQueries(args_.q + (int64_t{unit.sequence} * args_.num_heads + kv_head * args_.Group()) * kHeadDim);
+    this->LoadQueries(args_.q + (int64_t{unit.sequence} * args_.num_heads + kv_head * args_.Group()) * kHeadDim,
+                      args_.Group(), this->query_);
     LoadKeys();
   }
   QUIRE_DEVICE void NextTile() {
@@ -184,16 +152,6 @@ class DecodeWarp {
     return unit.begin / kDecodeTile * kDecodeTile + warp_ * kDecodeTile;
   }
 
-  QUIRE_DEVICE void LoadQueries(const uint16_t* q) {
-    QUIRE_UNROLL
-    for (int h = 0; h < kHeadTiles; ++h) QUIRE_UNROLL
-    for (int c = 0; c < kChunks; ++c) {
-      const int head = h * 8 + row_;
-      query_[h][c] =
-          head < args_.Group() ? simt::Load16(q + head * kHeadDim + c * 32 + quad_ * 8) : simt::Vec4{0, 0, 0, 0};
-    }
-  }
-
   // Where the key or value of a position begins, given its block.
   QUIRE_DEVICE const uint16_t* Row(int value, uint32_t block, int position) const {
     const auto slot = static_cast<uint32_t>(position & (args_.kv.block_size - 1));
@@ -202,8 +160,8 @@ class DecodeWarp {
   }
   QUIRE_DEVICE bool Holds(int position) const { return position >= begin_ && position < end_; }
 
-  // Lane (row, quad): dimensions 32 c + 8 quad to + 7 of keys `row` and `row + 8`. What is no position of the sequence
-  // lies in some block all the same, and spoils no score but its own, which is not used.
+  // What is no position of the sequence lies in some block all the same, and spoils no score but its own, which is not
+  // used.
   QUIRE_DEVICE void LoadKeys() {
     QUIRE_UNROLL
     for (int half = 0; half < 2; ++half) {
@@ -214,8 +172,7 @@ class DecodeWarp {
     }
   }
 
-  // Lane (row, quad): dimensions 64 h + 8 row to + 7 of values 2 quad, 2 quad + 1, and of both plus 8. A weight of zero
-  // does not take away a NaN: what is no position of the sequence is never multiplied.
+  // A weight of zero does not take away a NaN: what is no position of the sequence is never multiplied.
   QUIRE_DEVICE void LoadValues() {
     QUIRE_UNROLL
     for (int half = 0; half < 2; ++half) {
@@ -233,152 +190,15 @@ class DecodeWarp {
     }
   }
 
-  QUIRE_DEVICE void Score(float (&scores)[kHeadTiles][4]) {
-    QUIRE_UNROLL
-    for (int h = 0; h < kHeadTiles; ++h) {
-      QUIRE_UNROLL
-      for (int r = 0; r < 4; ++r) scores[h][r] = 0;
-      QUIRE_UNROLL
-      for (int c = 0; c < kChunks; ++c) {
-        const simt::Vec4 &low = keys_[0][c], &high = keys_[1][c], &q = query_[h][c];
-        const uint32_t first[4] = {low.x, high.x, low.y, high.y}, first_q[2] = {q.x, q.y};
-        simt::Mma16x8x16(scores[h], first, first_q);
-        const uint32_t second[4] = {low.z, high.z, low.w, high.w}, second_q[2] = {q.z, q.w};
-        simt::Mma16x8x16(scores[h], second, second_q);
-      }
-    }
-  }
-
-  // Softmax over the tile for heads 2 quad, 2 quad + 1 of each head tile; weights [16 positions, 8 heads] become the
-  // right operand of the next product.
-  QUIRE_DEVICE void Weigh(bool low_valid, bool high_valid, const float (&scores)[kHeadTiles][4],
-                          uint32_t (&weights)[kHeadTiles][2]) {
-    QUIRE_UNROLL
-    for (int h = 0; h < kHeadTiles; ++h) {
-      float p[4];
-      QUIRE_UNROLL
-      for (int head = 0; head < 2; ++head) {
-        const float low = low_valid ? scores[h][head] * args_.scale : kMinusInfinity;
-        const float high = high_valid ? scores[h][2 + head] * args_.scale : kMinusInfinity;
-        const float maximum = Rescale(h, head, MaxOverRows(simt::Max(low, high)));
-        p[head] = simt::Exp2(low - maximum);
-        p[2 + head] = simt::Exp2(high - maximum);
-        sum_[h][head] += p[head] + p[2 + head];
-      }
-      weights[h][0] = simt::TransposeMatrix(simt::PackBf16(p[0], p[1]));
-      weights[h][1] = simt::TransposeMatrix(simt::PackBf16(p[2], p[3]));
-    }
-  }
-
-  // Raises a head's maximum to at least `seen`, rescaling what was summed below the old one.
-  QUIRE_DEVICE float Rescale(int h, int head, float seen) {
-    const float maximum = simt::Max(maximum_[h][head], seen);
-    const float factor = simt::Exp2(maximum_[h][head] - maximum);
-    maximum_[h][head] = maximum;
-    sum_[h][head] *= factor;
-    QUIRE_UNROLL
-    for (int m = 0; m < kHalves * 4; ++m) {
-      values_[h][m][head] *= factor;
-      values_[h][m][2 + head] *= factor;
-    }
-    return maximum;
-  }
-
-  QUIRE_DEVICE void Accumulate(const uint32_t (&weights)[kHeadTiles][2]) {
-    QUIRE_UNROLL
-    for (int half = 0; half < kHalves; ++half) {
-      const simt::Vec4 &even_low = loaded_values_[0][0][half], &odd_low = loaded_values_[0][1][half];
-      const simt::Vec4 &even_high = loaded_values_[1][0][half], &odd_high = loaded_values_[1][1][half];
-      AccumulatePair(half * 4 + 0, even_low.x, odd_low.x, even_high.x, odd_high.x, weights);
-      AccumulatePair(half * 4 + 1, even_low.y, odd_low.y, even_high.y, odd_high.y, weights);
-      AccumulatePair(half * 4 + 2, even_low.z, odd_low.z, even_high.z, odd_high.z, weights);
-      AccumulatePair(half * 4 + 3, even_low.w, odd_low.w, even_high.w, odd_high.w, weights);
-    }
-  }
-
-  // Two dimensions of four positions: pairs of positions of one dimension each are what the product wants.
-  QUIRE_DEVICE void AccumulatePair(int tile, uint32_t even_low, uint32_t odd_low, uint32_t even_high, uint32_t odd_high,
-                                   const uint32_t (&weights)[kHeadTiles][2]) {
-    constexpr uint32_t kLowHalves = 0x5410, kHighHalves = 0x7632;
-    const uint32_t transposed[4] = {
-        simt::PermuteBytes(even_low, odd_low, kLowHalves), simt::PermuteBytes(even_low, odd_low, kHighHalves),
-        simt::PermuteBytes(even_high, odd_high, kLowHalves), simt::PermuteBytes(even_high, odd_high, kHighHalves)};
-    QUIRE_UNROLL
-    for (int h = 0; h < kHeadTiles; ++h) simt::Mma16x8x16(values_[h][tile], transposed, weights[h]);
-  }
-
-  static QUIRE_DEVICE float MaxOverRows(float value) {
-    value = simt::Max(value, simt::ShuffleXor(value, 4));
-    value = simt::Max(value, simt::ShuffleXor(value, 8));
-    return simt::Max(value, simt::ShuffleXor(value, 16));
-  }
-  QUIRE_DEVICE void SumOverRows() {
-    QUIRE_UNROLL
-    for (int h = 0; h < kHeadTiles; ++h) QUIRE_UNROLL
-    for (int head = 0; head < 2; ++head) {
-      float& sum = sum_[h][head];
-      sum += simt::ShuffleXor(sum, 4);
-      sum += simt::ShuffleXor(sum, 8);
-      sum += simt::ShuffleXor(sum, 16);
-    }
-  }
-
-  static constexpr float kMinusInfinity = -__builtin_huge_valf();
   static constexpr int kStride = kDecodeWarps * kDecodeTile;  // from one tile of a warp to its next
 
   const DecodeArgs& args_;
-  int row_ = 0, quad_ = 0, warp_ = 0;
   uint32_t head_offset_ = 0;       // of the present KV head's keys in a block
   int begin_ = 0, end_ = 0;        // positions of the present item
   int tile_ = 0, tile_index_ = 0;  // the tile whose keys, then values, were asked for last
   int num_tiles_ = 0;              // from it on
   uint32_t block_ = 0, next_block_ = 0;
-  simt::Vec4 query_[kHeadTiles][kChunks];
-  simt::Vec4 keys_[2][kChunks];
-  simt::Vec4 loaded_values_[2][2][kHalves];
-  float maximum_[kHeadTiles][2];
-  float sum_[kHeadTiles][2];
-  float values_[kHeadTiles][kHalves * 4][4];
 };
-
-// Merges the warps' states of an item in order of warp, and stores what is a result or a part of one. A warp takes
-// every fourth head of the group, a lane four dimensions.
-template <int kHeadDim, int kHeadTiles>
-QUIRE_DEVICE void StoreItem(const DecodeArgs& args, const DecodeUnit& unit, int item, const float* states) {
-  using Layout = DecodeLayout<kHeadDim, kHeadTiles>;
-  const int lane = simt::ThreadId() % simt::kWarpSize, group = args.Group();
-  if (lane * 4 >= kHeadDim) return;
-  for (int head = simt::ThreadId() / simt::kWarpSize; head < group; head += kDecodeWarps) {
-    const float* const state = states + head * Layout::kStateFloats;
-    float maximum = state[kHeadDim], sum = 0, value[4] = {};
-    QUIRE_UNROLL
-    for (int w = 1; w < kDecodeWarps; ++w) maximum = simt::Max(maximum, state[w * Layout::kWarpFloats + kHeadDim]);
-    QUIRE_UNROLL
-    for (int w = 0; w < kDecodeWarps; ++w) {
-      const float* const part = state + w * Layout::kWarpFloats;
-      const float factor = simt::Exp2(part[kHeadDim] - maximum);
-      const simt::Vec4 v = simt::Load16(part + lane * 4);
-      sum += factor * part[kHeadDim + 1];
-      value[0] += factor * simt::AsFloat(v.x);
-      value[1] += factor * simt::AsFloat(v.y);
-      value[2] += factor * simt::AsFloat(v.z);
-      value[3] += factor * simt::AsFloat(v.w);
-    }
-    const int query_head = item % args.kv.kv_heads * group + head;
-    if (unit.num_partitions == 1) {
-      const float scale = 1 / sum;
-      auto* const out = reinterpret_cast<uint32_t*>(
-          args.out + (int64_t{unit.sequence} * args.num_heads + query_head) * kHeadDim + lane * 4);
-      out[0] = simt::PackBf16(value[0] * scale, value[1] * scale);
-      out[1] = simt::PackBf16(value[2] * scale, value[3] * scale);
-      continue;
-    }
-    const int64_t at = int64_t{item / args.kv.kv_heads} * args.num_heads + query_head;
-    simt::Store16(args.partial + at * kHeadDim + lane * 4,
-                  {simt::AsBits(value[0]), simt::AsBits(value[1]), simt::AsBits(value[2]), simt::AsBits(value[3])});
-    if (lane < 2) args.maxima[at * 2 + lane] = lane == 0 ? maximum : sum;
-  }
-}
 
 // REQUIRES: kDecodeThreads threads, DecodeLayout::kSharedBytes of shared memory, at most 8 kHeadTiles query heads per
 // KV head, no more blocks than items.

@@ -9,6 +9,7 @@
 #include "kernels/attention_oracle_testing.h"
 #include "kernels/decode_merge.h"
 #include "kernels/decode_plan.h"
+#include "kernels/decode_tma.h"
 
 namespace quire::cuda {
 namespace {
@@ -16,12 +17,43 @@ namespace {
 constexpr uint16_t kPoison = 0xFFFF;
 constexpr float kLog2E = 1.4426950408889634F;
 
+// Which kernel: by loads to registers, or by the copy engine, with so many blocks on a multiprocessor.
+enum class Feed : uint8_t { kLoads, kTma, kTmaAlone };
+
 struct DecodeOptions {
   int window = 0;
   int partition = 0;
   int most_blocks = 1000;
   uint64_t seed = 1;
+  Feed feed = Feed::kLoads;
 };
+
+template <int kHeadDim, int kHeadTiles, int kBlocks>
+std::string LaunchTma(const DecodeArgs& args, const DecodeOptions& options) {
+  using Layout = DecodeTmaLayout<kHeadDim, kHeadTiles, kBlocks>;
+  const PagedKv& kv = args.kv;
+  const simt::TensorMap cache = {
+      .base = kv.data,
+      .dims = {64, 8, Layout::kHalves, kv.block_size / 8, int64_t{2} * kv.kv_heads * kv.num_blocks},
+      .strides = {1, kHeadDim, 64, 8 * kHeadDim, kv.HeadElements()},
+      .box = {64, 8, Layout::kHalves, Layout::BoxSlots(kv.block_size) / 8, 1}};
+  return simt::Launch({.grid_x = std::min(options.most_blocks, args.NumItems()),
+                       .threads = kDecodeTmaThreads,
+                       .shared_bytes = Layout::kSharedBytes,
+                       .seed = options.seed},
+                      [&] { DecodeTmaAttention<kHeadDim, kHeadTiles, kBlocks>(args, &cache); });
+}
+
+template <int kHeadDim, int kHeadTiles>
+std::string LaunchDecode(const DecodeArgs& args, const DecodeOptions& options) {
+  if (options.feed == Feed::kTma) return LaunchTma<kHeadDim, kHeadTiles, kHeadTiles == 1 ? 2 : 1>(args, options);
+  if (options.feed == Feed::kTmaAlone) return LaunchTma<kHeadDim, kHeadTiles, 1>(args, options);
+  return simt::Launch({.grid_x = std::min(options.most_blocks, args.NumItems()),
+                       .threads = kDecodeThreads,
+                       .shared_bytes = DecodeLayout<kHeadDim, kHeadTiles>::kSharedBytes,
+                       .seed = options.seed},
+                      [&] { DecodeAttention<kHeadDim, kHeadTiles>(args); });
+}
 
 // Every span of the case has one row: a decoding sequence.
 template <int kHeadDim, int kHeadTiles>
@@ -47,13 +79,7 @@ std::vector<uint16_t> Decode(const PagedCase& paged, const std::vector<uint16_t>
                      .maxima = maxima.data(),
                      .out = out.data()};
   args.SetCache(paged.Kv());
-  using Layout = DecodeLayout<kHeadDim, kHeadTiles>;
-  EXPECT_EQ(simt::Launch({.grid_x = std::min(options.most_blocks, args.NumItems()),
-                          .threads = kDecodeThreads,
-                          .shared_bytes = Layout::kSharedBytes,
-                          .seed = options.seed},
-                         [&] { DecodeAttention<kHeadDim, kHeadTiles>(args); }),
-            "");
+  EXPECT_EQ((LaunchDecode<kHeadDim, kHeadTiles>(args, options)), "");
   EXPECT_EQ(simt::Launch({.grid_x = static_cast<int>(plan.sequences.size() * heads),
                           .threads = kDecodeThreads,
                           .shared_bytes = kMergeSharedBytes<kHeadDim>,
@@ -99,31 +125,34 @@ void CheckRandomShapes(std::initializer_list<int> groups, int count, uint32_t se
     const DecodeOptions options = {.window = shapes.Among({0, 0, 1, 7, 33, 100}),
                                    .partition = shapes.Among({0, 64, 128, 192}),
                                    .most_blocks = shapes.Among({1, 2, 3, 5, 1000}),
-                                   .seed = seed + static_cast<uint32_t>(i)};
+                                   .seed = seed + static_cast<uint32_t>(i),
+                                   .feed = static_cast<Feed>(i % 3)};
     SCOPED_TRACE(::testing::Message() << "seed " << seed + static_cast<uint32_t>(i));
     CheckCase<kHeadDim, kHeadTiles>(MakePagedCase(shape), options);
     if (::testing::Test::HasFatalFailure()) return;
   }
 }
 
-TEST(DecodeAttention, EqualsPlainLoopsOnRandomShapes) { CheckRandomShapes<128, 1>({1, 2, 3, 4, 7, 8}, 25, 100); }
-TEST(DecodeAttention, TakesGroupsOfMoreThanEightHeads) { CheckRandomShapes<128, 2>({9, 12, 16}, 8, 200); }
-TEST(DecodeAttention, TakesHeadsOf64) { CheckRandomShapes<64, 1>({1, 4, 8}, 10, 300); }
+TEST(DecodeAttention, EqualsPlainLoopsOnRandomShapes) { CheckRandomShapes<128, 1>({1, 2, 3, 4, 7, 8}, 45, 100); }
+TEST(DecodeAttention, TakesGroupsOfMoreThanEightHeads) { CheckRandomShapes<128, 2>({9, 12, 16}, 12, 200); }
+TEST(DecodeAttention, TakesHeadsOf64) { CheckRandomShapes<64, 1>({1, 4, 8}, 18, 300); }
 
 TEST(DecodeAttention, ASequencesBitsDoNotDependOnTheBatch) {
   PagedShape shape = {.num_heads = 8, .kv_heads = 2, .seed = 5};
   shape.spans = {{299, 1}, {17, 1}, {130, 1}};
   const PagedCase together = MakePagedCase(shape);
   const std::vector<uint16_t> q = Queries(together);
-  const std::vector<uint16_t> all = Decode<128, 1>(together, q, {.most_blocks = 7});
-  const size_t row = 8 * 128;
-  for (size_t i = 0; i < 3; ++i) {
-    PagedCase alone = together;
-    alone.spans = {together.spans[i]};
-    const auto from = static_cast<std::ptrdiff_t>(i * row), to = from + static_cast<std::ptrdiff_t>(row);
-    const std::vector<uint16_t> one =
-        Decode<128, 1>(alone, std::vector<uint16_t>(q.begin() + from, q.begin() + to), {.seed = 9});
-    EXPECT_EQ(one, std::vector<uint16_t>(all.begin() + from, all.begin() + to)) << "sequence " << i;
+  for (const Feed feed : {Feed::kLoads, Feed::kTma}) {
+    const std::vector<uint16_t> all = Decode<128, 1>(together, q, {.most_blocks = 7, .feed = feed});
+    const size_t row = 8 * 128;
+    for (size_t i = 0; i < 3; ++i) {
+      PagedCase alone = together;
+      alone.spans = {together.spans[i]};
+      const auto from = static_cast<std::ptrdiff_t>(i * row), to = from + static_cast<std::ptrdiff_t>(row);
+      const std::vector<uint16_t> one =
+          Decode<128, 1>(alone, std::vector<uint16_t>(q.begin() + from, q.begin() + to), {.seed = 9, .feed = feed});
+      EXPECT_EQ(one, std::vector<uint16_t>(all.begin() + from, all.begin() + to)) << "sequence " << i;
+    }
   }
 }
 

@@ -16,7 +16,7 @@ constexpr int kMaxPartition = 1024;  // 16 tiles a warp: a lane holds each half 
 // Positions per partition: short enough that one sequence fills a card, long enough that partial results are little
 // beside what is read.
 QUIRE_HOST_DEVICE constexpr int PartitionLength(int context) {
-  return context <= 1024 ? 64 : context <= 4096 ? 128 : 256;
+  return context <= 4096 ? 256 : context <= 16384 ? 512 : 1024;
 }
 
 // Positions [begin, end) of a sequence, whose position p lies in block tables[table_begin + p / block_size].

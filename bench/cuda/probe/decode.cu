@@ -15,6 +15,28 @@
 namespace quire::probe {
 namespace {
 
+// Which kernel, with how many blocks on a multiprocessor.
+enum class Feed : uint8_t { kLoads2, kLoads, kTma, kTmaAlone };
+
+const char* NameOf(Feed feed) {
+  constexpr const char* kNames[] = {"loads, two", "loads", "TMA", "TMA, alone"};
+  return kNames[static_cast<size_t>(feed)];
+}
+
+// Those for this card.
+std::vector<Feed> Feeds() {
+  const Card card = DescribeCard();
+  if (card.major == 9 && card.minor == 0) return {Feed::kLoads, Feed::kTma, Feed::kTmaAlone};
+  return {Feed::kLoads};
+}
+
+void LaunchFed(Feed feed, const DecodeLaunch& work, cudaStream_t stream) {
+  if (feed == Feed::kTma || feed == Feed::kTmaAlone)
+    LaunchDecodeTma(work, stream, feed == Feed::kTma ? 2 : 1);
+  else
+    LaunchDecode(work, stream, feed == Feed::kLoads ? 3 : 2);
+}
+
 // --- Right values ---
 
 // Queries without the rows between: [sequences, heads, head_dim].
@@ -29,8 +51,8 @@ std::vector<uint16_t> Queries(const cuda::PagedCase& paged) {
 }
 
 // One decode step of the case's sequences `from` to `to` on the card.
-std::vector<uint16_t> Decode(const cuda::PagedCase& paged, int32_t window, int32_t partition, int from, int to,
-                             int most_blocks) {
+std::vector<uint16_t> Decode(const cuda::PagedCase& paged, int32_t window, int32_t partition, Feed feed, int from,
+                             int to, int most_blocks) {
   std::vector<int32_t> contexts, begins;
   for (int i = from; i < to; ++i) {
     contexts.push_back(paged.ContextLength(i));
@@ -56,16 +78,16 @@ std::vector<uint16_t> Decode(const cuda::PagedCase& paged, int32_t window, int32
   work.args.SetCache(cache);
   work.most_blocks = most_blocks;
   batch.Fill(work);
-  LaunchDecode(work, nullptr);
+  LaunchFed(feed, work, nullptr);
   Check(cudaDeviceSynchronize(), "decode attention");
   return out.Download();
 }
 
-bool CheckCase(const cuda::PagedCase& paged, int32_t window, int32_t partition) {
+bool CheckCase(const cuda::PagedCase& paged, int32_t window, int32_t partition, Feed feed) {
   const cuda::PagedShape& shape = paged.shape;
   const int count = static_cast<int>(paged.spans.size());
   const size_t head_dim = static_cast<size_t>(shape.head_dim), row = static_cast<size_t>(shape.num_heads) * head_dim;
-  const std::vector<uint16_t> out = Decode(paged, window, partition, 0, count, 0);
+  const std::vector<uint16_t> out = Decode(paged, window, partition, feed, 0, count, 0);
   const cuda::LogitRules rules = {.scale = 1.0F / std::sqrt(static_cast<float>(shape.head_dim)), .window = window};
   double worst = 0;
   bool same = true;
@@ -76,13 +98,14 @@ bool CheckCase(const cuda::PagedCase& paged, int32_t window, int32_t partition) 
       const double error = cuda::RelativeError(actual, cuda::NaiveAttention(paged, rules, i, 0, head));
       worst = error <= worst ? worst : error;  // a NaN stays
     }
-    const std::vector<uint16_t> alone = Decode(paged, window, partition, i, i + 1, 3 + i);
+    const std::vector<uint16_t> alone = Decode(paged, window, partition, feed, i, i + 1, 3 + i);
     same = same && std::equal(alone.begin(), alone.end(), out.begin() + static_cast<std::ptrdiff_t>(i * row));
   }
   const bool right = worst < 1e-2 && same;
-  std::printf("  %-4s heads %2d/%-2d x %3d, block %3d, window %4d, partition %4d, %d sequences: error %.2e, alone %s\n",
-              right ? "ok" : "FAIL", shape.num_heads, shape.kv_heads, shape.head_dim, shape.block_size, window,
-              partition, count, worst, same ? "the same bits" : "OTHER BITS");
+  std::printf(
+      "  %-4s %-12s heads %2d/%-2d x %3d, block %3d, window %4d, partition %4d, %d sequences: error %.2e, alone %s\n",
+      right ? "ok" : "FAIL", NameOf(feed), shape.num_heads, shape.kv_heads, shape.head_dim, shape.block_size, window,
+      partition, count, worst, same ? "the same bits" : "OTHER BITS");
   std::fflush(stdout);
   return right;
 }
@@ -97,7 +120,9 @@ bool CheckDecode(uint64_t seed) {
     shape.num_heads = shape.kv_heads * among({1, 4, 7, 8, 12});
     shape.block_size = among({8, 16, 32, 64, 256});
     for (int s = 0; s < 5; ++s) shape.spans.push_back({static_cast<int>(random() % (s == 0 ? 4000 : 300)), 1});
-    right = CheckCase(MakePagedCase(shape), among({0, 0, 50, 600}), among({0, 64, 256, 1024})) && right;
+    const cuda::PagedCase paged = MakePagedCase(shape);
+    const int window = among({0, 0, 50, 600}), partition = among({0, 64, 256, 1024});
+    for (const Feed feed : Feeds()) right = CheckCase(paged, window, partition, feed) && right;
   }
   return right;
 }
@@ -115,7 +140,7 @@ struct Pool {
 
 struct SpeedOptions {
   int32_t partition = 0;
-  int blocks_per_multiprocessor = 3;
+  Feed feed = Feeds().size() > 1 ? Feed::kTma : Feed::kLoads;
   bool overlap = true;
   int32_t window = 0;
 };
@@ -152,7 +177,7 @@ double TimeDecode(const Shape& shape, const Pool& pool, const SpeedOptions& opti
   const Timing timing = MeasureGraph(
       [&](cudaStream_t stream) {
         work.args.tables = tables.data() + static_cast<size_t>(call++ % rounds) * per_call;
-        LaunchDecode(work, stream, options.blocks_per_multiprocessor);
+        LaunchFed(options.feed, work, stream);
       },
       7, rounds);
   return timing.median;
@@ -176,7 +201,8 @@ void MeasureSpeed(double bandwidth) {
     for (const int batch : {1, 16, 128})
       for (const int block_size : {16, 64}) {
         const Shape shape = {32, 8, 128, batch, context, block_size};
-        PrintSpeed("", shape, TimeDecode(shape, pool, {}), bandwidth);
+        for (const Feed feed : Feeds())
+          PrintSpeed(NameOf(feed), shape, TimeDecode(shape, pool, {.feed = feed}), bandwidth);
       }
   for (const int block_size : {8, 32, 128, 256}) {
     const Shape shape = {32, 8, 128, 16, 8192, block_size};
@@ -185,7 +211,7 @@ void MeasureSpeed(double bandwidth) {
   for (const Shape& shape :
        {Shape{40, 40, 128, 16, 8192, 16}, Shape{64, 8, 128, 16, 8192, 16}, Shape{28, 4, 128, 16, 8192, 16},
         Shape{32, 2, 128, 16, 8192, 16}, Shape{32, 8, 64, 16, 8192, 16}})
-    PrintSpeed("heads", shape, TimeDecode(shape, pool, {}), bandwidth);
+    for (const Feed feed : Feeds()) PrintSpeed(NameOf(feed), shape, TimeDecode(shape, pool, {.feed = feed}), bandwidth);
   for (const auto& [batch, context] :
        {std::pair{1, 1024}, {1, 8192}, {1, 32768}, {16, 1024}, {16, 8192}, {128, 1024}, {128, 8192}})
     for (const int partition : {64, 128, 256, 512, 1024}) {
@@ -195,12 +221,8 @@ void MeasureSpeed(double bandwidth) {
       std::snprintf(what, sizeof what, "partition %d", partition);
       PrintSpeed(what, shape, TimeDecode(shape, pool, {.partition = partition}), bandwidth);
     }
-  for (const int blocks : {2, 3}) {
-    const Shape shape = {32, 8, 128, 16, 8192, 16};
-    char what[32];
-    std::snprintf(what, sizeof what, "%d blocks resident", blocks);
-    PrintSpeed(what, shape, TimeDecode(shape, pool, {.blocks_per_multiprocessor = blocks}), bandwidth);
-  }
+  const Shape middle = {32, 8, 128, 16, 8192, 16};
+  PrintSpeed(NameOf(Feed::kLoads2), middle, TimeDecode(middle, pool, {.feed = Feed::kLoads2}), bandwidth);
   for (const int context : {1024, 8192}) {
     const Shape shape = {32, 8, 128, 1, context, 16};
     PrintSpeed("launches not overlapped", shape, TimeDecode(shape, pool, {.overlap = false}), bandwidth);

@@ -7,9 +7,9 @@
 #include <cstdint>
 #include <span>
 
-#include "kernels/decode_attention.h"
 #include "kernels/decode_merge.h"
 #include "kernels/decode_plan.h"
+#include "kernels/decode_units.h"
 #include "probe/device.h"
 
 namespace quire::probe {
@@ -20,12 +20,6 @@ using cuda::DecodeSequence;
 using cuda::DecodeUnit;
 
 constexpr float kLog2E = 1.4426950408889634F;
-
-template <int kHeadDim, int kHeadTiles, int kBlocksPerMultiprocessor>
-__global__ void __launch_bounds__(cuda::kDecodeThreads, kBlocksPerMultiprocessor)
-    DecodeKernel(const __grid_constant__ DecodeArgs args) {
-  cuda::DecodeAttention<kHeadDim, kHeadTiles>(args);
-}
 
 template <int kHeadDim>
 __global__ void __launch_bounds__(cuda::kDecodeThreads) MergeKernel(const __grid_constant__ DecodeArgs args) {
@@ -40,48 +34,52 @@ struct DecodeLaunch {
   int most_blocks = 0;  // of the persistent grid; 0: as many as are resident
 };
 
-inline void LaunchDecodeKernel(void (*kernel)(DecodeArgs), int blocks, int shared_bytes, const DecodeLaunch& work,
-                               cudaStream_t stream) {
-  Check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes),
+// How a kernel of decode attention is launched. Kernels that start before the one before them has ended must agree on
+// how a multiprocessor's memory is divided: it is divided anew only when nothing runs there, and blocks that found too
+// little shared memory would stay away until then.
+struct DecodeConfig {
+  int blocks, threads, shared_bytes;
+  int carveout;  // shared memory of a multiprocessor: percent, or a cudaSharedCarveout
+};
+template <typename... Parameters, typename... Arguments>
+void LaunchDecodeKernel(void (*kernel)(Parameters...), const DecodeConfig& how, const DecodeLaunch& work,
+                        cudaStream_t stream, const Arguments&... arguments) {
+  Check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, how.shared_bytes),
         "decode: shared memory");
-  // Kernels that start before the one before them has ended must agree on how a multiprocessor's memory is divided: it
-  // is divided anew only when nothing runs there, and blocks that found too little shared memory would stay away.
-  Check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared),
-        "decode: carveout");
+  Check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, how.carveout), "decode: carveout");
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(blocks));
-  config.blockDim = dim3(cuda::kDecodeThreads);
-  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
+  config.gridDim = dim3(static_cast<unsigned>(how.blocks));
+  config.blockDim = dim3(static_cast<unsigned>(how.threads));
+  config.dynamicSmemBytes = static_cast<size_t>(how.shared_bytes);
   config.stream = stream;
   config.attrs = &attribute;
   config.numAttrs = work.overlap ? 1 : 0;
-  Check(cudaLaunchKernelEx(&config, kernel, work.args), "decode attention");
+  Check(cudaLaunchKernelEx(&config, kernel, arguments...), "decode attention");
 }
 
-template <int kHeadDim, int kHeadTiles, int kBlocks>
-void LaunchDecodeAs(const DecodeLaunch& work, cudaStream_t stream) {
-  static const int multiprocessors = DescribeCard().multiprocessors;
-  const int resident = work.most_blocks > 0 ? work.most_blocks : multiprocessors * kBlocks;
-  LaunchDecodeKernel(DecodeKernel<kHeadDim, kHeadTiles, kBlocks>, std::min(resident, work.args.NumItems()),
-                     cuda::DecodeLayout<kHeadDim, kHeadTiles>::kSharedBytes, work, stream);
+template <int kHeadDim>
+void LaunchMerge(const DecodeLaunch& work, int carveout, cudaStream_t stream) {
   if (work.merges)
-    LaunchDecodeKernel(MergeKernel<kHeadDim>, work.num_sequences * work.args.num_heads,
-                       cuda::kMergeSharedBytes<kHeadDim>, work, stream);
+    LaunchDecodeKernel(
+        MergeKernel<kHeadDim>,
+        {work.num_sequences * work.args.num_heads, cuda::kDecodeThreads, cuda::kMergeSharedBytes<kHeadDim>, carveout},
+        work, stream, work.args);
 }
 
-inline void LaunchDecode(const DecodeLaunch& work, cudaStream_t stream, int blocks_per_multiprocessor = 3) {
-  const int group = work.args.Group();
-  const int head_dim = work.args.kv.head_dim;
-  if (head_dim == 128 && group <= 8 && blocks_per_multiprocessor == 2) return LaunchDecodeAs<128, 1, 2>(work, stream);
-  if (head_dim == 128 && group <= 8) return LaunchDecodeAs<128, 1, 3>(work, stream);
-  if (head_dim == 128 && group <= 16) return LaunchDecodeAs<128, 2, 2>(work, stream);
-  if (head_dim == 64 && group <= 8) return LaunchDecodeAs<64, 1, 4>(work, stream);
-  if (head_dim == 64 && group <= 16) return LaunchDecodeAs<64, 2, 3>(work, stream);
-  throw DeviceError("decode attention: no kernel for this head size and group");
+inline int ResidentBlocks(const DecodeLaunch& work, int of_multiprocessor) {
+  static const int multiprocessors = DescribeCard().multiprocessors;
+  const int resident = work.most_blocks > 0 ? work.most_blocks : multiprocessors * of_multiprocessor;
+  return std::min(resident, work.args.NumItems());
 }
+
+// By loads to registers, for cards older than the copy engine, which have no early starts either.
+void LaunchDecode(const DecodeLaunch& work, cudaStream_t stream, int blocks_per_multiprocessor = 3);
+
+// By the copy engine, for sm_90. `blocks_per_multiprocessor`: 1 or 2.
+void LaunchDecodeTma(const DecodeLaunch& work, cudaStream_t stream, int blocks_per_multiprocessor = 2);
 
 // The plan of a batch and the workspace it needs, on the card.
 struct DecodeBatch {

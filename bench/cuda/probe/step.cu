@@ -191,7 +191,7 @@ class Step {
     work.args.SetCache(model_.Cache(layer));
     work.overlap = on.overlap;
     batch_.Fill(work);
-    LaunchDecodeAs<kHeadDim, 1, 3>(work, on.stream);
+    LaunchDecodeTma(work, on.stream);
     return work.merges ? 2 : 1;
   }
   void Activate(const LaunchOn& on) const {
