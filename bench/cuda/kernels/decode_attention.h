@@ -212,7 +212,7 @@ QUIRE_DEVICE void DecodeAttention(const DecodeArgs& args) {
   char* const memory = simt::SharedMemory();
   auto* const states = reinterpret_cast<float*>(memory);
   const simt::SharedAddress barrier = simt::AddressOf(memory + Layout::kBarrier);
-  if (simt::ThreadId() == 0) simt::BarrierInit(barrier, kDecodeWarps);
+  if (simt::ThreadId() == 0) simt::BarrierInit(barrier, kDecodeThreads);
   simt::SyncThreads();
   simt::DependencyWait();
   simt::DependencyLaunch();
@@ -228,8 +228,7 @@ QUIRE_DEVICE void DecodeAttention(const DecodeArgs& args) {
     warp.Attend(item, turn);
     warp.Store(states + turn % Layout::kBuffers * Layout::kItemFloats);
     if (turn > 0) store(item - simt::GridX(), turn - 1);
-    simt::SyncWarp();
-    if (simt::ThreadId() % simt::kWarpSize == 0) simt::BarrierArrive(barrier);
+    simt::BarrierArrive(barrier);
   }
   store(item - simt::GridX(), turn - 1);
 }

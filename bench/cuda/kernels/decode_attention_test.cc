@@ -46,7 +46,7 @@ std::string LaunchTma(const DecodeArgs& args, const DecodeOptions& options) {
 
 template <int kHeadDim, int kHeadTiles>
 std::string LaunchDecode(const DecodeArgs& args, const DecodeOptions& options) {
-  if (options.feed == Feed::kTma) return LaunchTma<kHeadDim, kHeadTiles, kHeadTiles == 1 ? 2 : 1>(args, options);
+  if (options.feed == Feed::kTma) return LaunchTma < kHeadDim, kHeadTiles, kHeadTiles == 1 ? 2 : 1 > (args, options);
   if (options.feed == Feed::kTmaAlone) return LaunchTma<kHeadDim, kHeadTiles, 1>(args, options);
   return simt::Launch({.grid_x = std::min(options.most_blocks, args.NumItems()),
                        .threads = kDecodeThreads,

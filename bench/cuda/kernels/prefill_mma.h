@@ -69,7 +69,8 @@ QUIRE_DEVICE void LoadQueries(const PrefillArgs& args, const QueryTile& tile) {
     const int r = i + simt::ThreadId() / Shape::kRowChunks;
     const bool valid = tile.Valid(r);
     const int64_t offset = tile.Row(r) * args.q_row_stride + tile.Head(r) * Shape::kHeadDim + chunk * 8;
-    simt::CopyAsync(static_cast<SharedAddress>(ChunkOffset<Shape>(r, chunk)), args.q + (valid ? offset : 0), valid);
+    simt::CopyAsync(simt::AddressOf(simt::SharedMemory() + ChunkOffset<Shape>(r, chunk)), args.q + (valid ? offset : 0),
+                    valid);
   }
 }
 
@@ -87,7 +88,7 @@ class KvLoader {
         block_bytes_(static_cast<uint32_t>(args.kv.BlockElements() * 2)),
         value_bytes_(static_cast<uint32_t>(args.kv.Offset(0, 1, 0, 0) * 2)),
         offset_(static_cast<uint32_t>(args.kv.Offset(0, 0, tile.tile.kv_head, 0) * 2 + Chunk() * 16)),
-        target_(static_cast<SharedAddress>(Shape::kRing + ChunkOffset<Shape>(FirstRow(), Chunk()))),
+        target_(simt::AddressOf(simt::SharedMemory() + Shape::kRing + ChunkOffset<Shape>(FirstRow(), Chunk()))),
         next_block_(ReadBlock(begin)) {}
 
   // Also past the last tile: then the group is empty.
@@ -264,7 +265,8 @@ class WarpRows {
     }
     // Matrices of a load. Queries: rows 0-7, rows 8-15, then the next 8 columns. Keys: columns 0-7, columns 8-15, then
     // the next 8 positions.
-    const SharedAddress query_row = LaneOffset(first_row_ + lane_ % 16, lane_ / 16);
+    const SharedAddress query_row =
+        simt::AddressOf(simt::SharedMemory()) + LaneOffset(first_row_ + lane_ % 16, lane_ / 16);
     const SharedAddress key_row = keys + LaneOffset(lane_ / 16 * 8 + lane_ % 8, lane_ / 8 % 2);
     QUIRE_UNROLL
     for (int k = 0; k < Shape::kHeadDim / 16; ++k) {
@@ -443,7 +445,7 @@ QUIRE_DEVICE void PrefillMma(const PrefillArgs& args) {
     simt::CopyAsyncWait<Shape::kStages - 2>();
     simt::SyncThreads();
     loader.Load();
-    const auto at = static_cast<simt::SharedAddress>(Shape::kRing + slot * Shape::kKvTileBytes);
+    const simt::SharedAddress at = simt::AddressOf(simt::SharedMemory() + Shape::kRing + slot * Shape::kKvTileBytes);
     slot = slot + 1 == Shape::kStages ? 0 : slot + 1;
     return at;
   };

@@ -24,6 +24,8 @@
 namespace quire::simt {
 
 constexpr size_t kSharedAlignment = 1024;
+// The address of a block's window. From sm_90 on the first KiB of shared memory is the system's.
+constexpr SharedAddress kSharedBase = 1024;
 
 // What ends a thread that made a mistake.
 struct Failed {};
@@ -98,8 +100,8 @@ class Device {
   void Progress() { ++progress_; }
 
   char* Shared(SharedAddress address, size_t bytes) {
-    if (address + bytes > shape_.shared_bytes) Fail(fmt::format("shared memory at {} + {}", address, bytes));
-    return shared_ + address;
+    if (!IsShared(address, bytes)) Fail(fmt::format("shared memory at {} + {}", address, bytes));
+    return shared_ + (address - kSharedBase);
   }
 
   void Yield() { current_->fibre.Yield(); }
@@ -163,6 +165,10 @@ class Device {
   void Enqueue(const Tile& tile) { tiles_.push_back(tile); }
 
  private:
+  bool IsShared(SharedAddress address, size_t bytes) const {
+    return address >= kSharedBase && address - kSharedBase + bytes <= shape_.shared_bytes;
+  }
+
   bool RunBlock(FunctionRef<void()> run_thread) {
     error_.clear();
     warps_.assign(static_cast<size_t>(shape_.threads / kWarpSize), Warp());
@@ -225,7 +231,7 @@ class Device {
   void DeliverRow(const Tile& tile, int row) {
     const TensorMap& map = *tile.map;
     const SharedAddress row_address = tile.to + static_cast<SharedAddress>(row) * 128;
-    if (row_address + 128 > shape_.shared_bytes) {
+    if (!IsShared(row_address, 128)) {
       error_ = fmt::format("a tile at {} leaves shared memory", tile.to);
       return;
     }
@@ -241,7 +247,7 @@ class Device {
       const uint16_t value = inside && column >= 0 && column < map.dims[0] ? map.base[offset + column] : uint16_t{0};
       SharedAddress address = row_address + static_cast<SharedAddress>(i) * 2;
       address ^= (address >> 7 & 7U) << 4;
-      std::memcpy(shared_ + address, &value, sizeof value);
+      std::memcpy(shared_ + (address - kSharedBase), &value, sizeof value);
     }
   }
 

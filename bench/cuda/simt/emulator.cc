@@ -129,7 +129,7 @@ int GridX() { return device->shape().grid_x; }
 
 char* SharedMemory() { return device->shared(); }
 SharedAddress AddressOf(const void* shared) {
-  return static_cast<SharedAddress>(static_cast<const char*>(shared) - device->shared());
+  return kSharedBase + static_cast<SharedAddress>(static_cast<const char*>(shared) - device->shared());
 }
 
 void SyncThreads() { device->Arrive(0, device->shape().threads, true); }

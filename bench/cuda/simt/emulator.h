@@ -48,7 +48,7 @@ int BlockY();
 int BlockZ();
 int GridX();
 
-char* SharedMemory();  // the block's window, aligned to 1,024 bytes
+char* SharedMemory();  // the block's window, aligned to 1,024 bytes; its address is not 0
 SharedAddress AddressOf(const void* shared);
 
 void SyncThreads();

@@ -82,10 +82,10 @@ TEST(Emulator, WhatIsCopiedIsThereOnlyAfterTheWait) {
   const std::vector<uint32_t> global = {1, 2, 3, 4};
   EXPECT_EQ(Launch({.threads = 32, .shared_bytes = 512},
                    [&] {
-                     const SharedAddress mine = static_cast<SharedAddress>(ThreadId()) * 16;
-                     CopyAsync(mine, global.data(), ThreadId() != 5);
+                     char* const mine = SharedMemory() + ThreadId() * 16;
+                     CopyAsync(AddressOf(mine), global.data(), ThreadId() != 5);
                      CopyAsyncCommit();
-                     const auto* there = reinterpret_cast<const uint32_t*>(SharedMemory() + mine);
+                     const auto* there = reinterpret_cast<const uint32_t*>(mine);
                      EXPECT_EQ(there[2], 0xFFFFFFFFU);
                      CopyAsyncWait<0>();
                      EXPECT_EQ(there[2], ThreadId() == 5 ? 0U : 3U);
@@ -97,22 +97,22 @@ TEST(Emulator, PhasesOfABarrierHandABufferBackAndForth) {
   std::vector<int> seen;
   EXPECT_EQ(Launch({.threads = 64, .shared_bytes = 64, .seed = 7},
                    [&] {
-                     constexpr SharedAddress kFull = 0, kEmpty = 8;
+                     const SharedAddress full = AddressOf(SharedMemory()), empty = full + 8;
                      auto* value = reinterpret_cast<int*>(SharedMemory() + 32);
                      if (ThreadId() == 0) {
-                       BarrierInit(kFull, 1);
-                       BarrierInit(kEmpty, 1);
+                       BarrierInit(full, 1);
+                       BarrierInit(empty, 1);
                      }
                      SyncThreads();
                      for (uint32_t i = 0; i < 5; ++i) {
                        if (ThreadId() == 0) {
-                         BarrierWait(kEmpty, (i & 1U) ^ 1U);
+                         BarrierWait(empty, (i & 1U) ^ 1U);
                          *value = static_cast<int>(i);
-                         BarrierArrive(kFull);
+                         BarrierArrive(full);
                        } else if (ThreadId() == 32) {
-                         BarrierWait(kFull, i & 1U);
+                         BarrierWait(full, i & 1U);
                          seen.push_back(*value);
-                         BarrierArrive(kEmpty);
+                         BarrierArrive(empty);
                        }
                      }
                    }),
@@ -139,10 +139,14 @@ TEST(Emulator, MistakesAreNamed) {
                        if (ThreadId() < 31) SyncWarp();
                      }),
               ::testing::HasSubstr("nobody can go on"));
-  EXPECT_THAT(Launch({.threads = 32, .shared_bytes = 64}, [] { CopyAsync(64, nullptr, false); }),
-              ::testing::HasSubstr("shared memory at 64"));
-  EXPECT_THAT(Launch({.threads = 32, .shared_bytes = 64}, [] { BarrierWait(0, 0); }),
-              ::testing::HasSubstr("no barrier at 0"));
+  EXPECT_THAT(
+      Launch({.threads = 32, .shared_bytes = 64}, [] { CopyAsync(AddressOf(SharedMemory()) + 64, nullptr, false); }),
+      ::testing::HasSubstr("shared memory at 1088"));
+  // What lies before the block's window is the system's.
+  EXPECT_THAT(Launch({.threads = 32, .shared_bytes = 2048}, [] { CopyAsync(0, nullptr, false); }),
+              ::testing::HasSubstr("shared memory at 0"));
+  EXPECT_THAT(Launch({.threads = 32, .shared_bytes = 64}, [] { BarrierWait(AddressOf(SharedMemory()), 0); }),
+              ::testing::HasSubstr("no barrier at 1024"));
 }
 
 }  // namespace
