@@ -64,10 +64,11 @@ endfunction()
 add_custom_target(asan_tests)
 add_custom_target(tsan_tests)
 
-# quire_test(block_pool_test SOURCES block_pool_test.cc DEPS quire_kv [TIMEOUT seconds] [LABELS ...]): one test
-# program, one entry of CTest. A program all of whose tests were skipped is reported as skipped.
+# quire_test(block_pool_test SOURCES block_pool_test.cc DEPS quire_kv [TIMEOUT seconds] [LABELS ...] [GUARDED args...]): one
+# test program, one entry of CTest. A program all of whose tests were skipped is reported as skipped. GUARDED: a second
+# program of the same objects, whose backends' memory the host cannot touch, run with these arguments.
 function(quire_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS;GUARDED" ${ARGN})
   if(NOT QUIRE_BUILD_TESTS)
     return()
   endif()
@@ -76,6 +77,16 @@ function(quire_test name)
     set(ARG_TIMEOUT 600)
   elseif(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
+  endif()
+  if(NOT QUIRE_SANITIZE AND "GUARDED" IN_LIST ARGN)
+    add_library(${name}_objects OBJECT ${ARG_SOURCES})
+    target_link_libraries(${name}_objects PRIVATE ${ARG_DEPS} GTest::gtest GTest::gmock)
+    target_compile_definitions(${name}_objects PRIVATE QUIRE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+    set(ARG_SOURCES $<TARGET_OBJECTS:${name}_objects>)
+    add_executable(guarded_${name} ${ARG_SOURCES} $<TARGET_OBJECTS:quire_guarded_backend>)
+    target_link_libraries(guarded_${name} PRIVATE ${ARG_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
+    add_test(NAME guarded_${name} COMMAND guarded_${name} ${ARG_GUARDED})
+    set_tests_properties(guarded_${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS guarded)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)

@@ -269,8 +269,8 @@ class InvisibleScheduling : public testing::TestWithParam<Setting> {
 
 TEST_P(InvisibleScheduling, EveryRandomScheduleGivesWhatEachRequestGetsAlone) {
   ServeRandomSchedules();
-  EXPECT_GT(num_swapped_, 30U);
-  EXPECT_GT(num_loaded_, 10U);
+  EXPECT_GT(num_swapped_, 10U);  // how many depends on how fast the disk is
+  EXPECT_GT(num_loaded_, 0U);
   EXPECT_EQ(num_load_failures_, 0U);
   EXPECT_EQ(num_store_failures_, 0U);
   EXPECT_EQ(num_swap_failures_, 0U);

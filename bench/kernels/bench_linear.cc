@@ -93,9 +93,9 @@ class Stack {
 
   void Pass(int64_t rows) {
     for (const auto& weight : weights_) {
-      const Tensor x(x_.data(), DType::kF32, {rows, weight->in_features()});
-      const Tensor y(y_.data(), DType::kF32, {rows, weight->out_features()});
-      backend_->Linear({.x = x, .weight = weight.get(), .y = y});
+      const Tensor x(x_.data(), DType::kF32, {rows, weight->in_features()}, Place::kDevice);
+      const Tensor y(y_.data(), DType::kF32, {rows, weight->out_features()}, Place::kDevice);
+      backend_->Linear({.batch = batch_.get(), .x = x, .weight = weight.get(), .y = y});
     }
   }
 
@@ -105,8 +105,7 @@ class Stack {
     const auto values = static_cast<size_t>(max_rows * kMaxWidth);
     x_ = AllocateOrExit(values * sizeof(float));
     y_ = AllocateOrExit(values * sizeof(float));
-    scratch_ = AllocateOrExit(backend_->ScratchBytes(max_rows, kMaxWidth, 1, 1));
-    backend_->SetScratch(Tensor(scratch_.data(), DType::kU8, {static_cast<int64_t>(scratch_.bytes())}));
+    batch_ = backend_->NewBatch({.max_rows = max_rows, .max_features = kMaxWidth}).value();
     FillRandom(static_cast<float*>(x_.data()), values);
     Buffer source = AllocateOrExit(static_cast<size_t>(kHead.out_features * kHead.in_features) * sizeof(float));
     FillRandom(static_cast<float*>(source.data()), source.bytes() / sizeof(float));
@@ -137,7 +136,8 @@ class Stack {
   }
 
   std::unique_ptr<Backend> backend_;
-  Buffer x_, y_, scratch_;
+  std::unique_ptr<Batch> batch_;
+  Buffer x_, y_;
   std::vector<std::unique_ptr<PackedLinear>> weights_;
   double weight_bytes_ = 0, flops_per_row_ = 0;
 };

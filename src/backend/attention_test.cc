@@ -69,19 +69,21 @@ class Runner {
     Matrix poison(positions, c.width());
     std::fill(poison.values.begin(), poison.values.end(), std::nanf(""));
     const BatchSpan all[] = {{0, static_cast<int32_t>(positions), 0, table_.data()}};
+    const auto batch = test_.Prepared(all, c.heads, c.kv_heads);
     test_->RopeAndCache(
-        {.qkv = poison.tensor(), .num_heads = c.heads, .spans = all, .cache = cache_.get(), .layer = 1});
+        {.qkv = poison.tensor(), .num_heads = c.heads, .batch = batch.get(), .cache = cache_.get(), .layer = 1});
   }
 
   void Write(int32_t begin, int32_t end) {
     const BatchSpan spans[] = {{begin, end - begin, begin, table_.data()}};
+    const auto batch = test_.Prepared(spans, s_.c.heads, s_.c.kv_heads);
     test_->RopeAndCache({.qkv = qkv_.tensor(),
                          .num_heads = s_.c.heads,
                          .q_norm = s_.c.norms ? s_.q_norm.data() : nullptr,
                          .k_norm = s_.c.norms ? s_.k_norm.data() : nullptr,
                          .norm_epsilon = 1e-5F,
                          .rope = {s_.cos.data(), s_.sin.data(), s_.c.rotary_dim},
-                         .spans = spans,
+                         .batch = batch.get(),
                          .cache = cache_.get(),
                          .layer = 1});
   }
@@ -99,11 +101,12 @@ class Runner {
   }
   void AttendSpans(std::span<const BatchSpan> spans, Matrix& y) {
     const float scale = 1.0F / std::sqrt(static_cast<float>(s_.c.head_dim));
+    const auto batch = test_.Prepared(spans, s_.c.heads, s_.c.kv_heads);
     test_->Attention({.qkv = qkv_.tensor(),
                       .num_heads = s_.c.heads,
                       .scale = scale,
                       .window = s_.c.window,
-                      .spans = spans,
+                      .batch = batch.get(),
                       .cache = cache_.get(),
                       .layer = 1,
                       .y = y.tensor()});

@@ -8,8 +8,11 @@
 // backend gives the same bits, but for one that multiplies in tiles: products with bf16 weights have an order of their
 // own there (bf16_order.h), which `ref-amx` states.
 //
+// All memory that operations compute with is the device's: weights, activations, scratch, the cache. The host touches
+// none of it but by Upload, Download, ReadBlock, WriteBlock and WithHostRows.
+//
 // Every operation first CHECKs its operands (backend/ops.h: shape contracts) and otherwise does not fail. One thread
-// calls a Backend at a time, but for ReadBlock and WriteBlock.
+// calls a Backend at a time, but for ReadBlock and WriteBlock. Several may own a Batch each and take turns.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +21,7 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/function_ref.h"
 #include "quire/result.h"
@@ -89,8 +93,44 @@ struct RopeTable {
   int32_t rotary_dim = 0;
 };
 
+// What the steps of a batch will be at most.
+struct BatchLimits {
+  int64_t max_rows = 0;
+  int64_t max_features = 0;  // of a product's input
+  int32_t num_heads = 1;
+  int32_t num_kv_heads = 1;
+};
+
+// The rows of a step as operations want them, at places that stay, and the scratch that operations need. Its owner runs
+// one step at a time.
+class Batch {
+ public:
+  virtual ~Batch() = default;
+  const BatchLimits& limits() const { return limits_; }
+  std::span<const int32_t> tokens() const { return tokens_; }
+  std::span<const BatchSpan> spans() const { return spans_; }
+
+ protected:
+  explicit Batch(const BatchLimits& limits);
+  // Copies them; block tables stay their owner's.
+  void Assign(std::span<const int32_t> tokens, std::span<const BatchSpan> spans);
+
+  // A row that belongs to a span.
+  struct Row {
+    int32_t row = 0, span = 0;
+  };
+  std::span<const Row> rows() const { return rows_; }
+
+ private:
+  BatchLimits limits_;
+  std::vector<int32_t> tokens_;
+  std::vector<BatchSpan> spans_;
+  std::vector<Row> rows_;
+};
+
 struct LinearArgs {
-  Tensor x;  // [rows, in_features] f32
+  Batch* batch = nullptr;  // whose scratch it uses
+  Tensor x;                // [rows, in_features] f32
   const PackedLinear* weight = nullptr;
   const float* bias = nullptr;  // [out_features] or none; added after the sum over K
   Tensor y;                     // [rows, out_features] f32
@@ -112,7 +152,7 @@ struct RopeAndCacheArgs {
   const float* k_norm = nullptr;
   float norm_epsilon = 0;
   RopeTable rope;  // rotary_dim 0: no rotation
-  std::span<const BatchSpan> spans;
+  const Batch* batch = nullptr;
   KvCache* cache = nullptr;
   int32_t layer = 0;
 };
@@ -124,7 +164,7 @@ struct AttentionArgs {
   int32_t num_heads = 0;
   float scale = 0;
   int32_t window = 0;  // 0: all; else positions p with row_position - p < window
-  std::span<const BatchSpan> spans;
+  Batch* batch = nullptr;
   const KvCache* cache = nullptr;
   int32_t layer = 0;
   Tensor y;  // [rows, heads * head_dim]
@@ -145,18 +185,25 @@ class Backend {
   virtual std::string name() const = 0;
   virtual int num_threads() const = 0;
 
-  // Packs the row-wise concatenation of `parts` (each [n_i, in_features], f32, bf16 or f16, in any memory) to `format`
+  // Zeroed memory of the device.
+  virtual Result<Buffer> Allocate(size_t bytes) = 0;
+  virtual void Upload(const void* host, void* device, size_t bytes) = 0;
+  virtual void Download(const void* device, void* host, size_t bytes) = 0;
+
+  // Packs the row-wise concatenation of `parts` (each [n_i, in_features], f32, bf16 or f16, the host's) to `format`
   // (kF32 or kBf16). Parts of one format in and out keep their bits; others are rounded to nearest even.
   virtual Result<std::unique_ptr<PackedLinear>> PackLinear(std::span<const Tensor> parts, DType format) = 0;
   virtual Result<std::unique_ptr<KvCache>> AllocateKvCache(const KvShape& shape) = 0;
 
-  // Scratch that operations need beyond their operands, at up to max_rows rows; the caller lends it to SetScratch once.
-  // (Operations allocate nothing else.)
-  virtual size_t ScratchBytes(int64_t max_rows, int64_t max_features, int32_t max_heads, int32_t head_dim) const = 0;
-  virtual void SetScratch(Tensor bytes) = 0;
+  // A batch takes all memory that operations on it need beyond their operands, of the device about BatchBytes.
+  virtual Result<std::unique_ptr<Batch>> NewBatch(const BatchLimits& limits) = 0;
+  virtual size_t BatchBytes(const BatchLimits& limits) const = 0;
+  // Once per step: its rows, and the work lists of its operations. Block tables stay as they are until the step is
+  // over.
+  virtual void Prepare(Batch& batch, std::span<const int32_t> tokens, std::span<const BatchSpan> spans) = 0;
 
-  // y[r] = table row ids[r], to float32. table [vocab, features] f32 or bf16 (plain rows).
-  virtual void Embed(std::span<const int32_t> ids, const Tensor& table, const Tensor& y) = 0;
+  // y[r] = the table's row of the batch's token r, to float32. table [vocab, features] f32 or bf16 (plain rows).
+  virtual void Embed(const Batch& batch, const Tensor& table, const Tensor& y) = 0;
   virtual void RmsNorm(const RmsNormArgs& args) = 0;
   virtual void Linear(const LinearArgs& args) = 0;
   virtual void RopeAndCache(const RopeAndCacheArgs& args) = 0;
@@ -176,6 +223,8 @@ class Backend {
   // that share a layout and compute the same bits.
   virtual std::string kv_layout() const = 0;
 
+  // Calls fn with what x holds where the host may read it, until fn returns: sampling is the host's.
+  virtual void WithHostRows(const Tensor& x, FunctionRef<void(const Tensor& rows)> fn) = 0;
   // Runs fn(begin, end) over [0, count) on the backend's threads: for host work such as sampling.
   virtual void ParallelFor(int64_t count, FunctionRef<void(int64_t, int64_t)> fn) = 0;
 };

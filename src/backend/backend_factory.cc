@@ -19,7 +19,7 @@ std::vector<std::string> SupportedCpuIsas() {
 
 std::string ReferenceOf(const std::string& isa) { return isa.ends_with("amx") ? "ref-amx" : "ref"; }
 
-Result<std::unique_ptr<Backend>> MakeCpuBackend(const CpuBackendOptions& options) {
+Result<std::unique_ptr<Backend>> MakeCpuBackendIn(MemoryPool& memory, const CpuBackendOptions& options) {
   if (options.num_threads < 1 || options.num_threads > 1024) {
     return InvalidArgument("number of threads is {}: must be from 1 to 1024", options.num_threads);
   }
@@ -30,9 +30,9 @@ Result<std::unique_ptr<Backend>> MakeCpuBackend(const CpuBackendOptions& options
                            fmt::join(supported, ", "));
   }
   for (const cpu::KernelTable* kernels : cpu::SupportedKernels()) {
-    if (isa == kernels->name) return MakeCpuBackend(options.num_threads, *kernels);
+    if (isa == kernels->name) return MakeCpuBackend(options.num_threads, *kernels, memory);
   }
-  return MakeRefBackend(options.num_threads, isa == "ref" ? Bf16Order::kPairs : Bf16Order::kTiles);
+  return MakeRefBackend(options.num_threads, isa == "ref" ? Bf16Order::kPairs : Bf16Order::kTiles, memory);
 }
 
 }  // namespace quire

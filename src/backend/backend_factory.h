@@ -17,6 +17,8 @@ struct CpuBackendOptions {
 
 // kInvalidArgument for an instruction set that does not exist or that this CPU lacks; the message lists what it has.
 Result<std::unique_ptr<Backend>> MakeCpuBackend(const CpuBackendOptions& options);
+// With the device's memory out of `memory`, which outlives the backend.
+Result<std::unique_ptr<Backend>> MakeCpuBackendIn(MemoryPool& memory, const CpuBackendOptions& options);
 
 // The instruction sets that MakeCpuBackend accepts on this CPU, the slowest first, without "auto".
 std::vector<std::string> SupportedCpuIsas();

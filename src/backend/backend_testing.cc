@@ -1,5 +1,6 @@
 #include "backend/backend_testing.h"
 
+#include <algorithm>
 #include <bit>
 
 namespace quire {
@@ -40,9 +41,24 @@ TestBackend MakeTestBackend(const std::string& isa, int num_threads, int64_t max
   auto made = MakeCpuBackend({.num_threads = num_threads, .isa = isa});
   EXPECT_TRUE(made.ok());
   test.backend = std::move(made).value();
-  test.scratch.resize(test->ScratchBytes(max_rows, max_features, 1, 1));
-  test->SetScratch(Tensor(test.scratch.data(), DType::kU8, {static_cast<int64_t>(test.scratch.size())}));
+  test.batch = test->NewBatch({.max_rows = max_rows, .max_features = max_features}).value();
   return test;
+}
+
+std::unique_ptr<Batch> TestBackend::Prepared(std::span<const BatchSpan> spans, int32_t num_heads,
+                                             int32_t num_kv_heads) const {
+  int64_t max_rows = 0;
+  for (const BatchSpan& span : spans) max_rows = std::max(max_rows, int64_t{span.first_row} + span.num_rows);
+  std::unique_ptr<Batch> prepared =
+      backend->NewBatch({.max_rows = max_rows, .num_heads = num_heads, .num_kv_heads = num_kv_heads}).value();
+  backend->Prepare(*prepared, {}, spans);
+  return prepared;
+}
+
+std::unique_ptr<Batch> TestBackend::Prepared(std::span<const int32_t> tokens) const {
+  std::unique_ptr<Batch> prepared = backend->NewBatch({.max_rows = static_cast<int64_t>(tokens.size())}).value();
+  backend->Prepare(*prepared, tokens, {});
+  return prepared;
 }
 
 std::vector<std::string> FastIsas() {

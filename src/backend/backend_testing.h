@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,8 @@ struct Matrix {
   int64_t rows, columns;
   std::vector<float> values;
 
-  Tensor tensor() { return Tensor(values.data(), DType::kF32, {rows, columns}); }
+  // As an operand: a device of the host's own reads its memory.
+  Tensor tensor() { return Tensor(values.data(), DType::kF32, {rows, columns}, Place::kDevice); }
   float* row(int64_t r) { return values.data() + r * columns; }
   const float* row(int64_t r) const { return values.data() + r * columns; }
 };
@@ -43,11 +45,15 @@ class Random {
   std::mt19937 engine_;
 };
 
-// A backend with scratch for `max_rows` rows of `max_features`.
+// A backend, and a batch of `max_rows` rows of `max_features` for products.
 struct TestBackend {
   std::unique_ptr<Backend> backend;
-  std::vector<char> scratch;
+  std::unique_ptr<Batch> batch;
   Backend* operator->() const { return backend.get(); }
+
+  // A batch of its own for what attention needs to know.
+  std::unique_ptr<Batch> Prepared(std::span<const BatchSpan> spans, int32_t num_heads, int32_t num_kv_heads) const;
+  std::unique_ptr<Batch> Prepared(std::span<const int32_t> tokens) const;
 };
 TestBackend MakeTestBackend(const std::string& isa, int num_threads, int64_t max_rows = 1, int64_t max_features = 1);
 

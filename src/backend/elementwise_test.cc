@@ -57,8 +57,9 @@ TEST(Embed, GivesTheTablesRows) {
   const std::vector<int32_t> ids = {49, 0, 7, 7};
   ExpectAllEqual([&](const TestBackend& test) {
     Matrix y(8, 33);
-    test->Embed(ids, table.tensor(), y.tensor().Rows(0, 4));
-    test->Embed(ids, Tensor(halves.data(), DType::kBf16, {50, 33}), y.tensor().Rows(4, 8));
+    const auto batch = test.Prepared(ids);
+    test->Embed(*batch, table.tensor(), y.tensor().Rows(0, 4));
+    test->Embed(*batch, Tensor(halves.data(), DType::kBf16, {50, 33}, Place::kDevice), y.tensor().Rows(4, 8));
     EXPECT_TRUE(SameBits(y.row(2), table.row(7), 33));
     EXPECT_EQ(y.row(5)[3], ToFloat(halves[3]));
     return y;

@@ -55,10 +55,11 @@ TEST_P(BlocksOnEveryIsa, ServeAttentionWhereverTheyAreWritten) {
     const auto attend = [&](const std::vector<uint32_t>& table) {
       Matrix y(8, 2 * 8);
       const std::vector<BatchSpan> spans = {{.num_rows = 8, .block_table = table.data()}};
+      const auto batch = test.Prepared(spans, 2, 2);
       test->Attention({.qkv = qkv.tensor(),
                        .num_heads = 2,
                        .scale = 0.3F,
-                       .spans = spans,
+                       .batch = batch.get(),
                        .cache = cache.get(),
                        .layer = 1,
                        .y = y.tensor()});
@@ -66,7 +67,8 @@ TEST_P(BlocksOnEveryIsa, ServeAttentionWhereverTheyAreWritten) {
     };
     const std::vector<uint32_t> before = {4, 1}, after = {0, 2};
     const std::vector<BatchSpan> spans = {{.num_rows = 8, .block_table = before.data()}};
-    test->RopeAndCache({.qkv = qkv.tensor(), .num_heads = 2, .spans = spans, .cache = cache.get(), .layer = 1});
+    const auto batch = test.Prepared(spans, 2, 2);
+    test->RopeAndCache({.qkv = qkv.tensor(), .num_heads = 2, .batch = batch.get(), .cache = cache.get(), .layer = 1});
     const Matrix expected = attend(before);
     for (size_t i = 0; i < 2; ++i) {
       Bytes block(cache->shape().BytesPerBlock());

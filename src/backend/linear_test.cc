@@ -28,7 +28,7 @@ std::unique_ptr<PackedLinear> Pack(Backend& backend, Layer& layer) {
 
 Matrix Apply(const TestBackend& test, const PackedLinear& packed, const float* bias, Matrix x) {
   Matrix y(x.rows, packed.out_features());
-  test->Linear({.x = x.tensor(), .weight = &packed, .bias = bias, .y = y.tensor()});
+  test->Linear({.batch = test.batch.get(), .x = x.tensor(), .weight = &packed, .bias = bias, .y = y.tensor()});
   return y;
 }
 
@@ -49,7 +49,8 @@ TEST_P(EveryFormat, RandomShapesEqualTheReferenceToTheBit) {
       const TestBackend test = MakeTestBackend(isa, threads, rows, k);
       Matrix operand = x, y = residual;
       const auto packed = Pack(*test.backend, layer);
-      test->Linear({.x = operand.tensor(),
+      test->Linear({.batch = test.batch.get(),
+                    .x = operand.tensor(),
                     .weight = packed.get(),
                     .bias = biased ? layer.bias.data() : nullptr,
                     .y = y.tensor(),
@@ -69,7 +70,7 @@ TEST_P(EveryFormat, ARowIsTheSameInBatchesOf1To130OnAnyNumberOfThreads) {
   Layer layer = RandomLayer(random, kOut, kIn, GetParam());
   const Matrix x = random.Values(kRows, kIn);
   for (const std::string& isa : FastIsas()) {
-    const TestBackend ref = MakeTestBackend(ReferenceOf(isa), 1);
+    const TestBackend ref = MakeTestBackend(ReferenceOf(isa), 1, kRows, kIn);
     const Matrix alone = Apply(ref, *Pack(*ref.backend, layer), layer.bias.data(), x);
     for (const int threads : {1, 2, 3, 8}) {
       const TestBackend test = MakeTestBackend(isa, threads, kRows, kIn);
@@ -121,10 +122,11 @@ TEST_P(EveryFormat, WideLayersEqualTheReferenceToTheBit) {
     const TestBackend test = MakeTestBackend(isa, threads, rows, kIn);
     Matrix operand = x, y = residual;
     const auto packed = Pack(*test.backend, layer);
-    test->Linear({.x = Tensor(operand.values.data(), DType::kF32, {rows, kIn}),
+    test->Linear({.batch = test.batch.get(),
+                  .x = Tensor(operand.values.data(), DType::kF32, {rows, kIn}, Place::kDevice),
                   .weight = packed.get(),
                   .bias = layer.bias.data(),
-                  .y = Tensor(y.values.data(), DType::kF32, {rows, kOut}),
+                  .y = Tensor(y.values.data(), DType::kF32, {rows, kOut}, Place::kDevice),
                   .accumulate = true});
     return y;
   };
@@ -186,7 +188,7 @@ TEST(PackLinear, ConcatenatesUnalignedPartsOfAnyFormat) {
   const Matrix x = random.Values(3, kIn);
   for (const DType format : {DType::kF32, DType::kBf16}) {
     for (const std::string& isa : FastIsas()) {
-      const TestBackend ref = MakeTestBackend(ReferenceOf(isa), 1);
+      const TestBackend ref = MakeTestBackend(ReferenceOf(isa), 1, 3, kIn);
       auto expected = ref->PackLinear(parts, format);
       ASSERT_TRUE(expected.ok());
       EXPECT_EQ((*expected)->out_features(), 84);

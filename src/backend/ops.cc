@@ -8,8 +8,9 @@
 namespace quire {
 namespace {
 
-// A float32 matrix of any number of rows, none included.
+// A float32 matrix of any number of rows, none included, on the device.
 void CheckMatrix(const Tensor& tensor, int64_t rows, int64_t columns) {
+  QUIRE_CHECK(tensor.place() == Place::kDevice);
   QUIRE_CHECK(tensor.dtype() == DType::kF32, "{}", DTypeName(tensor.dtype()));
   QUIRE_CHECK_EQ(tensor.rank(), 2);
   QUIRE_CHECK_EQ(tensor.dim(0), rows);
@@ -29,6 +30,12 @@ void CheckSpans(std::span<const BatchSpan> spans, int64_t rows) {
   }
 }
 
+// Of the operations that go by a batch's spans.
+void CheckBatchOf(const Batch* batch, const Tensor& qkv) {
+  QUIRE_CHECK(batch != nullptr);
+  CheckSpans(batch->spans(), qkv.dim(0));
+}
+
 void CheckHeads(const KvShape& shape, int32_t num_heads, int32_t layer) {
   QUIRE_CHECK(num_heads > 0 && num_heads % shape.num_kv_heads == 0, "{} over {}", num_heads, shape.num_kv_heads);
   QUIRE_CHECK(layer >= 0 && layer < shape.num_layers, "{} of {}", layer, shape.num_layers);
@@ -41,7 +48,9 @@ int64_t QkvWidth(const KvShape& shape, int32_t num_heads) {
 }  // namespace
 
 void CheckOperands(const LinearArgs& args) {
-  QUIRE_CHECK(args.weight != nullptr);
+  QUIRE_CHECK(args.weight != nullptr && args.batch != nullptr);
+  QUIRE_CHECK_LE(args.x.dim(0), args.batch->limits().max_rows);
+  QUIRE_CHECK_LE(args.weight->in_features(), args.batch->limits().max_features);
   CheckMatrix(args.x, args.x.dim(0), args.weight->in_features());
   CheckMatrix(args.y, args.x.dim(0), args.weight->out_features());
 }
@@ -57,7 +66,7 @@ void CheckOperands(const RopeAndCacheArgs& args) {
   const KvShape& shape = args.cache->shape();
   CheckHeads(shape, args.num_heads, args.layer);
   CheckMatrix(args.qkv, args.qkv.dim(0), QkvWidth(shape, args.num_heads));
-  CheckSpans(args.spans, args.qkv.dim(0));
+  CheckBatchOf(args.batch, args.qkv);
   QUIRE_CHECK(args.rope.rotary_dim >= 0 && args.rope.rotary_dim % 2 == 0 && args.rope.rotary_dim <= shape.head_dim,
               "{} of {}", args.rope.rotary_dim, shape.head_dim);
   QUIRE_CHECK(args.rope.rotary_dim == 0 || (args.rope.cos != nullptr && args.rope.sin != nullptr));
@@ -69,7 +78,9 @@ void CheckOperands(const AttentionArgs& args) {
   CheckHeads(shape, args.num_heads, args.layer);
   CheckMatrix(args.qkv, args.qkv.dim(0), QkvWidth(shape, args.num_heads));
   CheckMatrix(args.y, args.qkv.dim(0), int64_t{args.num_heads} * shape.head_dim);
-  CheckSpans(args.spans, args.qkv.dim(0));
+  CheckBatchOf(args.batch, args.qkv);
+  QUIRE_CHECK_EQ(args.num_heads, args.batch->limits().num_heads);
+  QUIRE_CHECK_EQ(shape.num_kv_heads, args.batch->limits().num_kv_heads);
   QUIRE_CHECK_GE(args.window, 0);
 }
 
@@ -78,7 +89,14 @@ void CheckOperands(const GatedActivationArgs& args) {
   CheckMatrix(args.gate_up, args.y.dim(0), 2 * args.y.dim(1));
 }
 
-void CheckEmbed(std::span<const int32_t> ids, const Tensor& table, const Tensor& y) {
+void CheckBatch(const BatchLimits& limits, std::span<const int32_t> tokens, std::span<const BatchSpan> spans) {
+  QUIRE_CHECK_LE(static_cast<int64_t>(tokens.size()), limits.max_rows);
+  CheckSpans(spans, limits.max_rows);
+}
+
+void CheckEmbed(const Batch& batch, const Tensor& table, const Tensor& y) {
+  const std::span<const int32_t> ids = batch.tokens();
+  QUIRE_CHECK(table.place() == Place::kDevice);
   QUIRE_CHECK(table.dtype() == DType::kF32 || table.dtype() == DType::kBf16, "{}", DTypeName(table.dtype()));
   QUIRE_CHECK_EQ(table.rank(), 2);
   CheckMatrix(y, static_cast<int64_t>(ids.size()), table.dim(1));

@@ -11,8 +11,6 @@ int64_t QkvFeatures(const AttentionShape& shape) {
   return (int64_t{shape.num_heads} + 2 * int64_t{shape.num_kv_heads}) * shape.head_dim;
 }
 
-const float* DataOrNull(const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); }
-
 }  // namespace
 
 size_t Attention::ScratchBytes(const AttentionShape& shape, int64_t rows) {
@@ -26,25 +24,25 @@ void Attention::Forward(const StepContext& step, const Tensor& x, const Tensor& 
   const size_t mark = step.arena.mark();
   const Tensor qkv = step.arena.NewTensor(DType::kF32, {x.dim(0), QkvFeatures(shape_)});
   const Tensor attended = step.arena.NewTensor(DType::kF32, {x.dim(0), QueryFeatures(shape_)});
-  weights_.qkv.Apply(step.backend, x, qkv);
+  weights_.qkv.Apply(step.backend, step.batch, x, qkv);
   step.backend.RopeAndCache({.qkv = qkv,
                              .num_heads = shape_.num_heads,
-                             .q_norm = DataOrNull(weights_.q_norm),
-                             .k_norm = DataOrNull(weights_.k_norm),
+                             .q_norm = static_cast<const float*>(weights_.q_norm.data()),
+                             .k_norm = static_cast<const float*>(weights_.k_norm.data()),
                              .norm_epsilon = shape_.norm_epsilon,
                              .rope = step.rope,
-                             .spans = step.spans,
+                             .batch = &step.batch,
                              .cache = &step.cache,
                              .layer = shape_.layer});
   step.backend.Attention({.qkv = qkv,
                           .num_heads = shape_.num_heads,
                           .scale = 1.0F / std::sqrt(static_cast<float>(shape_.head_dim)),
                           .window = shape_.window,
-                          .spans = step.spans,
+                          .batch = &step.batch,
                           .cache = &step.cache,
                           .layer = shape_.layer,
                           .y = attended});
-  weights_.out.AddTo(step.backend, attended, residual);
+  weights_.out.AddTo(step.backend, step.batch, attended, residual);
   step.arena.Release(mark);
 }
 

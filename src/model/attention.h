@@ -4,9 +4,7 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <utility>
-#include <vector>
 
 #include "backend/backend.h"
 #include "model/linear.h"
@@ -17,7 +15,7 @@ namespace quire {
 // What the layers of one step share.
 struct StepContext {
   Backend& backend;
-  std::span<const BatchSpan> spans;
+  Batch& batch;
   RopeTable rope;
   KvCache& cache;
   Arena& arena;
@@ -35,8 +33,8 @@ struct AttentionShape {
 struct AttentionWeights {
   Linear qkv;  // queries, keys, values stacked
   Linear out;
-  std::vector<float> q_norm;  // [head_dim], or empty
-  std::vector<float> k_norm;
+  Buffer q_norm;  // [head_dim] of the device, or empty
+  Buffer k_norm;
 };
 
 class Attention {

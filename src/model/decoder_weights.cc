@@ -73,7 +73,7 @@ class DecoderBuilder {
   Result<Linear> BuildLinear(const std::string& prefix, std::initializer_list<Projection> projections,
                              int64_t in_features, bool has_bias) {
     QUIRE_ASSIGN_OR_RETURN(auto weight, source_.Matrix(Parts(prefix, projections, ".weight"), in_features));
-    std::vector<float> bias;
+    Buffer bias;
     if (has_bias) {
       QUIRE_ASSIGN_OR_RETURN(bias, source_.Vector(Parts(prefix, projections, ".bias")));
     }
@@ -86,7 +86,7 @@ class DecoderBuilder {
     return RmsNorm(std::move(weight), config_.rms_norm_eps);
   }
 
-  Result<std::vector<float>> HeadNorm(const std::string& name) {
+  Result<Buffer> HeadNorm(const std::string& name) {
     const std::array parts = {WeightPart{name, config_.head_dim}};
     return source_.Vector(parts);
   }

@@ -11,9 +11,9 @@ void Mlp::Forward(const StepContext& step, const Tensor& x, const Tensor& residu
   const size_t mark = step.arena.mark();
   const Tensor gate_up = step.arena.NewTensor(DType::kF32, {x.dim(0), 2 * features_});
   const Tensor gated = step.arena.NewTensor(DType::kF32, {x.dim(0), features_});
-  gate_up_.Apply(step.backend, x, gate_up);
+  gate_up_.Apply(step.backend, step.batch, x, gate_up);
   step.backend.GatedActivation({.gate_up = gate_up, .activation = activation_, .y = gated});
-  down_.AddTo(step.backend, gated, residual);
+  down_.AddTo(step.backend, step.batch, gated, residual);
   step.arena.Release(mark);
 }
 

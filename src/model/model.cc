@@ -161,19 +161,17 @@ class DecoderModel : public Model {
   size_t ArenaBytes(int64_t max_rows, int64_t max_logit_rows) const override {
     return DecoderArenaBytes(config_, max_rows, max_logit_rows);
   }
-  size_t BackendScratchBytes(int64_t max_rows) const override {
-    return DecoderBackendScratchBytes(config_, backend_, max_rows);
-  }
+  BatchLimits batch_limits(int64_t max_rows) const override { return DecoderBatchLimits(config_, max_rows); }
 
-  Tensor Forward(const ForwardBatch& batch, KvCache& cache, Arena& arena) const override {
-    CheckSpans(batch.spans);
-    const auto rows = static_cast<int64_t>(batch.tokens.size());
+  Tensor Forward(Batch& batch, KvCache& cache, Arena& arena) const override {
+    CheckSpans(batch.spans());
+    const auto rows = static_cast<int64_t>(batch.tokens().size());
     const Tensor hidden = arena.NewTensor(DType::kF32, {rows, config_.hidden_size});
     const size_t mark = arena.mark();
     const Tensor normed = arena.NewTensor(DType::kF32, {rows, config_.hidden_size});
-    const StepContext step{backend_, batch.spans, rope_.view(), cache, arena};
+    const StepContext step{backend_, batch, rope_.view(), cache, arena};
 
-    backend_.Embed(batch.tokens, weights_.embedding.rows, hidden);
+    backend_.Embed(batch, weights_.embedding.rows, hidden);
     for (const DecoderLayer& layer : weights_.layers) {
       layer.attention_norm.Apply(backend_, hidden, normed);
       layer.attention.Forward(step, normed, hidden);
@@ -185,9 +183,9 @@ class DecoderModel : public Model {
     return hidden;
   }
 
-  Tensor Logits(const Tensor& hidden, Arena& arena) const override {
+  Tensor Logits(Batch& batch, const Tensor& hidden, Arena& arena) const override {
     const Tensor logits = arena.NewTensor(DType::kF32, {hidden.dim(0), config_.vocab_size});
-    weights_.lm_head.Apply(backend_, hidden, logits);
+    weights_.lm_head.Apply(backend_, batch, hidden, logits);
     return logits;
   }
 
@@ -217,10 +215,13 @@ size_t DecoderArenaBytes(const ModelConfig& config, int64_t max_rows, int64_t ma
   return hidden + std::max(hidden + branch, FloatBytes(max_logit_rows, config.vocab_size));
 }
 
-size_t DecoderBackendScratchBytes(const ModelConfig& config, const Backend& backend, int64_t max_rows) {
+BatchLimits DecoderBatchLimits(const ModelConfig& config, int64_t max_rows) {
   const int64_t features = std::max(
       {int64_t{config.hidden_size}, int64_t{config.intermediate_size}, int64_t{config.num_heads} * config.head_dim});
-  return backend.ScratchBytes(max_rows, features, config.num_heads, config.head_dim);
+  return {.max_rows = max_rows,
+          .max_features = features,
+          .num_heads = config.num_heads,
+          .num_kv_heads = config.num_kv_heads};
 }
 
 Result<std::unique_ptr<Model>> Model::Load(const std::string& directory, Backend& backend,

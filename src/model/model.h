@@ -29,11 +29,6 @@ struct ModelFootprint {
   int64_t num_parameters = 0;
 };
 
-struct ForwardBatch {
-  std::span<const int32_t> tokens;   // [rows]
-  std::span<const BatchSpan> spans;  // cover the rows in order
-};
-
 class Model {
  public:
   // Reads config and weights from a Hugging Face directory. Errors name the file and the tensor.
@@ -48,25 +43,25 @@ class Model {
   // The cache's shape but for num_blocks, block_size and dtype.
   virtual KvShape kv_shape() const = 0;
 
-  // Bytes of the arena that Forward needs at max_rows rows plus Logits at max_logit_rows.
+  // Bytes of the arena, in the backend's memory, that Forward needs at max_rows rows plus Logits at max_logit_rows.
   virtual size_t ArenaBytes(int64_t max_rows, int64_t max_logit_rows) const = 0;
-  // What to lend the backend (Backend::SetScratch) for steps of up to max_rows rows.
-  virtual size_t BackendScratchBytes(int64_t max_rows) const = 0;
+  // Of a batch for steps of up to max_rows rows.
+  virtual BatchLimits batch_limits(int64_t max_rows) const = 0;
 
-  // Writes the rows' keys and values to the cache; returns the hidden states after the final norm, [rows, hidden],
-  // in the arena. Allocates nothing else.
-  virtual Tensor Forward(const ForwardBatch& batch, KvCache& cache, Arena& arena) const = 0;
+  // The batch is prepared, its spans cover its tokens in order. Writes the rows' keys and values to the cache; returns
+  // the hidden states after the final norm, [rows, hidden], in the arena. Allocates nothing else.
+  virtual Tensor Forward(Batch& batch, KvCache& cache, Arena& arena) const = 0;
   // hidden [rows, hidden] -> [rows, vocab_size] in the arena.
-  virtual Tensor Logits(const Tensor& hidden, Arena& arena) const = 0;
+  virtual Tensor Logits(Batch& batch, const Tensor& hidden, Arena& arena) const = 0;
 
  protected:
   Model() = default;
 };
 
 // What a model of this config needs per step, known before its weights are read: see Model::ArenaBytes and
-// Model::BackendScratchBytes.
+// Model::batch_limits.
 size_t DecoderArenaBytes(const ModelConfig& config, int64_t max_rows, int64_t max_logit_rows);
-size_t DecoderBackendScratchBytes(const ModelConfig& config, const Backend& backend, int64_t max_rows);
+BatchLimits DecoderBatchLimits(const ModelConfig& config, int64_t max_rows);
 
 // From the headers alone; fails as Load would.
 Result<ModelFootprint> MeasureModel(const std::string& directory, const ModelOptions& options);

@@ -89,11 +89,11 @@ SequenceRunner::SequenceRunner(Backend& backend, const Model& model, const Cache
     next += per_sequence;
   }
 
-  auto scratch = Buffer::Allocate(model.BackendScratchBytes(max_rows));
-  auto arena = Buffer::Allocate(model.ArenaBytes(max_rows, max_rows));
-  QUIRE_CHECK(scratch.ok() && arena.ok());
-  scratch_ = *std::move(scratch);
-  arena_ = Arena(*std::move(arena));
+  auto batch = backend.NewBatch(model.batch_limits(max_rows));
+  auto arena = backend.Allocate(model.ArenaBytes(max_rows, max_rows));
+  QUIRE_CHECK(batch.ok() && arena.ok());
+  batch_ = *std::move(batch);
+  arena_ = Arena(*std::move(arena), Place::kDevice);
 }
 
 std::vector<float> SequenceRunner::Step(const std::vector<std::pair<int32_t, std::span<const int32_t>>>& parts) {
@@ -108,11 +108,13 @@ std::vector<float> SequenceRunner::Step(const std::vector<std::pair<int32_t, std
     tokens.insert(tokens.end(), part.begin(), part.end());
     sequence.length += static_cast<int32_t>(part.size());
   }
-  backend_.SetScratch(Tensor(scratch_.data(), DType::kU8, {static_cast<int64_t>(scratch_.bytes())}));
   arena_.Reset();
-  const Tensor hidden = model_.Forward({.tokens = tokens, .spans = spans}, *cache_, arena_);
-  const Tensor logits = model_.Logits(hidden, arena_);
-  return {logits.f32(), logits.f32() + logits.size()};
+  backend_.Prepare(*batch_, tokens, spans);
+  const Tensor hidden = model_.Forward(*batch_, *cache_, arena_);
+  const Tensor logits = model_.Logits(*batch_, hidden, arena_);
+  std::vector<float> values(static_cast<size_t>(logits.size()));
+  backend_.Download(logits.data(), values.data(), logits.bytes());
+  return values;
 }
 
 GreedyResult RunGreedy(Backend& backend, const Model& model, const CacheLayout& layout,

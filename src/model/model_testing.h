@@ -67,7 +67,7 @@ class SequenceRunner {
   const Model& model_;
   std::vector<Sequence> sequences_;
   std::unique_ptr<KvCache> cache_;
-  Buffer scratch_;
+  std::unique_ptr<Batch> batch_;
   Arena arena_;
 };
 

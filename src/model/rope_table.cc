@@ -97,10 +97,12 @@ size_t RopeTables::Bytes(const ModelConfig& config, int32_t num_positions) {
 Result<RopeTables> RopeTables::Make(const ModelConfig& config, int32_t num_positions, Backend& backend) {
   QUIRE_CHECK(num_positions > 0);
   RopeTables tables;
-  QUIRE_ASSIGN_OR_RETURN(tables.buffer_, Buffer::Allocate(Bytes(config, num_positions)));
+  const size_t num_bytes = Bytes(config, num_positions);
+  QUIRE_ASSIGN_OR_RETURN(const Buffer staged, Buffer::Allocate(num_bytes));
+  QUIRE_ASSIGN_OR_RETURN(tables.buffer_, backend.Allocate(num_bytes));
   const RopeFrequencies frequencies = ComputeRopeFrequencies(config, num_positions);
   const int64_t half = config.head_dim / 2;
-  auto* cos = static_cast<float*>(tables.buffer_.data());
+  auto* cos = static_cast<float*>(staged.data());
   float* sin = cos + num_positions * half;
   backend.ParallelFor(num_positions, [&](int64_t begin, int64_t end) {
     for (int64_t position = begin; position < end; ++position) {
@@ -111,7 +113,9 @@ Result<RopeTables> RopeTables::Make(const ModelConfig& config, int32_t num_posit
       }
     }
   });
-  tables.view_ = {.cos = cos, .sin = sin, .rotary_dim = config.head_dim};
+  backend.Upload(staged.data(), tables.buffer_.data(), num_bytes);
+  const auto* table = static_cast<const float*>(tables.buffer_.data());
+  tables.view_ = {.cos = table, .sin = table + num_positions * half, .rotary_dim = config.head_dim};
   tables.num_positions_ = num_positions;
   return tables;
 }

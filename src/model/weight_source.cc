@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <functional>
 #include <initializer_list>
 #include <mutex>
@@ -55,7 +56,7 @@ class PackingSource : public WeightSource {
     return packed;
   }
 
-  Result<std::vector<float>> Vector(std::span<const WeightPart> parts) override {
+  Result<Buffer> Vector(std::span<const WeightPart> parts) override {
     std::vector<float> values;
     for (const WeightPart& part : parts) {
       QUIRE_ASSIGN_OR_RETURN(const StoredTensor stored, Find(part.name, std::array{part.rows}));
@@ -63,21 +64,20 @@ class PackingSource : public WeightSource {
       values.resize(begin + static_cast<size_t>(part.rows));
       QUIRE_RETURN_IF_ERROR(ReadFloats(stored, 0, std::span(values).subspan(begin)));
     }
-    AddBytes(values.size() * sizeof(float));
-    return values;
+    const size_t num_bytes = values.size() * sizeof(float);
+    QUIRE_ASSIGN_OR_RETURN(Buffer vector, backend_.Allocate(num_bytes));
+    backend_.Upload(values.data(), vector.data(), num_bytes);
+    AddBytes(num_bytes);
+    return vector;
   }
 
   Result<EmbeddingTable> Table(const std::string& name, int64_t rows, int64_t features) override {
     QUIRE_ASSIGN_OR_RETURN(const StoredTensor stored, Find(name, std::array{rows, features}));
     const Tensor sized(nullptr, TableFormat(stored.dtype()), {rows, features});
     EmbeddingTable table;
-    QUIRE_ASSIGN_OR_RETURN(table.buffer, Buffer::Allocate(sized.bytes()));
-    table.rows = Tensor(table.buffer.data(), sized.dtype(), {rows, features});
-    if (stored.dtype() == sized.dtype()) {
-      QUIRE_RETURN_IF_ERROR(ReadAll(stored, table.buffer.data()));
-    } else {
-      QUIRE_RETURN_IF_ERROR(ConvertAll(stored, table.rows));
-    }
+    QUIRE_ASSIGN_OR_RETURN(table.buffer, backend_.Allocate(sized.bytes()));
+    table.rows = Tensor(table.buffer.data(), sized.dtype(), {rows, features}, Place::kDevice);
+    QUIRE_RETURN_IF_ERROR(UploadAll(stored, table.rows));
     AddBytes(sized.bytes());
     return table;
   }
@@ -93,27 +93,38 @@ class PackingSource : public WeightSource {
     return error.Get();
   }
 
-  // To a type that is not the stored one.
-  Status ConvertAll(const StoredTensor& stored, const Tensor& to) {
+  // Piece by piece, as it is stored or to another type.
+  Status UploadAll(const StoredTensor& stored, const Tensor& to) {
     FirstError error;
     backend_.ParallelFor(stored.size(), [&](int64_t begin, int64_t end) {
       for (int64_t first = begin; first < end; first += kPiece) {
-        error.Take(ConvertPiece(stored, first, std::min(kPiece, end - first), to));
+        error.Take(UploadPiece(stored, first, std::min(kPiece, end - first), to));
       }
     });
     return error.Get();
   }
 
-  static Status ConvertPiece(const StoredTensor& stored, int64_t first, int64_t count, const Tensor& to) {
+  Status UploadPiece(const StoredTensor& stored, int64_t first, int64_t count, const Tensor& to) {
+    const size_t element = DTypeSize(to.dtype());
+    alignas(float) std::array<std::byte, kPiece * sizeof(float)> piece;
+    if (stored.dtype() == to.dtype()) {
+      QUIRE_RETURN_IF_ERROR(stored.Read(first, count, piece.data()));
+    } else {
+      QUIRE_RETURN_IF_ERROR(ConvertPiece(stored, first, count, to.dtype(), piece.data()));
+    }
+    backend_.Upload(piece.data(), to.as<std::byte>() + static_cast<size_t>(first) * element,
+                    static_cast<size_t>(count) * element);
+    return {};
+  }
+
+  static Status ConvertPiece(const StoredTensor& stored, int64_t first, int64_t count, DType dtype, void* to) {
     std::array<float, kPiece> values;
     const auto floats = std::span(values).first(static_cast<size_t>(count));
     QUIRE_RETURN_IF_ERROR(ReadFloats(stored, first, floats));
-    for (int64_t i = 0; i < count; ++i) {
-      if (to.dtype() == DType::kBf16) {
-        to.as<Bf16>()[first + i] = ToBf16(values[static_cast<size_t>(i)]);
-      } else {
-        to.f32()[first + i] = values[static_cast<size_t>(i)];
-      }
+    if (dtype == DType::kF32) {
+      std::memcpy(to, values.data(), floats.size_bytes());
+    } else {
+      std::transform(floats.begin(), floats.end(), static_cast<Bf16*>(to), [](float value) { return ToBf16(value); });
     }
     return {};
   }
@@ -135,12 +146,12 @@ class MeasuringSource : public WeightSource {
     return std::unique_ptr<PackedLinear>();
   }
 
-  Result<std::vector<float>> Vector(std::span<const WeightPart> parts) override {
+  Result<Buffer> Vector(std::span<const WeightPart> parts) override {
     for (const WeightPart& part : parts) {
       QUIRE_RETURN_IF_ERROR(FindDType(part.name, std::array{part.rows}));
       AddBytes(static_cast<size_t>(part.rows) * sizeof(float));
     }
-    return std::vector<float>();
+    return Buffer();
   }
 
   Result<EmbeddingTable> Table(const std::string& name, int64_t rows, int64_t features) override {

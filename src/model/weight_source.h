@@ -23,7 +23,7 @@ struct WeightPart {
   int64_t rows = 0;
 };
 
-// Plain rows [vocab, features], bf16 or f32, in memory of its own.
+// Plain rows [vocab, features], bf16 or f32, of the device.
 struct EmbeddingTable {
   Buffer buffer;
   Tensor rows;
@@ -35,8 +35,8 @@ class WeightSource {
 
   // The row-wise stack of `parts`.
   virtual Result<std::unique_ptr<PackedLinear>> Matrix(std::span<const WeightPart> parts, int64_t in_features) = 0;
-  // The parts in one float vector: biases, norms.
-  virtual Result<std::vector<float>> Vector(std::span<const WeightPart> parts) = 0;
+  // The parts in one float vector of the device: biases, norms.
+  virtual Result<Buffer> Vector(std::span<const WeightPart> parts) = 0;
   virtual Result<EmbeddingTable> Table(const std::string& name, int64_t rows, int64_t features) = 0;
 
   // Of all weights so far, in memory; a tensor that is used twice takes its place twice.

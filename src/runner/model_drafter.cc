@@ -19,7 +19,7 @@ size_t ArenaBytes(const ModelConfig& config, const ModelDrafterOptions& options)
 }  // namespace
 
 size_t ModelDrafterScratchBytes(const ModelConfig& config, const Backend& backend, const ModelDrafterOptions& options) {
-  return ArenaBytes(config, options) + DecoderBackendScratchBytes(config, backend, options.max_num_batched_tokens) +
+  return ArenaBytes(config, options) + backend.BatchBytes(DecoderBatchLimits(config, options.max_num_batched_tokens)) +
          static_cast<size_t>(backend.num_threads()) * SamplerScratch::Bytes(config.vocab_size);
 }
 
@@ -30,21 +30,21 @@ Result<std::unique_ptr<ModelDrafter>> ModelDrafter::Create(Backend& backend, std
   shape.block_size = options.block_size;
   shape.dtype = options.kv_dtype;
   QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<KvCache> cache, backend.AllocateKvCache(shape));
-  QUIRE_ASSIGN_OR_RETURN(Buffer arena, Buffer::Allocate(ArenaBytes(model->config(), options)));
-  QUIRE_ASSIGN_OR_RETURN(Buffer backend_scratch,
-                         Buffer::Allocate(model->BackendScratchBytes(options.max_num_batched_tokens)));
-  return std::unique_ptr<ModelDrafter>(new ModelDrafter(backend, std::move(model), options, std::move(cache),
-                                                        std::move(arena), std::move(backend_scratch)));
+  QUIRE_ASSIGN_OR_RETURN(Buffer arena, backend.Allocate(ArenaBytes(model->config(), options)));
+  QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<Batch> batch,
+                         backend.NewBatch(model->batch_limits(options.max_num_batched_tokens)));
+  return std::unique_ptr<ModelDrafter>(
+      new ModelDrafter(backend, std::move(model), options, std::move(cache), std::move(arena), std::move(batch)));
 }
 
 ModelDrafter::ModelDrafter(Backend& backend, std::shared_ptr<const Model> model, const ModelDrafterOptions& options,
-                           std::unique_ptr<KvCache> cache, Buffer arena, Buffer backend_scratch)
+                           std::unique_ptr<KvCache> cache, Buffer arena, std::unique_ptr<Batch> batch)
     : backend_(backend),
       model_(std::move(model)),
       options_(options),
       cache_(std::move(cache)),
-      arena_(std::move(arena)),
-      backend_scratch_(std::move(backend_scratch)),
+      arena_(std::move(arena), Place::kDevice),
+      batch_(std::move(batch)),
       scratch_(static_cast<size_t>(backend.num_threads()), SamplerScratch(model_->config().vocab_size)) {
   for (int32_t i = options.num_blocks; i-- > 0;) free_blocks_.push_back(static_cast<uint32_t>(i));
 }
@@ -52,7 +52,6 @@ ModelDrafter::ModelDrafter(Backend& backend, std::shared_ptr<const Model> model,
 void ModelDrafter::Propose(std::span<DraftRequest> requests) {
   const TimeUs start = Clock::Real().NowUs();
   ++call_;
-  backend_.SetScratch(Tensor(backend_scratch_.data(), DType::kU8, {static_cast<int64_t>(backend_scratch_.bytes())}));
   CatchUp(requests);
   const size_t num_rows = tokens_.size(), num_sequences = active_.size();
   size_t num_passes = 0;
@@ -131,7 +130,8 @@ bool ModelDrafter::ReleaseOldest() {
 // One pass: computes the rows, draws a draft of each active sequence, and makes the drafts the rows of the next pass.
 void ModelDrafter::DrawDrafts() {
   arena_.Reset();
-  const Tensor hidden = model_->Forward({.tokens = tokens_, .spans = spans_}, *cache_, arena_);
+  backend_.Prepare(*batch_, tokens_, spans_);
+  const Tensor hidden = model_->Forward(*batch_, *cache_, arena_);
   const auto chunk = static_cast<size_t>(LogitRows(options_));
   for (size_t begin = 0; begin < active_.size(); begin += chunk) {
     DrawChunk(hidden, std::span(active_).subspan(begin, std::min(chunk, active_.size() - begin)));
@@ -149,7 +149,13 @@ void ModelDrafter::DrawChunk(const Tensor& hidden, std::span<const Active> activ
   const size_t mark = arena_.mark();
   rows_.clear();
   for (const Active& one : active) rows_.push_back(one.row);
-  const Tensor logits = WantedLogits(*model_, backend_, hidden, rows_, arena_);
+  const Tensor computed = WantedLogits(*model_, backend_, *batch_, hidden, rows_, arena_);
+  backend_.WithHostRows(computed, [&](const Tensor& logits) { DrawFrom(logits, active); });
+  arena_.Release(mark);
+}
+
+// Row i is active sequence i's.
+void ModelDrafter::DrawFrom(const Tensor& logits, std::span<const Active> active) {
   const auto vocab = static_cast<size_t>(model_->config().vocab_size);
   const auto num_workers = static_cast<int64_t>(scratch_.size());
   backend_.ParallelFor(num_workers, [&](int64_t first, int64_t last) {
@@ -166,7 +172,6 @@ void ModelDrafter::DrawChunk(const Tensor& hidden, std::span<const Active> activ
       }
     }
   });
-  arena_.Release(mark);
 }
 
 void ModelDrafter::Forget(RequestId request) {

@@ -63,7 +63,7 @@ class ModelDrafter final : public Drafter {
   };
 
   ModelDrafter(Backend& backend, std::shared_ptr<const Model> model, const ModelDrafterOptions& options,
-               std::unique_ptr<KvCache> cache, Buffer arena, Buffer backend_scratch);
+               std::unique_ptr<KvCache> cache, Buffer arena, std::unique_ptr<Batch> batch);
 
   void CatchUp(std::span<DraftRequest> requests);
   bool Reserve(State& state, size_t num_tokens);
@@ -72,13 +72,14 @@ class ModelDrafter final : public Drafter {
   void AddRows(State& state, std::span<const int32_t> tokens);
   void DrawDrafts();
   void DrawChunk(const Tensor& hidden, std::span<const Active> active);
+  void DrawFrom(const Tensor& logits, std::span<const Active> active);
 
   Backend& backend_;
   const std::shared_ptr<const Model> model_;
   const ModelDrafterOptions options_;
   const std::unique_ptr<KvCache> cache_;
   Arena arena_;
-  const Buffer backend_scratch_;
+  const std::unique_ptr<Batch> batch_;
   std::vector<SamplerScratch> scratch_;  // one per thread of the backend
   std::map<Key, State> states_;
   std::vector<uint32_t> free_blocks_;

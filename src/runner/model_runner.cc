@@ -43,7 +43,7 @@ Status CheckOptions(const ModelRunnerOptions& options) {
 class ModelRunnerImpl final : public ModelRunner {
  public:
   ModelRunnerImpl(Backend& backend, const Model& model, const ModelRunnerOptions& options, BlockStores stores,
-                  std::unique_ptr<KvCache> cache, Buffer arena, Buffer backend_scratch);
+                  std::unique_ptr<KvCache> cache, Buffer arena, std::unique_ptr<Batch> batch);
 
   Status Submit(const StepPlan& plan) override;
   Status Sample(std::span<const std::span<const uint32_t>> masks) override;
@@ -81,7 +81,7 @@ class ModelRunnerImpl final : public ModelRunner {
   std::unique_ptr<KvCache> cache_;
   BlockTransfers transfers_;  // goes before the cache that its threads touch
   Arena arena_;
-  Buffer backend_scratch_;
+  std::unique_ptr<Batch> batch_;
   SeatTable seats_;
   std::vector<SamplerScratch> scratch_;  // one per thread of the backend
 
@@ -102,7 +102,7 @@ class ModelRunnerImpl final : public ModelRunner {
 
 ModelRunnerImpl::ModelRunnerImpl(Backend& backend, const Model& model, const ModelRunnerOptions& options,
                                  BlockStores stores, std::unique_ptr<KvCache> cache, Buffer arena,
-                                 Buffer backend_scratch)
+                                 std::unique_ptr<Batch> batch)
     : backend_(backend),
       model_(model),
       max_rows_(static_cast<size_t>(options.max_num_batched_tokens)),
@@ -110,8 +110,8 @@ ModelRunnerImpl::ModelRunnerImpl(Backend& backend, const Model& model, const Mod
       vocab_size_(model.config().vocab_size),
       cache_(std::move(cache)),
       transfers_(backend, *cache_, std::move(stores)),
-      arena_(std::move(arena)),
-      backend_scratch_(std::move(backend_scratch)),
+      arena_(std::move(arena), Place::kDevice),
+      batch_(std::move(batch)),
       seats_({.num_seats = options.max_num_seqs,
               .num_blocks = options.num_blocks,
               .block_size = options.block_size,
@@ -127,8 +127,6 @@ ModelRunnerImpl::ModelRunnerImpl(Backend& backend, const Model& model, const Mod
 Status ModelRunnerImpl::Submit(const StepPlan& plan) {
   QUIRE_CHECK(state_ == State::kIdle, "one step is in flight at a time");
   const TimeUs start = Clock::Real().NowUs();
-  // Somebody else may compute on the backend between two steps.
-  backend_.SetScratch(Tensor(backend_scratch_.data(), DType::kU8, {static_cast<int64_t>(backend_scratch_.bytes())}));
   result_.Clear();
   result_.step = plan.step;
   await_transfers_ = plan.await_transfers;
@@ -141,7 +139,10 @@ Status ModelRunnerImpl::Submit(const StepPlan& plan) {
   CheckTasks(plan);
   ExtendHistories(plan);
   tasks_.assign(plan.tasks.begin(), plan.tasks.end());
-  if (!tokens_.empty()) hidden_ = model_.Forward({.tokens = tokens_, .spans = spans_}, *cache_, arena_);
+  if (!tokens_.empty()) {
+    backend_.Prepare(*batch_, tokens_, spans_);
+    hidden_ = model_.Forward(*batch_, *cache_, arena_);
+  }
   result_.forward_us = Clock::Real().NowUs() - start - transfer_us;
   state_ = State::kAwaitsMasks;
   if (!plan.masks_follow) RunTasks({});
@@ -305,13 +306,15 @@ size_t ModelRunnerImpl::FormLogitChunk(size_t begin) {
 
 void ModelRunnerImpl::RunChunk(size_t begin, size_t end, Masks masks) {
   const size_t mark = arena_.mark();
-  const Tensor logits = WantedLogits(model_, backend_, hidden_, chunk_rows_, arena_);
-  std::atomic<size_t> next = begin;
-  backend_.ParallelFor(static_cast<int64_t>(scratch_.size()), [&](int64_t first, int64_t last) {
-    for (int64_t worker = first; worker < last; ++worker) {
-      SamplerScratch& scratch = scratch_[static_cast<size_t>(worker)];
-      for (size_t i = next.fetch_add(1); i < end; i = next.fetch_add(1)) RunTask(i, logits, masks, scratch);
-    }
+  const Tensor computed = WantedLogits(model_, backend_, *batch_, hidden_, chunk_rows_, arena_);
+  backend_.WithHostRows(computed, [&](const Tensor& logits) {
+    std::atomic<size_t> next = begin;
+    backend_.ParallelFor(static_cast<int64_t>(scratch_.size()), [&](int64_t first, int64_t last) {
+      for (int64_t worker = first; worker < last; ++worker) {
+        SamplerScratch& scratch = scratch_[static_cast<size_t>(worker)];
+        for (size_t i = next.fetch_add(1); i < end; i = next.fetch_add(1)) RunTask(i, logits, masks, scratch);
+      }
+    });
   });
   arena_.Release(mark);
 }
@@ -401,7 +404,7 @@ SampleOutcome ModelRunnerImpl::Draw(const RowTask& task, std::span<const float> 
 }  // namespace
 
 size_t RunnerScratchBytes(const ModelConfig& config, const Backend& backend, const ModelRunnerOptions& options) {
-  return ArenaBytes(config, options) + DecoderBackendScratchBytes(config, backend, options.max_num_batched_tokens) +
+  return ArenaBytes(config, options) + backend.BatchBytes(DecoderBatchLimits(config, options.max_num_batched_tokens)) +
          static_cast<size_t>(backend.num_threads()) * SamplerScratch::Bytes(config.vocab_size);
 }
 
@@ -417,11 +420,11 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(Backend& backend, const
                            shape.BytesPerBlock());
   }
   QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<KvCache> cache, backend.AllocateKvCache(shape));
-  QUIRE_ASSIGN_OR_RETURN(Buffer arena, Buffer::Allocate(ArenaBytes(model.config(), options)));
-  QUIRE_ASSIGN_OR_RETURN(Buffer backend_scratch,
-                         Buffer::Allocate(model.BackendScratchBytes(options.max_num_batched_tokens)));
+  QUIRE_ASSIGN_OR_RETURN(Buffer arena, backend.Allocate(ArenaBytes(model.config(), options)));
+  QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<Batch> batch,
+                         backend.NewBatch(model.batch_limits(options.max_num_batched_tokens)));
   return std::unique_ptr<ModelRunner>(std::make_unique<ModelRunnerImpl>(
-      backend, model, options, std::move(stores), std::move(cache), std::move(arena), std::move(backend_scratch)));
+      backend, model, options, std::move(stores), std::move(cache), std::move(arena), std::move(batch)));
 }
 
 }  // namespace quire

@@ -18,7 +18,7 @@ inline constexpr int64_t kMaxLogitRows = 64;
 size_t PassArenaBytes(const ModelConfig& config, int64_t max_rows, int64_t logit_rows);
 
 // [rows.size(), vocab_size] in the arena, which `hidden` is in. `rows` ascend.
-Tensor WantedLogits(const Model& model, Backend& backend, const Tensor& hidden, std::span<const int32_t> rows,
-                    Arena& arena);
+Tensor WantedLogits(const Model& model, Backend& backend, Batch& batch, const Tensor& hidden,
+                    std::span<const int32_t> rows, Arena& arena);
 
 }  // namespace quire

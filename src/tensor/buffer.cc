@@ -11,26 +11,45 @@
 
 namespace quire {
 
-Result<Buffer> Buffer::Allocate(size_t bytes) {
-  Buffer buffer;
-  if (bytes == 0) return buffer;
-  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data == MAP_FAILED) return ResourceExhausted("cannot allocate {} bytes: {}", bytes, std::strerror(errno));
-  constexpr size_t kHugePage = size_t{2} << 20;
-  if (bytes >= kHugePage) madvise(data, bytes, MADV_HUGEPAGE);  // advice: failing costs speed only
-  buffer.data_ = data;
-  buffer.bytes_ = bytes;
-  return buffer;
+namespace {
+
+class AnonymousMemory : public MemoryPool {
+ private:
+  void* Take(size_t bytes) override {
+    void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) return nullptr;
+    constexpr size_t kHugePage = size_t{2} << 20;
+    if (bytes >= kHugePage) madvise(data, bytes, MADV_HUGEPAGE);  // advice: failing costs speed only
+    return data;
+  }
+  void Release(void* data, size_t bytes) override { munmap(data, bytes); }
+};
+
+}  // namespace
+
+MemoryPool& HostMemory() {
+  static AnonymousMemory memory;
+  return memory;
 }
 
+Result<Buffer> MemoryPool::Allocate(size_t bytes) {
+  if (bytes == 0) return Buffer();
+  void* data = Take(bytes);
+  if (data == nullptr) return ResourceExhausted("cannot allocate {} bytes: {}", bytes, std::strerror(errno));
+  return Buffer(*this, data, bytes);
+}
+
+Result<Buffer> Buffer::Allocate(size_t bytes) { return HostMemory().Allocate(bytes); }
+
 Buffer::~Buffer() {
-  if (data_ != nullptr) munmap(data_, bytes_);
+  if (data_ != nullptr) pool_->Release(data_, bytes_);
 }
 
 Buffer::Buffer(Buffer&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+    : pool_(other.pool_), data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
 
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
+  std::swap(pool_, other.pool_);
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);
   return *this;
@@ -46,7 +65,7 @@ void* Arena::Allocate(size_t bytes) {
 
 Tensor Arena::NewTensor(DType dtype, std::initializer_list<int64_t> shape) {
   const Tensor sized(nullptr, dtype, shape);
-  return Tensor(Allocate(sized.bytes()), dtype, shape);
+  return Tensor(Allocate(sized.bytes()), dtype, shape, place_);
 }
 
 }  // namespace quire

@@ -1,20 +1,24 @@
-// Buffer: owner of anonymous memory, 64-byte aligned, zeroed, on huge pages where the system allows; move-only.
+// Buffer: owner of memory of a pool, 64-byte aligned, zeroed; move-only.
+// MemoryPool: where memory comes from. HostMemory: anonymous, on huge pages where the system allows.
 // Arena: a bump allocator over one Buffer for the scratch of a step: Reset() at its start, no heap in the step loop.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <utility>
 
 #include "quire/result.h"
 #include "tensor/tensor.h"
 
 namespace quire {
 
+class MemoryPool;
+
 class Buffer {
  public:
   Buffer() = default;
-  static Result<Buffer> Allocate(size_t bytes);  // kResourceExhausted names the size
+  static Result<Buffer> Allocate(size_t bytes);  // of HostMemory
   ~Buffer();
   Buffer(Buffer&& other) noexcept;
   Buffer& operator=(Buffer&& other) noexcept;
@@ -23,14 +27,33 @@ class Buffer {
   size_t bytes() const { return bytes_; }
 
  private:
+  friend class MemoryPool;
+  Buffer(MemoryPool& pool, void* data, size_t bytes) : pool_(&pool), data_(data), bytes_(bytes) {}
+
+  MemoryPool* pool_ = nullptr;
   void* data_ = nullptr;
   size_t bytes_ = 0;
 };
 
+// Outlives its buffers. Any thread.
+class MemoryPool {
+ public:
+  virtual ~MemoryPool() = default;
+  Result<Buffer> Allocate(size_t bytes);  // kResourceExhausted names the size
+
+ private:
+  friend class Buffer;
+  // `bytes` are not 0. Null: there is no memory, and errno says why.
+  virtual void* Take(size_t bytes) = 0;
+  virtual void Release(void* data, size_t bytes) = 0;
+};
+MemoryPool& HostMemory();
+
 class Arena {
  public:
   Arena() = default;
-  explicit Arena(Buffer buffer) : buffer_(std::move(buffer)) {}
+  // `place`: where the buffer's memory is.
+  Arena(Buffer buffer, Place place) : buffer_(std::move(buffer)), place_(place) {}
 
   void Reset() { used_ = 0; }
   size_t capacity() const { return buffer_.bytes(); }
@@ -48,6 +71,7 @@ class Arena {
 
  private:
   Buffer buffer_;
+  Place place_ = Place::kHost;
   size_t used_ = 0;
   size_t peak_ = 0;
 };

@@ -16,7 +16,7 @@ TEST(Buffer, IsAlignedZeroedAndRefusesWhatCannotBe) {
 }
 
 TEST(Arena, LendsAlignedTensorsAndReleasesToAMark) {
-  Arena arena(*Buffer::Allocate(1024));
+  Arena arena(*Buffer::Allocate(1024), Place::kHost);
   const Tensor first = arena.NewTensor(DType::kF32, {3, 5});
   EXPECT_EQ(first.size(), 15);
   const size_t mark = arena.mark();

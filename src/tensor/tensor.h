@@ -10,18 +10,23 @@
 
 namespace quire {
 
+// Whose memory: the host's, or a device's, which only its operations may touch.
+enum class Place : uint8_t { kHost, kDevice };
+
 class Tensor {
  public:
   static constexpr int kMaxRank = 4;
 
   Tensor() = default;
-  Tensor(void* data, DType dtype, std::initializer_list<int64_t> shape) : data_(data), dtype_(dtype) {
+  Tensor(void* data, DType dtype, std::initializer_list<int64_t> shape, Place place = Place::kHost)
+      : data_(data), dtype_(dtype), place_(place) {
     QUIRE_CHECK(shape.size() <= kMaxRank);
     for (const int64_t dim : shape) shape_[static_cast<size_t>(rank_++)] = dim;
   }
 
   void* data() const { return data_; }
   DType dtype() const { return dtype_; }
+  Place place() const { return place_; }
   int rank() const { return rank_; }
   int64_t dim(int i) const { return shape_[static_cast<size_t>(i)]; }
   int64_t size() const {
@@ -54,6 +59,7 @@ class Tensor {
  private:
   void* data_ = nullptr;
   DType dtype_ = DType::kF32;
+  Place place_ = Place::kHost;
   int rank_ = 0;
   std::array<int64_t, kMaxRank> shape_ = {};
 };

@@ -54,52 +54,96 @@ struct PanelGroups {
 
 // Some rows of a span and some of the heads that share a key-value head.
 struct HeadGroups {
-  int64_t group, heads, rows;  // heads per key-value head; heads and rows per task
+  int64_t group = 1, heads = 1, rows = 1;  // heads per key-value head; heads and rows per task
   int64_t chunks() const { return (group + heads - 1) / heads; }
-  int64_t row_tiles(const BatchSpan& span) const { return (span.num_rows + rows - 1) / rows; }
+};
+
+// Scratch: a part per thread, then the activations of the linear layer that is running, as kernels want them.
+class CpuBatch : public Batch {
+ public:
+  // Some rows of a span.
+  struct Tile {
+    int32_t span, first_row;
+  };
+
+  CpuBatch(const BatchLimits& limits, Buffer scratch, size_t thread_bytes)
+      : Batch(limits), scratch_(std::move(scratch)), thread_bytes_(thread_bytes) {
+    const int64_t group = limits.num_heads / limits.num_kv_heads;
+    groups_.group = group;
+    groups_.heads = std::min<int64_t>(group, kMaxQueries);
+    groups_.rows = kMaxQueries / groups_.heads;
+    tiles_.reserve(static_cast<size_t>(limits.max_rows));
+  }
+
+  void Prepare(std::span<const int32_t> tokens, std::span<const BatchSpan> spans) {
+    Assign(tokens, spans);
+    tiles_.clear();
+    for (size_t span = 0; span < spans.size(); ++span) {
+      for (int32_t row = 0; row < spans[span].num_rows; row += static_cast<int32_t>(groups_.rows)) {
+        tiles_.push_back({static_cast<int32_t>(span), row});
+      }
+    }
+  }
+
+  using Batch::Row;
+  using Batch::rows;
+  const HeadGroups& groups() const { return groups_; }
+  std::span<const Tile> tiles() const { return tiles_; }
+
+  float* thread_scratch(int thread) const {
+    return reinterpret_cast<float*>(static_cast<char*>(scratch_.data()) + kThreadScratch * static_cast<size_t>(thread));
+  }
+  char* packed() const { return static_cast<char*>(scratch_.data()) + thread_bytes_; }
+  size_t packed_bytes() const { return scratch_.bytes() - thread_bytes_; }
+
+ private:
+  Buffer scratch_;
+  size_t thread_bytes_;
+  HeadGroups groups_;
+  std::vector<Tile> tiles_;  // of attention, over all spans
 };
 
 class CpuBackend : public Backend {
  public:
-  CpuBackend(ThreadTeam team, const KernelTable& kernels)
-      : team_(std::move(team)), ranges_(team_.num_threads()), kernels_(kernels) {}
+  CpuBackend(ThreadTeam team, const KernelTable& kernels, MemoryPool& memory)
+      : team_(std::move(team)), ranges_(team_.num_threads()), kernels_(kernels), memory_(memory) {}
 
   std::string name() const override { return std::string("cpu-") + kernels_.name; }
   int num_threads() const override { return team_.num_threads(); }
 
   Result<std::unique_ptr<PackedLinear>> PackLinear(std::span<const Tensor> parts, DType format) override {
-    QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<PackedPanels> packed, PackedPanels::Pack(parts, format, team_));
+    QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<PackedPanels> packed, PackedPanels::Pack(parts, format, team_, memory_));
     return std::unique_ptr<PackedLinear>(std::move(packed));
   }
 
   Result<std::unique_ptr<KvCache>> AllocateKvCache(const KvShape& shape) override {
-    QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<PagedKv> cache, PagedKv::Allocate(shape));
+    QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<PagedKv> cache, PagedKv::Allocate(shape, memory_));
     return std::unique_ptr<KvCache>(std::move(cache));
   }
 
-  // One part per thread, then the packed activations.
-  size_t ScratchBytes(int64_t max_rows, int64_t max_features, int32_t, int32_t) const override {
+  Result<Buffer> Allocate(size_t bytes) override { return memory_.Allocate(bytes); }
+  void Upload(const void* host, void* device, size_t bytes) override { std::memcpy(device, host, bytes); }
+  void Download(const void* device, void* host, size_t bytes) override { std::memcpy(host, device, bytes); }
+
+  size_t BatchBytes(const BatchLimits& limits) const override {
     int64_t packed_bytes = 0;
     for (const LinearKernels* kernels : {&kernels_.f32, &kernels_.bf16}) {
-      const int64_t rows = RowTiles(max_rows, *kernels).num_packed_rows();
-      packed_bytes = std::max(packed_bytes, rows * PackedRowBytes(*kernels, max_features));
+      const int64_t rows = RowTiles(limits.max_rows, *kernels).num_packed_rows();
+      packed_bytes = std::max(packed_bytes, rows * PackedRowBytes(*kernels, limits.max_features));
     }
-    return kCacheLine + kThreadScratch * static_cast<size_t>(num_threads()) +
-           AlignUp(static_cast<size_t>(packed_bytes));
+    return ThreadScratchBytes() + AlignUp(static_cast<size_t>(packed_bytes));
+  }
+  Result<std::unique_ptr<Batch>> NewBatch(const BatchLimits& limits) override {
+    QUIRE_ASSIGN_OR_RETURN(Buffer scratch, memory_.Allocate(BatchBytes(limits)));
+    return std::unique_ptr<Batch>(std::make_unique<CpuBatch>(limits, std::move(scratch), ThreadScratchBytes()));
+  }
+  void Prepare(Batch& batch, std::span<const int32_t> tokens, std::span<const BatchSpan> spans) override {
+    static_cast<CpuBatch&>(batch).Prepare(tokens, spans);
   }
 
-  void SetScratch(Tensor bytes) override {
-    const auto address = reinterpret_cast<uintptr_t>(bytes.data());
-    const size_t skipped = AlignUp(address) - address;
-    const size_t used = skipped + kThreadScratch * static_cast<size_t>(num_threads());
-    QUIRE_CHECK_GE(bytes.bytes(), used);
-    thread_scratch_ = bytes.as<char>() + skipped;
-    packed_ = bytes.as<char>() + used;
-    packed_bytes_ = bytes.bytes() - used;
-  }
-
-  void Embed(std::span<const int32_t> ids, const Tensor& table, const Tensor& y) override {
-    CheckEmbed(ids, table, y);
+  void Embed(const Batch& batch, const Tensor& table, const Tensor& y) override {
+    CheckEmbed(batch, table, y);
+    const std::span<const int32_t> ids = batch.tokens();
     const int64_t n = table.dim(1);
     ForRows(static_cast<int64_t>(ids.size()), n, [&](int64_t row) {
       WeightRows({&table, 1}).Load(ids[static_cast<size_t>(row)], y.f32() + row * n);
@@ -118,7 +162,6 @@ class CpuBackend : public Backend {
     CheckOperands(args);
     const int64_t rows = args.x.dim(0), k = args.weight->in_features();
     if (rows == 0) return;
-    QUIRE_CHECK(thread_scratch_ != nullptr, "SetScratch comes before Linear");
     const LinearKernels& kernels = args.weight->format() == DType::kF32 ? kernels_.f32 : kernels_.bf16;
     const RowTiles tiles(rows, kernels);
     PackActivations(args, kernels, tiles);
@@ -132,27 +175,17 @@ class CpuBackend : public Backend {
 
   void RopeAndCache(const RopeAndCacheArgs& args) override {
     CheckOperands(args);
-    for (const BatchSpan& span : args.spans) {
-      ForRows(span.num_rows, args.qkv.dim(1), [&](int64_t row) { RopeAndCacheRow(args, span, row); });
-    }
+    const std::span<const CpuBatch::Row> rows = static_cast<const CpuBatch&>(*args.batch).rows();
+    ForRows(static_cast<int64_t>(rows.size()), args.qkv.dim(1),
+            [&](int64_t i) { RopeAndCacheRow(args, rows[static_cast<size_t>(i)]); });
   }
 
   void Attention(const AttentionArgs& args) override {
     CheckOperands(args);
-    QUIRE_CHECK(thread_scratch_ != nullptr, "SetScratch comes before Attention");
-    const int64_t kv_heads = args.cache->shape().num_kv_heads;
-    HeadGroups groups;
-    groups.group = args.num_heads / kv_heads;
-    groups.heads = std::min<int64_t>(groups.group, kMaxQueries);
-    groups.rows = kMaxQueries / groups.heads;
-    int64_t num_tiles = 0;
-    first_tiles_.clear();
-    for (const BatchSpan& span : args.spans) {
-      first_tiles_.push_back(num_tiles);
-      num_tiles += groups.row_tiles(span);
-    }
-    const int64_t units = num_tiles * kv_heads * groups.chunks();
-    ForUnits(units, units == 1, [&](int64_t unit, int thread) { AttendUnit(args, groups, unit, thread); });
+    const auto& batch = static_cast<const CpuBatch&>(*args.batch);
+    const auto num_tiles = static_cast<int64_t>(batch.tiles().size());
+    const int64_t units = num_tiles * args.cache->shape().num_kv_heads * batch.groups().chunks();
+    ForUnits(units, units == 1, [&](int64_t unit, int thread) { AttendUnit(args, batch, unit, thread); });
   }
 
   void GatedActivation(const GatedActivationArgs& args) override {
@@ -193,9 +226,12 @@ class CpuBackend : public Backend {
            (kernels_.bf16_order == Bf16Order::kTiles ? "; products summed in tiles" : "");
   }
 
+  void WithHostRows(const Tensor& x, FunctionRef<void(const Tensor& rows)> fn) override { fn(x); }
   void ParallelFor(int64_t count, FunctionRef<void(int64_t, int64_t)> fn) override { team_.ParallelFor(count, fn); }
 
  private:
+  size_t ThreadScratchBytes() const { return kThreadScratch * static_cast<size_t>(num_threads()); }
+
   // fn(row), in contiguous parts; `width` values each.
   template <typename Fn>
   void ForRows(int64_t rows, int64_t width, Fn fn) {
@@ -223,13 +259,10 @@ class CpuBackend : public Backend {
     });
   }
 
-  float* ThreadScratch(int thread) const {
-    return reinterpret_cast<float*>(thread_scratch_ + kThreadScratch * static_cast<size_t>(thread));
-  }
-
   void PackActivations(const LinearArgs& args, const LinearKernels& kernels, const RowTiles& tiles) {
     const int64_t k = args.weight->in_features(), row_bytes = PackedRowBytes(kernels, k);
-    QUIRE_CHECK_LE(static_cast<size_t>(tiles.num_packed_rows() * row_bytes), packed_bytes_);
+    const auto& batch = static_cast<const CpuBatch&>(*args.batch);
+    QUIRE_CHECK_LE(static_cast<size_t>(tiles.num_packed_rows() * row_bytes), batch.packed_bytes());
     const int64_t pieces = (k + kPackPiece - 1) / kPackPiece;
     ForUnits(tiles.count * pieces, tiles.rows * k < kSerialValues, [&](int64_t unit, int) {
       const int64_t tile = unit / pieces, begin = unit % pieces * kPackPiece, first = tiles.first(tile);
@@ -240,7 +273,7 @@ class CpuBackend : public Backend {
                          .tile_rows = std::max(rows, tiles.padded),
                          .begin = begin,
                          .end = std::min(k, begin + kPackPiece),
-                         .tile = packed_ + first * row_bytes});
+                         .tile = batch.packed() + first * row_bytes});
     });
   }
 
@@ -254,6 +287,7 @@ class CpuBackend : public Backend {
   void MultiplyPanels(const LinearArgs& args, const LinearKernels& kernels, const RowTiles& tiles, int64_t task_index,
                       const PanelGroups& groups, int64_t group, int thread) {
     const auto& weight = static_cast<const PackedPanels&>(*args.weight);
+    const auto& batch = static_cast<const CpuBatch&>(*args.batch);
     const int64_t panel = group * groups.per_group;
     const int64_t n = weight.out_features(), column = panel * kPanel;
     const int64_t begin = tiles.count * task_index / tiles.num_tasks();
@@ -264,7 +298,7 @@ class CpuBackend : public Backend {
     task.panel_bytes = static_cast<int64_t>(weight.panel_bytes());
     task.num_panels = std::min(groups.per_group, groups.panels - panel);
     task.k = weight.in_features();
-    task.x = packed_ + first * PackedRowBytes(kernels, task.k);
+    task.x = batch.packed() + first * PackedRowBytes(kernels, task.k);
     task.num_tiles = end - begin;
     for (int64_t t = begin; t <= end; ++t) task.first_row[t - begin] = tiles.first(t) - first;
     task.bias = args.bias == nullptr ? nullptr : args.bias + column;
@@ -272,16 +306,17 @@ class CpuBackend : public Backend {
     task.y_stride = n;
     task.columns = std::min(task.num_panels * kPanel, n - column);
     task.accumulate = args.accumulate;
-    task.scratch = ThreadScratch(thread);
+    task.scratch = batch.thread_scratch(thread);
     kernels.multiply(task);
   }
 
-  void RopeAndCacheRow(const RopeAndCacheArgs& args, const BatchSpan& span, int64_t row) {
+  void RopeAndCacheRow(const RopeAndCacheArgs& args, const CpuBatch::Row& row) {
     const auto& cache = static_cast<const PagedKv&>(*args.cache);
+    const BatchSpan& span = args.batch->spans()[static_cast<size_t>(row.span)];
     const int64_t head_dim = cache.shape().head_dim, kv_heads = cache.shape().num_kv_heads;
-    const int64_t position = span.first_position + row;
+    const int64_t position = span.first_position + row.row - span.first_row;
     const int64_t half = args.rope.rotary_dim / 2;
-    float* qkv = args.qkv.f32() + (span.first_row + row) * args.qkv.dim(1);
+    float* qkv = args.qkv.f32() + row.row * args.qkv.dim(1);
     for (int64_t head = 0; head < args.num_heads + kv_heads; ++head) {
       kernels_.prepare_head({.head = qkv + head * head_dim,
                              .head_dim = cache.shape().head_dim,
@@ -317,20 +352,18 @@ class CpuBackend : public Backend {
     }
   }
 
-  // Units run over spans, then rows, then heads.
-  void AttendUnit(const AttentionArgs& args, const HeadGroups& groups, int64_t unit, int thread) {
+  // Units run over tiles, then heads.
+  void AttendUnit(const AttentionArgs& args, const CpuBatch& batch, int64_t unit, int thread) {
     const auto& cache = static_cast<const PagedKv&>(*args.cache);
     const KvShape& shape = cache.shape();
+    const HeadGroups& groups = batch.groups();
     const int64_t units_per_tile = shape.num_kv_heads * groups.chunks();
-    // The last span that begins at this tile or before; an empty one begins where the next does.
-    const auto behind = std::upper_bound(first_tiles_.begin(), first_tiles_.end(), unit / units_per_tile);
-    const auto s = static_cast<size_t>(behind - first_tiles_.begin()) - 1;
-    const int64_t tile = unit / units_per_tile - first_tiles_[s];
-    const BatchSpan& span = args.spans[s];
+    const CpuBatch::Tile& tile = batch.tiles()[static_cast<size_t>(unit / units_per_tile)];
+    const BatchSpan& span = batch.spans()[static_cast<size_t>(tile.span)];
     const int64_t kv_head = unit % units_per_tile / groups.chunks();
     const int64_t first_in_group = unit % groups.chunks() * groups.heads;
     const int64_t head = kv_head * groups.group + first_in_group;
-    const int64_t row = tile * groups.rows, batch_row = span.first_row + row;
+    const int64_t row = tile.first_row, batch_row = span.first_row + row;
     const char* keys = cache.block(args.layer, 0) + static_cast<size_t>(kv_head) * cache.head_bytes();
     kernels_.attend({.q = args.qkv.f32() + batch_row * args.qkv.dim(1) + head * shape.head_dim,
                      .q_stride = args.qkv.dim(1),
@@ -348,24 +381,21 @@ class CpuBackend : public Backend {
                      .block_bytes = static_cast<int64_t>(cache.block_bytes()),
                      .block_size = shape.block_size,
                      .bf16 = shape.dtype == DType::kBf16,
-                     .scratch = ThreadScratch(thread)});
+                     .scratch = batch.thread_scratch(thread)});
   }
 
   ThreadTeam team_;
   WorkRanges ranges_;
-  std::vector<int64_t> first_tiles_;  // [spans]: of the attention that is running
   const KernelTable& kernels_;
-  char* thread_scratch_ = nullptr;
-  char* packed_ = nullptr;  // activations of the linear layer that is running
-  size_t packed_bytes_ = 0;
+  MemoryPool& memory_;
 };
 
 }  // namespace
 }  // namespace cpu
 
-Result<std::unique_ptr<Backend>> MakeCpuBackend(int num_threads, const cpu::KernelTable& kernels) {
+Result<std::unique_ptr<Backend>> MakeCpuBackend(int num_threads, const cpu::KernelTable& kernels, MemoryPool& memory) {
   QUIRE_ASSIGN_OR_RETURN(ThreadTeam team, ThreadTeam::Start(num_threads));
-  return std::unique_ptr<Backend>(std::make_unique<cpu::CpuBackend>(std::move(team), kernels));
+  return std::unique_ptr<Backend>(std::make_unique<cpu::CpuBackend>(std::move(team), kernels, memory));
 }
 
 }  // namespace quire

@@ -8,7 +8,7 @@
 
 namespace quire {
 
-// REQUIRES: num_threads >= 1 and a CPU that runs these kernels.
-Result<std::unique_ptr<Backend>> MakeCpuBackend(int num_threads, const cpu::KernelTable& kernels);
+// REQUIRES: num_threads >= 1 and a CPU that runs these kernels; `memory` outlives the backend.
+Result<std::unique_ptr<Backend>> MakeCpuBackend(int num_threads, const cpu::KernelTable& kernels, MemoryPool& memory);
 
 }  // namespace quire

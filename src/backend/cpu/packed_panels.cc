@@ -38,13 +38,13 @@ void PackPanel(const WeightRows& rows, int64_t index, T* staged, T* panel) {
 
 int64_t PackedPanels::num_panels() const { return NumPanels(out_features()); }
 
-Result<std::unique_ptr<PackedPanels>> PackedPanels::Pack(std::span<const Tensor> parts, DType format,
-                                                         ThreadTeam& team) {
+Result<std::unique_ptr<PackedPanels>> PackedPanels::Pack(std::span<const Tensor> parts, DType format, ThreadTeam& team,
+                                                         MemoryPool& memory) {
   QUIRE_RETURN_IF_ERROR(ValidatePackLinear(parts, format));
   const WeightRows rows(parts);
   const int64_t n = rows.num_rows(), k = rows.width(), num_panels = NumPanels(n);
   const size_t panel_bytes = static_cast<size_t>(PaddedDepth(k, format) * kPanel) * DTypeSize(format);
-  QUIRE_ASSIGN_OR_RETURN(Buffer buffer, Buffer::Allocate(static_cast<size_t>(num_panels) * panel_bytes));
+  QUIRE_ASSIGN_OR_RETURN(Buffer buffer, memory.Allocate(static_cast<size_t>(num_panels) * panel_bytes));
   std::unique_ptr<PackedPanels> packed(new PackedPanels(n, k, format, panel_bytes, std::move(buffer)));
   // Threads have nobody to tell that they got no memory.
   const size_t staged_bytes = Arena::Align(panel_bytes);

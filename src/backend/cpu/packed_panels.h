@@ -1,4 +1,4 @@
-// Weights in panels of 64 output columns (layout: cpu/kernel_table.h), in anonymous memory of their own.
+// Weights in panels of 64 output columns (layout: cpu/kernel_table.h).
 #pragma once
 
 #include <memory>
@@ -11,7 +11,8 @@ namespace quire::cpu {
 
 class PackedPanels : public PackedLinear {
  public:
-  static Result<std::unique_ptr<PackedPanels>> Pack(std::span<const Tensor> parts, DType format, ThreadTeam& team);
+  static Result<std::unique_ptr<PackedPanels>> Pack(std::span<const Tensor> parts, DType format, ThreadTeam& team,
+                                                    MemoryPool& memory);
 
   size_t bytes() const override { return buffer_.bytes(); }
   int64_t num_panels() const;

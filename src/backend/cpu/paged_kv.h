@@ -11,7 +11,7 @@ namespace quire::cpu {
 
 class PagedKv : public HostKvCache {
  public:
-  static Result<std::unique_ptr<PagedKv>> Allocate(const KvShape& shape);
+  static Result<std::unique_ptr<PagedKv>> Allocate(const KvShape& shape, MemoryPool& memory);
 
   // Keys of one head in a block start here; its values follow after head_bytes() / 2.
   size_t head_bytes() const { return block_bytes() / static_cast<size_t>(shape().num_kv_heads); }

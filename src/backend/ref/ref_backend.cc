@@ -61,9 +61,17 @@ class RefKvCache : public HostKvCache {
   }
 };
 
+// Needs no scratch.
+class RefBatch : public Batch {
+ public:
+  explicit RefBatch(const BatchLimits& limits) : Batch(limits) {}
+  using Batch::Assign;
+};
+
 class RefBackend : public Backend {
  public:
-  RefBackend(ThreadTeam team, Bf16Order order) : team_(std::move(team)), order_(order) {}
+  RefBackend(ThreadTeam team, Bf16Order order, MemoryPool& memory)
+      : team_(std::move(team)), order_(order), memory_(memory) {}
 
   std::string name() const override { return order_ == Bf16Order::kTiles ? "ref-amx" : "ref"; }
   int num_threads() const override { return team_.num_threads(); }
@@ -72,7 +80,7 @@ class RefBackend : public Backend {
     QUIRE_RETURN_IF_ERROR(ValidatePackLinear(parts, format));
     const WeightRows rows(parts);
     const int64_t n = rows.num_rows(), k = rows.width();
-    QUIRE_ASSIGN_OR_RETURN(Buffer buffer, Buffer::Allocate(static_cast<size_t>(n * k) * sizeof(float)));
+    QUIRE_ASSIGN_OR_RETURN(Buffer buffer, memory_.Allocate(static_cast<size_t>(n * k) * sizeof(float)));
     float* packed = static_cast<float*>(buffer.data());
     team_.ParallelFor(n, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) rows.Load(row, packed + row * k);
@@ -88,15 +96,25 @@ class RefBackend : public Backend {
       return InvalidArgument("heads of {} dimensions are not supported: at most {}", shape.head_dim, ref::kMaxHeadDim);
     }
     QUIRE_ASSIGN_OR_RETURN(Buffer buffer,
-                           Buffer::Allocate(shape.BytesPerBlock() * static_cast<size_t>(shape.num_blocks)));
+                           memory_.Allocate(shape.BytesPerBlock() * static_cast<size_t>(shape.num_blocks)));
     return std::unique_ptr<KvCache>(std::make_unique<RefKvCache>(shape, std::move(buffer)));
   }
 
-  size_t ScratchBytes(int64_t, int64_t, int32_t, int32_t) const override { return 0; }
-  void SetScratch(Tensor) override {}
+  Result<Buffer> Allocate(size_t bytes) override { return memory_.Allocate(bytes); }
+  void Upload(const void* host, void* device, size_t bytes) override { std::memcpy(device, host, bytes); }
+  void Download(const void* device, void* host, size_t bytes) override { std::memcpy(host, device, bytes); }
 
-  void Embed(std::span<const int32_t> ids, const Tensor& table, const Tensor& y) override {
-    CheckEmbed(ids, table, y);
+  size_t BatchBytes(const BatchLimits&) const override { return 0; }
+  Result<std::unique_ptr<Batch>> NewBatch(const BatchLimits& limits) override {
+    return std::unique_ptr<Batch>(std::make_unique<RefBatch>(limits));
+  }
+  void Prepare(Batch& batch, std::span<const int32_t> tokens, std::span<const BatchSpan> spans) override {
+    static_cast<RefBatch&>(batch).Assign(tokens, spans);
+  }
+
+  void Embed(const Batch& batch, const Tensor& table, const Tensor& y) override {
+    CheckEmbed(batch, table, y);
+    const std::span<const int32_t> ids = batch.tokens();
     const int64_t n = table.dim(1);
     for (size_t r = 0; r < ids.size(); ++r) {
       WeightRows({&table, 1}).Load(ids[r], y.f32() + static_cast<int64_t>(r) * n);
@@ -127,14 +145,14 @@ class RefBackend : public Backend {
 
   void RopeAndCache(const RopeAndCacheArgs& args) override {
     CheckOperands(args);
-    for (const BatchSpan& span : args.spans) {
+    for (const BatchSpan& span : args.batch->spans()) {
       ForRows(span.num_rows, [&](int64_t i) { RopeAndCacheRow(args, span, static_cast<int32_t>(i)); });
     }
   }
 
   void Attention(const AttentionArgs& args) override {
     CheckOperands(args);
-    for (const BatchSpan& span : args.spans) {
+    for (const BatchSpan& span : args.batch->spans()) {
       ForRows(int64_t{span.num_rows} * args.num_heads, [&](int64_t i) {
         AttendHead(args, span, static_cast<int32_t>(i / args.num_heads), static_cast<int32_t>(i % args.num_heads));
       });
@@ -179,6 +197,7 @@ class RefBackend : public Backend {
            (order_ == Bf16Order::kTiles ? "; products summed in tiles" : "");
   }
 
+  void WithHostRows(const Tensor& x, FunctionRef<void(const Tensor& rows)> fn) override { fn(x); }
   void ParallelFor(int64_t count, FunctionRef<void(int64_t, int64_t)> fn) override { team_.ParallelFor(count, fn); }
 
  private:
@@ -228,13 +247,14 @@ class RefBackend : public Backend {
 
   ThreadTeam team_;
   const Bf16Order order_;
+  MemoryPool& memory_;
 };
 
 }  // namespace
 
-Result<std::unique_ptr<Backend>> MakeRefBackend(int num_threads, Bf16Order order) {
+Result<std::unique_ptr<Backend>> MakeRefBackend(int num_threads, Bf16Order order, MemoryPool& memory) {
   QUIRE_ASSIGN_OR_RETURN(ThreadTeam team, ThreadTeam::Start(num_threads));
-  return std::unique_ptr<Backend>(std::make_unique<RefBackend>(std::move(team), order));
+  return std::unique_ptr<Backend>(std::make_unique<RefBackend>(std::move(team), order, memory));
 }
 
 }  // namespace quire

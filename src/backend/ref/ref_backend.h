@@ -9,7 +9,7 @@
 namespace quire {
 
 // "ref" sums products of bf16 values in pairs, as vector instructions do; "ref-amx" in tiles. REQUIRES: num_threads
-// >= 1.
-Result<std::unique_ptr<Backend>> MakeRefBackend(int num_threads, Bf16Order order);
+// >= 1; `memory` outlives the backend.
+Result<std::unique_ptr<Backend>> MakeRefBackend(int num_threads, Bf16Order order, MemoryPool& memory);
 
 }  // namespace quire

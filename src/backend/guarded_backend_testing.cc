@@ -1,0 +1,188 @@
+#include "backend/guarded_backend_testing.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "base/check.h"
+#include "base/error.h"
+
+namespace quire {
+namespace {
+
+constexpr size_t kPage = 4096;
+
+// One range of addresses, whose pages are given out in order, and again once all behind them are back. Any thread.
+class GuardedMemory : public MemoryPool {
+ public:
+  GuardedMemory() {
+    void* base = mmap(nullptr, kReserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    QUIRE_CHECK(base != MAP_FAILED);
+    base_ = static_cast<char*>(base);
+  }
+  ~GuardedMemory() override { munmap(base_, kReserved); }
+  GuardedMemory(const GuardedMemory&) = delete;
+  GuardedMemory& operator=(const GuardedMemory&) = delete;
+
+  void Open() {
+    const std::lock_guard lock(mutex_);
+    if (num_open_++ == 0) Protect(PROT_READ | PROT_WRITE);
+  }
+  void Close() {
+    const std::lock_guard lock(mutex_);
+    if (--num_open_ == 0) Protect(PROT_NONE);
+  }
+
+ private:
+  static constexpr size_t kReserved = size_t{16} << 30;
+
+  void* Take(size_t bytes) override {
+    const std::lock_guard lock(mutex_);
+    const size_t rounded = Rounded(bytes);
+    if (rounded > kReserved - used_) {
+      errno = ENOMEM;
+      return nullptr;
+    }
+    char* data = base_ + used_;
+    used_ += rounded;
+    if (num_open_ > 0) Protect(PROT_READ | PROT_WRITE);
+    return data;
+  }
+  void Release(void* data, size_t bytes) override {
+    const std::lock_guard lock(mutex_);
+    const size_t rounded = Rounded(bytes);
+    QUIRE_CHECK_EQ(madvise(data, rounded, MADV_DONTNEED), 0);
+    QUIRE_CHECK_EQ(mprotect(data, rounded, PROT_NONE), 0);
+    free_[static_cast<char*>(data)] = rounded;
+    for (auto last = free_.end(); last != free_.begin() && (--last)->first + last->second == base_ + used_;
+         last = free_.end()) {
+      used_ -= last->second;
+      free_.erase(last);
+    }
+  }
+
+  static size_t Rounded(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+
+  void Protect(int rights) const {
+    if (used_ > 0) QUIRE_CHECK_EQ(mprotect(base_, used_, rights), 0);
+  }
+
+  std::mutex mutex_;
+  char* base_ = nullptr;
+  size_t used_ = 0;
+  std::map<char*, size_t> free_;  // below used_
+  int num_open_ = 0;
+};
+
+// While it lives, operations may touch the memory.
+class Opened {
+ public:
+  explicit Opened(GuardedMemory& memory) : memory_(memory) { memory_.Open(); }
+  ~Opened() { memory_.Close(); }
+  Opened(const Opened&) = delete;
+  Opened& operator=(const Opened&) = delete;
+
+ private:
+  GuardedMemory& memory_;
+};
+
+class GuardedBackend : public Backend {
+ public:
+  GuardedBackend(std::unique_ptr<GuardedMemory> memory, std::unique_ptr<Backend> inner)
+      : memory_(std::move(memory)), inner_(std::move(inner)) {}
+
+  std::string name() const override { return inner_->name(); }
+  int num_threads() const override { return inner_->num_threads(); }
+
+  Result<Buffer> Allocate(size_t bytes) override { return inner_->Allocate(bytes); }
+  void Upload(const void* host, void* device, size_t bytes) override {
+    const Opened open(*memory_);
+    inner_->Upload(host, device, bytes);
+  }
+  void Download(const void* device, void* host, size_t bytes) override {
+    const Opened open(*memory_);
+    inner_->Download(device, host, bytes);
+  }
+  Result<std::unique_ptr<PackedLinear>> PackLinear(std::span<const Tensor> parts, DType format) override {
+    const Opened open(*memory_);
+    return inner_->PackLinear(parts, format);
+  }
+  Result<std::unique_ptr<KvCache>> AllocateKvCache(const KvShape& shape) override {
+    return inner_->AllocateKvCache(shape);
+  }
+  Result<std::unique_ptr<Batch>> NewBatch(const BatchLimits& limits) override { return inner_->NewBatch(limits); }
+  size_t BatchBytes(const BatchLimits& limits) const override { return inner_->BatchBytes(limits); }
+  void Prepare(Batch& batch, std::span<const int32_t> tokens, std::span<const BatchSpan> spans) override {
+    const Opened open(*memory_);
+    inner_->Prepare(batch, tokens, spans);
+  }
+
+  void Embed(const Batch& batch, const Tensor& table, const Tensor& y) override {
+    const Opened open(*memory_);
+    inner_->Embed(batch, table, y);
+  }
+  void RmsNorm(const RmsNormArgs& args) override {
+    const Opened open(*memory_);
+    inner_->RmsNorm(args);
+  }
+  void Linear(const LinearArgs& args) override {
+    const Opened open(*memory_);
+    inner_->Linear(args);
+  }
+  void RopeAndCache(const RopeAndCacheArgs& args) override {
+    const Opened open(*memory_);
+    inner_->RopeAndCache(args);
+  }
+  void Attention(const AttentionArgs& args) override {
+    const Opened open(*memory_);
+    inner_->Attention(args);
+  }
+  void GatedActivation(const GatedActivationArgs& args) override {
+    const Opened open(*memory_);
+    inner_->GatedActivation(args);
+  }
+  void GatherRows(const Tensor& x, std::span<const int32_t> rows, const Tensor& y) override {
+    const Opened open(*memory_);
+    inner_->GatherRows(x, rows, y);
+  }
+  void CopyBlocks(KvCache& cache, std::span<const std::pair<uint32_t, uint32_t>> copies) override {
+    const Opened open(*memory_);
+    inner_->CopyBlocks(cache, copies);
+  }
+  void ReadBlock(const KvCache& cache, uint32_t block, std::byte* out) const override {
+    const Opened open(*memory_);
+    inner_->ReadBlock(cache, block, out);
+  }
+  void WriteBlock(KvCache& cache, uint32_t block, const std::byte* in) const override {
+    const Opened open(*memory_);
+    inner_->WriteBlock(cache, block, in);
+  }
+  std::string kv_layout() const override { return inner_->kv_layout(); }
+
+  // The host gets a copy: what it reads past it, it may not.
+  void WithHostRows(const Tensor& x, FunctionRef<void(const Tensor& rows)> fn) override {
+    host_rows_.resize(static_cast<size_t>(x.size()));
+    Download(x.data(), host_rows_.data(), x.bytes());
+    fn(Tensor(host_rows_.data(), DType::kF32, {x.dim(0), x.dim(1)}));
+  }
+  void ParallelFor(int64_t count, FunctionRef<void(int64_t, int64_t)> fn) override { inner_->ParallelFor(count, fn); }
+
+ private:
+  std::unique_ptr<GuardedMemory> memory_;
+  std::unique_ptr<Backend> inner_;
+  std::vector<float> host_rows_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Backend>> MakeGuardedBackend(const CpuBackendOptions& options) {
+  auto memory = std::make_unique<GuardedMemory>();
+  QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<Backend> inner, MakeCpuBackendIn(*memory, options));
+  return std::unique_ptr<Backend>(std::make_unique<GuardedBackend>(std::move(memory), std::move(inner)));
+}
+
+}  // namespace quire
