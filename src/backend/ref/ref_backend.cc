@@ -136,10 +136,9 @@ class RefBackend : public Backend {
     const auto dot_bf16 = order_ == Bf16Order::kTiles ? ref::DotBf16Tiles : ref::DotBf16Pairs;
     const auto dot = weight.format() == DType::kBf16 ? dot_bf16 : ref::DotF32;
     ForRows(rows * n, [&](int64_t i) {
-      float sum = dot(args.x.f32() + i / n * k, weight.row(i % n), k);
-      if (args.bias != nullptr) sum += args.bias[i % n];
+      const float sum = dot(args.x.f32() + i / n * k, weight.row(i % n), k);
       float& y = args.y.f32()[i];
-      y = args.accumulate ? y + sum : sum;
+      y = ref::FinishElement(sum, args.bias == nullptr ? nullptr : args.bias + i % n, args.accumulate, y);
     });
   }
 
@@ -165,7 +164,7 @@ class RefBackend : public Backend {
     const auto activate = args.activation == Activation::kSilu ? ref::Silu : ref::GeluTanh;
     ForRows(args.y.dim(0), [&](int64_t row) {
       const float* gate = args.gate_up.f32() + row * 2 * n;
-      for (int64_t i = 0; i < n; ++i) args.y.f32()[row * n + i] = activate(gate[i]) * gate[n + i];
+      ref::GatedRow(gate, gate + n, activate, n, args.y.f32() + row * n);
     });
   }
 

@@ -95,4 +95,13 @@ float GeluTanh(float x) {
   return x / (1.0F + Exp(kMinusTwoSqrtTwoOverPi * std::fma(0.044715F, cubed, x)));
 }
 
+void GatedRow(const float* gate, const float* up, float (*activate)(float), int64_t n, float* y) {
+  for (int64_t i = 0; i < n; ++i) y[i] = activate(gate[i]) * up[i];
+}
+
+float FinishElement(float sum, const float* bias, bool accumulate, float y) {
+  if (bias != nullptr) sum += *bias;
+  return accumulate ? y + sum : sum;
+}
+
 }  // namespace quire::ref

@@ -35,6 +35,11 @@ void RotateHead(float* head, const float* cos, const float* sin, int32_t rotary_
 
 float Silu(float x);      // x / (1 + e^-x)
 float GeluTanh(float x);  // x / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3)
+// y = activate(gate) * up, element by element.
+void GatedRow(const float* gate, const float* up, float (*activate)(float), int64_t n, float* y);
+
+// What a product's element becomes of its sum over k: plus the bias, plus what it was if it accumulates.
+float FinishElement(float sum, const float* bias, bool accumulate, float y);
 
 // One query head of one row over the positions [begin, end). key(p) and value(p) give head_dim floats.
 //
