@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <numbers>
+#include <vector>
 
 #include "backend/backend_factory.h"
 
@@ -81,7 +82,7 @@ TEST(RopeTableTest, TablesHoldEveryPosition) {
   (*backend)->Download(tables->view().sin, sin.data(), sin.size() * sizeof(float));
   for (int position = 0; position < 1000; position += 37) {
     for (int i = 0; i < 8; ++i) {
-      const auto at = static_cast<size_t>(position * 8 + i);
+      const size_t at = static_cast<size_t>(position) * 8 + static_cast<size_t>(i);
       EXPECT_FLOAT_EQ(cos[at], static_cast<float>(std::cos(position * Plain(i))));
       EXPECT_FLOAT_EQ(sin[at], static_cast<float>(std::sin(position * Plain(i))));
     }
