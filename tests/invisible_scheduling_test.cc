@@ -269,8 +269,9 @@ class InvisibleScheduling : public testing::TestWithParam<Setting> {
 
 TEST_P(InvisibleScheduling, EveryRandomScheduleGivesWhatEachRequestGetsAlone) {
   ServeRandomSchedules();
-  EXPECT_GT(num_swapped_, 10U);  // how many depends on how fast the disk is
-  EXPECT_GT(num_loaded_, 0U);
+  // How many depends on how fast the disk is: the seeds are some that give twice as many.
+  EXPECT_GT(num_swapped_, 30U);
+  EXPECT_GT(num_loaded_, 10U);
   EXPECT_EQ(num_load_failures_, 0U);
   EXPECT_EQ(num_store_failures_, 0U);
   EXPECT_EQ(num_swap_failures_, 0U);
@@ -297,7 +298,7 @@ TEST_P(InvisibleScheduling, DisksThatFailChangeNothing) {
 
 INSTANTIATE_TEST_SUITE_P(Models, InvisibleScheduling,
                          testing::Values(Setting{"qwen3", DType::kF32, 1}, Setting{"qwen2-bf16", DType::kBf16, 2},
-                                         Setting{"mistral-window", DType::kBf16, 3}),
+                                         Setting{"mistral-window", DType::kBf16, 7}),
                          [](const auto& info) { return "Setting" + std::to_string(info.index); });
 
 }  // namespace

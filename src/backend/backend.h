@@ -12,7 +12,7 @@
 // none of it but by Upload, Download, ReadBlock, WriteBlock and WithHostRows.
 //
 // Every operation first CHECKs its operands (backend/ops.h: shape contracts) and otherwise does not fail. One thread
-// calls a Backend at a time, but for ReadBlock and WriteBlock. Several may own a Batch each and take turns.
+// calls a Backend at a time, but for Upload, ReadBlock and WriteBlock. Several may own a Batch each and take turns.
 #pragma once
 
 #include <cstddef>
@@ -115,17 +115,10 @@ class Batch {
   // Copies them; block tables stay their owner's.
   void Assign(std::span<const int32_t> tokens, std::span<const BatchSpan> spans);
 
-  // A row that belongs to a span.
-  struct Row {
-    int32_t row = 0, span = 0;
-  };
-  std::span<const Row> rows() const { return rows_; }
-
  private:
   BatchLimits limits_;
   std::vector<int32_t> tokens_;
   std::vector<BatchSpan> spans_;
-  std::vector<Row> rows_;
 };
 
 struct LinearArgs {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <map>
 #include <mutex>
+#include <type_traits>
 #include <utility>
 
 #include "base/check.h"
@@ -100,16 +101,13 @@ class GuardedBackend : public Backend {
 
   Result<Buffer> Allocate(size_t bytes) override { return inner_->Allocate(bytes); }
   void Upload(const void* host, void* device, size_t bytes) override {
-    const Opened open(*memory_);
-    inner_->Upload(host, device, bytes);
+    WhileOpen(&Backend::Upload, host, device, bytes);
   }
   void Download(const void* device, void* host, size_t bytes) override {
-    const Opened open(*memory_);
-    inner_->Download(device, host, bytes);
+    WhileOpen(&Backend::Download, device, host, bytes);
   }
   Result<std::unique_ptr<PackedLinear>> PackLinear(std::span<const Tensor> parts, DType format) override {
-    const Opened open(*memory_);
-    return inner_->PackLinear(parts, format);
+    return WhileOpen(&Backend::PackLinear, parts, format);
   }
   Result<std::unique_ptr<KvCache>> AllocateKvCache(const KvShape& shape) override {
     return inner_->AllocateKvCache(shape);
@@ -117,49 +115,28 @@ class GuardedBackend : public Backend {
   Result<std::unique_ptr<Batch>> NewBatch(const BatchLimits& limits) override { return inner_->NewBatch(limits); }
   size_t BatchBytes(const BatchLimits& limits) const override { return inner_->BatchBytes(limits); }
   void Prepare(Batch& batch, std::span<const int32_t> tokens, std::span<const BatchSpan> spans) override {
-    const Opened open(*memory_);
-    inner_->Prepare(batch, tokens, spans);
+    WhileOpen(&Backend::Prepare, batch, tokens, spans);
   }
 
   void Embed(const Batch& batch, const Tensor& table, const Tensor& y) override {
-    const Opened open(*memory_);
-    inner_->Embed(batch, table, y);
+    WhileOpen(&Backend::Embed, batch, table, y);
   }
-  void RmsNorm(const RmsNormArgs& args) override {
-    const Opened open(*memory_);
-    inner_->RmsNorm(args);
-  }
-  void Linear(const LinearArgs& args) override {
-    const Opened open(*memory_);
-    inner_->Linear(args);
-  }
-  void RopeAndCache(const RopeAndCacheArgs& args) override {
-    const Opened open(*memory_);
-    inner_->RopeAndCache(args);
-  }
-  void Attention(const AttentionArgs& args) override {
-    const Opened open(*memory_);
-    inner_->Attention(args);
-  }
-  void GatedActivation(const GatedActivationArgs& args) override {
-    const Opened open(*memory_);
-    inner_->GatedActivation(args);
-  }
+  void RmsNorm(const RmsNormArgs& args) override { WhileOpen(&Backend::RmsNorm, args); }
+  void Linear(const LinearArgs& args) override { WhileOpen(&Backend::Linear, args); }
+  void RopeAndCache(const RopeAndCacheArgs& args) override { WhileOpen(&Backend::RopeAndCache, args); }
+  void Attention(const AttentionArgs& args) override { WhileOpen(&Backend::Attention, args); }
+  void GatedActivation(const GatedActivationArgs& args) override { WhileOpen(&Backend::GatedActivation, args); }
   void GatherRows(const Tensor& x, std::span<const int32_t> rows, const Tensor& y) override {
-    const Opened open(*memory_);
-    inner_->GatherRows(x, rows, y);
+    WhileOpen(&Backend::GatherRows, x, rows, y);
   }
   void CopyBlocks(KvCache& cache, std::span<const std::pair<uint32_t, uint32_t>> copies) override {
-    const Opened open(*memory_);
-    inner_->CopyBlocks(cache, copies);
+    WhileOpen(&Backend::CopyBlocks, cache, copies);
   }
   void ReadBlock(const KvCache& cache, uint32_t block, std::byte* out) const override {
-    const Opened open(*memory_);
-    inner_->ReadBlock(cache, block, out);
+    WhileOpen(&Backend::ReadBlock, cache, block, out);
   }
   void WriteBlock(KvCache& cache, uint32_t block, const std::byte* in) const override {
-    const Opened open(*memory_);
-    inner_->WriteBlock(cache, block, in);
+    WhileOpen(&Backend::WriteBlock, cache, block, in);
   }
   std::string kv_layout() const override { return inner_->kv_layout(); }
 
@@ -172,6 +149,12 @@ class GuardedBackend : public Backend {
   void ParallelFor(int64_t count, FunctionRef<void(int64_t, int64_t)> fn) override { inner_->ParallelFor(count, fn); }
 
  private:
+  template <typename Operation, typename... Args>
+  std::invoke_result_t<Operation, Backend&, Args...> WhileOpen(Operation operation, Args&&... args) const {
+    const Opened open(*memory_);
+    return (*inner_.*operation)(std::forward<Args>(args)...);
+  }
+
   std::unique_ptr<GuardedMemory> memory_;
   std::unique_ptr<Backend> inner_;
   std::vector<float> host_rows_;

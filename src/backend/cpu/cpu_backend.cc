@@ -61,7 +61,11 @@ struct HeadGroups {
 // Scratch: a part per thread, then the activations of the linear layer that is running, as kernels want them.
 class CpuBatch : public Batch {
  public:
-  // Some rows of a span.
+  // A row of the batch that belongs to a span.
+  struct Row {
+    int32_t row, span;
+  };
+  // Some rows of a span, counted within it.
   struct Tile {
     int32_t span, first_row;
   };
@@ -72,21 +76,24 @@ class CpuBatch : public Batch {
     groups_.group = group;
     groups_.heads = std::min<int64_t>(group, kMaxQueries);
     groups_.rows = kMaxQueries / groups_.heads;
+    rows_.reserve(static_cast<size_t>(limits.max_rows));
     tiles_.reserve(static_cast<size_t>(limits.max_rows));
   }
 
   void Prepare(std::span<const int32_t> tokens, std::span<const BatchSpan> spans) {
     Assign(tokens, spans);
+    rows_.clear();
     tiles_.clear();
-    for (size_t span = 0; span < spans.size(); ++span) {
-      for (int32_t row = 0; row < spans[span].num_rows; row += static_cast<int32_t>(groups_.rows)) {
-        tiles_.push_back({static_cast<int32_t>(span), row});
+    for (size_t i = 0; i < spans.size(); ++i) {
+      const auto span = static_cast<int32_t>(i);
+      for (int32_t row = 0; row < spans[i].num_rows; ++row) {
+        rows_.push_back({spans[i].first_row + row, span});
+        if (row % groups_.rows == 0) tiles_.push_back({span, row});
       }
     }
   }
 
-  using Batch::Row;
-  using Batch::rows;
+  std::span<const Row> rows() const { return rows_; }
   const HeadGroups& groups() const { return groups_; }
   std::span<const Tile> tiles() const { return tiles_; }
 
@@ -100,6 +107,7 @@ class CpuBatch : public Batch {
   Buffer scratch_;
   size_t thread_bytes_;
   HeadGroups groups_;
+  std::vector<Row> rows_;
   std::vector<Tile> tiles_;  // of attention, over all spans
 };
 
