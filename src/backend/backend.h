@@ -49,14 +49,14 @@ class PackedLinear {
 };
 
 struct KvShape {
-  int32_t num_layers = 0;
+  int32_t num_layers = 0;  // that a block holds: of one KV group
   int32_t num_blocks = 0;
   int32_t block_size = 16;  // power of two, 1 to 256
   int32_t num_kv_heads = 0;
   int32_t head_dim = 0;
   DType dtype = DType::kBf16;  // kBf16 or kF32
 
-  // Keys and values of one token in all layers.
+  // Keys and values of one token in the layers of a block.
   size_t BytesPerToken() const {
     return size_t{2} * static_cast<size_t>(num_layers) * static_cast<size_t>(num_kv_heads) *
            static_cast<size_t>(head_dim) * DTypeSize(dtype);
@@ -64,7 +64,7 @@ struct KvShape {
   size_t BytesPerBlock() const { return BytesPerToken() * static_cast<size_t>(block_size); }
 };
 
-// The paged cache of all layers; its inner layout is the backend's.
+// The paged cache, one pool of blocks whichever KV group's; its inner layout is the backend's.
 class KvCache {
  public:
   virtual ~KvCache() = default;
@@ -78,12 +78,16 @@ class KvCache {
 };
 
 // Rows [first_row, first_row + num_rows) of a batch belong to one sequence and stand at consecutive positions from
-// first_position; block_table[p / block_size] holds position p, for every p up to the last row's.
+// first_position; table(group)[p / block_size] holds position p in a KV group, for every p up to the last row's that a
+// row sees there.
 struct BatchSpan {
   int32_t first_row = 0;
   int32_t num_rows = 0;
   int32_t first_position = 0;
-  const uint32_t* block_table = nullptr;
+  const uint32_t* block_table = nullptr;  // [groups, table_stride]
+  int64_t table_stride = 0;
+
+  const uint32_t* table(int32_t group) const { return block_table + group * table_stride; }
 };
 
 // Rotary position embedding, rotate-half convention: pairs (i, i + rotary_dim / 2).
@@ -147,7 +151,8 @@ struct RopeAndCacheArgs {
   RopeTable rope;  // rotary_dim 0: no rotation
   const Batch* batch = nullptr;
   KvCache* cache = nullptr;
-  int32_t layer = 0;
+  int32_t group = 0;  // whose block tables
+  int32_t layer = 0;  // of a block
 };
 
 // Causal attention of every row over its sequence's cached keys and values, positions 0 (or the window's start) to its
@@ -159,8 +164,9 @@ struct AttentionArgs {
   int32_t window = 0;  // 0: all; else positions p with row_position - p < window
   Batch* batch = nullptr;
   const KvCache* cache = nullptr;
-  int32_t layer = 0;
-  Tensor y;  // [rows, heads * head_dim]
+  int32_t group = 0;  // whose block tables
+  int32_t layer = 0;  // of a block
+  Tensor y;           // [rows, heads * head_dim]
 };
 
 enum class Activation : uint8_t { kSilu, kGeluTanh };

@@ -6,6 +6,20 @@
 #include "llm/loader.h"
 
 namespace quire {
+namespace {
+
+// "full of 4 layers, window of 1024 of 4, ...".
+std::string KvGroupsText(const KvLayout& layout) {
+  std::string text;
+  for (const KvLayerGroup& group : layout.groups) {
+    if (!text.empty()) text += ", ";
+    text += group.window == 0 ? "full" : fmt::format("window of {}", group.window);
+    text += fmt::format(" ({} layers)", group.layers.size());
+  }
+  return text;
+}
+
+}  // namespace
 
 int RunInfo(const InfoCommand& command) {
   const Result<ModelDescription> described = DescribeModel(command.load);
@@ -24,6 +38,7 @@ int RunInfo(const InfoCommand& command) {
   row("context", fmt::format("{}", config.max_position));
   row("KV per token",
       fmt::format("{} of {}", FormatBytes(described->kv_bytes_per_token), DTypeName(described->kv_dtype)));
+  if (described->kv_layout.groups.size() > 1) row("KV groups", KvGroupsText(described->kv_layout));
   for (const std::string& warning : config.warnings) row("note", warning);
   std::printf("\n%s", FormatMemoryPlan(described->memory).c_str());
   return 0;

@@ -1,5 +1,6 @@
-// BlockTable: a sequence's logical blocks -> physical blocks, filled left to right. It owns one reference to each of
-// its blocks and gives them back, tail first, when it goes: so the cache forgets the ends of chains before their
+// BlockTable: a sequence's logical blocks -> physical blocks, filled left to right, in one KV group. Those at its front
+// may have been given back, or never been there: what has fallen out of a window. It owns one reference to each of its
+// blocks and gives them back, tail first, when it goes: so the cache forgets the ends of chains before their
 // beginnings. Move-only. Host logic; no thread safety.
 #pragma once
 
@@ -28,28 +29,41 @@ class BlockTable {
   BlockTable(BlockTable&& other) noexcept;
   BlockTable& operator=(BlockTable&& other) noexcept;
 
-  std::span<const BlockId> blocks() const { return blocks_; }
-  uint32_t num_blocks() const { return static_cast<uint32_t>(blocks_.size()); }
+  std::span<const BlockId> blocks() const { return blocks_; }  // from first_block() on
+  uint32_t first_block() const { return first_; }
+  uint32_t num_held() const { return static_cast<uint32_t>(blocks_.size()); }
+  uint32_t num_blocks() const {
+    return first_ + num_held();
+  }  // logical ones: with those at its front that are not there
   uint32_t num_slots() const { return num_blocks() * block_size_; }
+  // REQUIRES: first_block() <= index < num_blocks().
+  BlockId at(uint32_t index) const { return blocks_[index - first_]; }
 
   // A table of the same blocks, each shared from now on. Allocates no block.
   BlockTable Fork() const;
-  // A table of the first num_blocks blocks only. REQUIRES: num_blocks <= this->num_blocks().
+  // A table of the first num_blocks logical blocks only. REQUIRES: num_blocks <= this->num_blocks().
   BlockTable ForkPrefix(uint32_t num_blocks) const;
   // Appends blocks that hold this sequence's prefix already, with a reference more each.
   void Share(std::span<const BlockId> blocks);
+  // Appends a block of its own. False, and nothing has changed: the pool has none.
+  bool Append() { return pool_->Allocate(1, blocks_); }
+  // The blocks before this one are not there. REQUIRES: the table is empty.
+  void BeginAt(uint32_t first_block);
+  // Gives back the blocks before this one; keeps the last. REQUIRES: the pool is not contiguous.
+  void GiveBackBefore(uint32_t block);
   // How many blocks PrepareWrite takes from the pool.
   uint32_t NumBlocksToWrite(uint32_t begin, uint32_t end) const;
   // Makes positions [begin, end) this table's own: appends blocks, and replaces shared ones, appending to `copies`.
-  // False, and nothing has changed, when the pool has too few blocks. REQUIRES: begin <= num_slots().
+  // False, and nothing has changed, when the pool has too few blocks. REQUIRES: begin <= num_slots(), and
+  // first_block() is not beyond it.
   bool PrepareWrite(uint32_t begin, uint32_t end, std::vector<CopyOnWrite>& copies);
   // Gives an empty table the ChunkBlocks(num_slots) consecutive blocks that it will ever have. False, and nothing has
   // changed: no free chunk is large enough. REQUIRES: the pool is contiguous.
   bool ReserveChunk(uint32_t num_slots);
   // Blocks that somebody else holds too.
   uint32_t NumShared() const { return NumSharedIn(0, num_slots()); }
-  // Growing to this many blocks will not allocate heap memory.
-  void ExpectBlocks(uint32_t num_blocks) { blocks_.reserve(num_blocks); }
+  // Holding this many blocks will not allocate heap memory.
+  void ExpectHeld(uint32_t num_blocks) { blocks_.reserve(num_blocks); }
   // Gives everything back, tail first.
   void Clear();
 
@@ -61,6 +75,7 @@ class BlockTable {
 
   BlockPool* pool_;
   uint32_t block_size_;
+  uint32_t first_ = 0;
   std::vector<BlockId> blocks_;
 };
 

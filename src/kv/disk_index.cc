@@ -17,6 +17,11 @@ DiskIndex::DiskIndex(uint32_t max_blocks, std::span<const PrefixDigest> contents
   }
 }
 
+bool DiskIndex::IsStored(const PrefixDigest& digest) const {
+  const auto found = entries_.find(digest);
+  return found != entries_.end() && found->second != UseList::const_iterator(by_use_.end());
+}
+
 bool DiskIndex::Touch(const PrefixDigest& digest) {
   const auto entry = entries_.find(digest);
   if (entry == entries_.end() || entry->second == by_use_.end()) return false;

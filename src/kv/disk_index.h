@@ -24,7 +24,9 @@ class DiskIndex {
   // On disk or on its way there.
   uint32_t size() const { return static_cast<uint32_t>(entries_.size()); }
   bool Contains(const PrefixDigest& digest) const { return entries_.contains(digest); }
-  // Stored completely, and so can be loaded. Counts as a use.
+  // Stored completely, and so can be loaded.
+  bool IsStored(const PrefixDigest& digest) const;
+  // The same; counts as a use.
   bool Touch(const PrefixDigest& digest);
 
   // The block is about to be written. Appends to `drops` whatever must go for it. False: it is there already, there is

@@ -16,26 +16,16 @@ constexpr uint64_t kStepsOfRest = 1000;
 DiskTier::DiskTier(KvManager& kv, const DiskTierOptions& options, std::span<const PrefixDigest> contents)
     : options_(options), kv_(kv), index_(options.max_blocks, contents), drops_(index_.TakeExcess()) {}
 
-std::span<const PrefixDigest> DiskTier::Match(const PrefixDigest& matched, uint32_t num_matched,
-                                              std::span<const int32_t> tokens) {
-  matched_.clear();
-  if (!enabled()) return matched_;
-  const size_t block_size = kv_.block_size();
-  const size_t max_blocks = (tokens.size() - 1) / block_size;
-  PrefixDigest digest = matched;
-  for (size_t i = num_matched; i < max_blocks; ++i) {
-    digest = kv_.index().DigestAfter(digest, tokens.subspan(i * block_size, block_size));
-    if (!index_.Touch(digest)) break;
-    matched_.push_back(digest);
-  }
-  // The beginnings of chains were used last, so that ends are given up first.
-  for (size_t i = matched_.size(); i-- > 0;) index_.Touch(matched_[i]);
-  return matched_;
-}
-
-void DiskTier::Touch(std::span<const BlockId> blocks) {
+// The beginnings of chains are used last, so that ends are given up first.
+void DiskTier::Touch(const KvManager::Match& match) {
   if (!enabled()) return;
-  for (size_t i = blocks.size(); i-- > 0;) index_.Touch(kv_.index().DigestOf(blocks[i]));
+  for (size_t i = match.loads.size(); i-- > 0;) index_.Touch(match.loads[i].digest);
+  for (uint32_t index = match.num_blocks; index-- > 0;) {
+    for (const KvManager::Match::Part& part : match.parts) {
+      if (index < part.first || !part.blocks[index - part.first]) continue;
+      index_.Touch(kv_.index().DigestOf(*part.blocks[index - part.first]));
+    }
+  }
 }
 
 void DiskTier::BeginLoad(BlockId block) {

@@ -38,12 +38,10 @@ class DiskTier {
   // Cached blocks that were evicted before they could be stored.
   uint64_t num_missed() const { return enabled() ? kv_.pool().num_evicted_unstored() : 0; }
 
-  // The digests of the full blocks of `tokens` behind the first num_matched, which end at `matched`, that can be
-  // loaded; never of the last token. Counts as a use. Valid until the next call.
-  std::span<const PrefixDigest> Match(const PrefixDigest& matched, uint32_t num_matched,
-                                      std::span<const int32_t> tokens);
-  // These were found in memory: what is hot there is not what the disk gives up.
-  void Touch(std::span<const BlockId> blocks);
+  // What may be loaded, for a match; null where there is no disk.
+  const DiskIndex* index() const { return enabled() ? &index_ : nullptr; }
+  // The match is used: what is hot in memory is not what the disk gives up.
+  void Touch(const KvManager::Match& match);
   bool CanLoad() const { return num_loads_ < options_.max_transfers; }
   // Holds a block until its load has been reported.
   void BeginLoad(BlockId block);
@@ -93,7 +91,6 @@ class DiskTier {
   DiskTierCounters counters_;
 
   // Of one step, kept for their capacity.
-  std::vector<PrefixDigest> matched_;
   std::vector<PrefixDigest> planned_drops_;
   std::vector<BlockId> planned_stores_;
 };

@@ -17,18 +17,26 @@ class DiskTierTest : public testing::Test {
   std::vector<int32_t> CachePrompt(int32_t first_token, uint32_t num_blocks) {
     std::vector<int32_t> tokens(num_blocks * kBlockSize + 1);
     std::iota(tokens.begin(), tokens.end(), first_token);
-    BlockTable table = kv_.MakeTable();
+    SequenceKv kv = kv_.MakeSequence();
     std::vector<CopyOnWrite> copies;
-    EXPECT_TRUE(table.PrepareWrite(0, static_cast<uint32_t>(tokens.size()), copies));
-    kv_.Commit(table, {}, kv_.NoMatch({}).chain, tokens);
+    EXPECT_TRUE(kv.table(0).PrepareWrite(0, static_cast<uint32_t>(tokens.size()), copies));
+    kv_.Commit(kv, {}, tokens);
     return tokens;
+  }
+
+  // What of a prompt can be loaded once memory has forgotten it.
+  std::vector<KvManager::Load> Loads(const DiskTier& tier, std::span<const int32_t> tokens) {
+    KvManager other({.num_blocks = 40, .block_size = kBlockSize});
+    const KvManager::Match match = other.MatchPrefix({}, tokens, tier.index());
+    EXPECT_EQ(match.num_blocks, match.loads.size());
+    return {match.loads.begin(), match.loads.end()};
   }
 
   // Takes free blocks, so that cached ones are near eviction.
   void TakeFree() {
     const uint32_t num_free = kv_.pool().num_free();
     std::vector<CopyOnWrite> copies;
-    EXPECT_TRUE(taken_.PrepareWrite(taken_.num_slots(), taken_.num_slots() + num_free * kBlockSize, copies));
+    EXPECT_TRUE(taken_.table(0).PrepareWrite(taken_.num_slots(), taken_.num_slots() + num_free * kBlockSize, copies));
   }
 
   // One step's writes, all of which end well or badly.
@@ -45,7 +53,7 @@ class DiskTierTest : public testing::Test {
   }
 
   KvManager kv_{{.num_blocks = 40, .block_size = kBlockSize}};
-  BlockTable taken_ = kv_.MakeTable();
+  SequenceKv taken_ = kv_.MakeSequence();
   uint64_t step_ = 0;
   size_t num_drops_ = 0;
 };
@@ -60,9 +68,8 @@ TEST_F(DiskTierTest, StoresWhatIsNearEvictionAndFindsItAgain) {
   EXPECT_EQ(Store(tier), 0U) << "all is there";
   EXPECT_EQ(tier.counters().num_stored, 6U);
   EXPECT_EQ(tier.num_blocks(), 6U);
-  EXPECT_EQ(tier.Match(kv_.NoMatch({}).chain.digest, 0, tokens).size(), 6U);
-  EXPECT_EQ(tier.Match(kv_.NoMatch({}).chain.digest, 0, std::span(tokens).first(12)).size(), 2U)
-      << "never the last token";
+  EXPECT_EQ(Loads(tier, tokens).size(), 6U);
+  EXPECT_EQ(Loads(tier, std::span(tokens).first(12)).size(), 2U) << "never the last token";
 }
 
 TEST_F(DiskTierTest, HoldsNothingThatThoseWhoRunNeed) {
@@ -95,8 +102,7 @@ TEST_F(DiskTierTest, WhatIsFullGivesUpWhatWasUsedLongestAgo) {
   }
   Store(tier);
   EXPECT_EQ(num_drops_, 1U);
-  const PrefixDigest root = kv_.NoMatch({}).chain.digest;
-  EXPECT_LT(tier.Match(root, 0, first).size() + tier.Match(root, 0, second).size(), 4U);
+  EXPECT_LT(Loads(tier, first).size() + Loads(tier, second).size(), 4U);
   EXPECT_EQ(tier.num_blocks(), 3U);
 }
 
@@ -105,16 +111,15 @@ TEST_F(DiskTierTest, AFailedLoadIsForgottenAndItsBlockGivenBack) {
   const std::vector<int32_t> tokens = CachePrompt(100, 1);
   TakeFree();
   Store(tier);
-  const PrefixDigest root = kv_.NoMatch({}).chain.digest;
-  const PrefixDigest digest = tier.Match(root, 0, tokens)[0];
-  const BlockId block = taken_.blocks()[0];
+  const PrefixDigest digest = Loads(tier, tokens)[0].digest;
+  const BlockId block = taken_.table(0).at(0);
   tier.BeginLoad(block);
   EXPECT_FALSE(tier.CanLoad());
   EXPECT_EQ(kv_.pool().references(block), 2U);
   tier.EndLoad(block, digest, false);
   EXPECT_TRUE(tier.CanLoad());
   EXPECT_EQ(kv_.pool().references(block), 1U);
-  EXPECT_TRUE(tier.Match(root, 0, tokens).empty());
+  EXPECT_TRUE(Loads(tier, tokens).empty());
   EXPECT_EQ(tier.counters().num_load_failures, 1U);
 }
 
@@ -140,7 +145,7 @@ TEST_F(DiskTierTest, WithoutCapacityDoesNothing) {
   TakeFree();
   EXPECT_FALSE(tier.enabled());
   EXPECT_EQ(Store(tier), 0U);
-  EXPECT_TRUE(tier.Match(kv_.NoMatch({}).chain.digest, 0, tokens).empty());
+  EXPECT_TRUE(Loads(tier, tokens).empty());
 }
 
 }  // namespace

@@ -4,13 +4,17 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "kv/block_pool.h"
 #include "kv/block_table.h"
+#include "kv/disk_index.h"
+#include "kv/kv_group.h"
 #include "kv/kv_policy.h"
 #include "kv/prefix_index.h"
+#include "kv/sequence_kv.h"
 #include "kv/swap_space.h"
 
 namespace quire {
@@ -24,6 +28,10 @@ struct KvConfig {
   PrefixDigestFunction next_digest = NextDigest;  // another one only in tests
   KvPolicyKind policy = KvPolicyKind::kPaged;     // a contiguous one caches no prefixes
   uint32_t max_model_len = 0;                     // of a contiguous policy: no sequence gets more slots
+  std::vector<KvGroup> groups = {KvGroup{}};
+  // Of groups with a window: slots for so many rows of a prompt beside the window, and of drafts.
+  uint32_t max_prompt_rows = 512;
+  uint32_t max_draft_rows = 0;
 };
 
 // Whether such a cache keeps prefixes: where memory is shared, and it is wanted.
@@ -43,22 +51,43 @@ class KvManager {
   uint32_t block_size() const { return config_.block_size; }
   bool keeps_prefixes() const { return config_.enable_prefix_caching; }
 
-  BlockTable MakeTable() { return BlockTable(pool_, config_.block_size); }
+  const std::vector<KvGroup>& groups() const { return config_.groups; }
 
-  struct Match {
-    std::span<const BlockId> blocks;  // valid until the next call
-    PrefixChain chain;
-    uint32_t num_unreferenced = 0;  // of the blocks: sharing these takes them from what is available
+  // Empty tables.
+  SequenceKv MakeSequence();
+
+  // A block that has to come from the disk: the group's block of this index.
+  struct Load {
+    uint32_t group = 0;
+    uint32_t index = 0;
+    PrefixDigest digest;  // of what it is to hold, in this group,
+    PrefixDigest parent;  // and of what is before that
   };
-  // The longest indexed prefix of `tokens` in full blocks, never all of it: the last token is always computed, because
-  // its logits are wanted. Changes no reference. Nothing when caching is off. What may follow on disk has the name
-  // NextDigest(match.chain.digest, tokens of the next block), and so on.
-  Match MatchPrefix(const PrefixScope& scope, std::span<const int32_t> tokens);
-  Match NoMatch(const PrefixScope& scope) const { return {.blocks = {}, .chain = index_.Root(scope)}; }
+  // What there is of a prefix. Valid until the next call.
+  struct Match {
+    struct Part {
+      uint32_t first = 0;                              // block that is needed,
+      std::span<const std::optional<BlockId>> blocks;  // and those from there on: none has to be loaded
+    };
+    uint32_t num_blocks = 0;  // in full blocks of tokens
+    PrefixChain chain;        // that ends with them, if all are in memory; otherwise of no blocks
+    uint32_t num_in_memory = 0;
+    uint32_t num_unreferenced = 0;  // of these: sharing these takes them from what is available
+    std::vector<Part> parts;        // by group, unless num_blocks is 0
+    std::span<const Load> loads;
+  };
+  // The longest prefix of `tokens` in full blocks that has in every group what goes on needs: every block, or those of
+  // the last window; in memory, or, where that makes it longer, on disk. Never all of it: the last token is always
+  // computed, because its logits are wanted. Changes no reference. Nothing when caching is off.
+  Match MatchPrefix(const PrefixScope& scope, std::span<const int32_t> tokens, const DiskIndex* disk = nullptr);
+  Match NoMatch(const PrefixScope& scope) const { return {.chain = index_.Root(scope)}; }
 
-  // Whether a sequence of num_blocks blocks, of which `match` is there already, can start. `alone` waives the
+  // Whether sequences that hold num_blocks blocks, of which `match` is there already, can start. `alone` waives the
   // watermark.
-  KvFit CanStart(uint32_t num_blocks, const Match& match, bool alone) const;
+  KvFit CanStart(uint64_t num_blocks, const Match& match, bool alone) const;
+  // Gives an empty sequence what matches: shared blocks, and blocks of its own for what is to be loaded. False: the
+  // pool has too few. Its chain and its computed tokens are then those of the match.
+  bool Take(const Match& match, SequenceKv& kv);
 
   // Whether num_streams tables could each reserve a chunk for num_slots now. REQUIRES: a contiguous policy.
   bool CanReserveChunks(uint32_t num_streams, uint32_t num_slots) const;
@@ -66,15 +95,13 @@ class KvManager {
   // under a policy that is not contiguous.
   uint64_t NumExternalSlots(uint32_t num_slots) const;
 
-  // Indexes the full blocks of `table` that `chain` does not reach yet and whose tokens (a prefix of the sequence) are
-  // all computed. Returns the chain that reaches them. A block that is indexed already, through another table that
-  // shares it, stays as it is; so the blocks of tables that came back from swap space are indexed again by a commit
-  // behind NoMatch(scope).chain.
-  PrefixChain Commit(const BlockTable& table, const PrefixScope& scope, const PrefixChain& chain,
-                     std::span<const int32_t> computed_tokens);
-  // Makes no later request reuse what these blocks of a table hold, as far as nobody else stands on them now. What
-  // others computed behind them becomes unreachable, and goes when it is evicted.
-  void Forget(std::span<const BlockId> blocks);
+  // Indexes the full blocks of the sequence that its chain does not reach yet and whose tokens (a prefix of it) are all
+  // computed, and moves the chain. A block that is indexed already, through another table that shares it, stays as it
+  // is; so the blocks of tables that came back from swap space are indexed again behind NoMatch(scope).chain.
+  void Commit(SequenceKv& kv, const PrefixScope& scope, std::span<const int32_t> computed_tokens);
+  // Makes no later request reuse what the sequence holds, as far as nobody else stands on it now. What others computed
+  // behind it becomes unreachable until somebody computes this again.
+  void Forget(const SequenceKv& kv);
   // swapped.In, into this pool.
   bool SwapIn(const SwappedTables& swapped, std::span<BlockTable* const> tables, std::vector<SwapMove>& moves) {
     return swapped.In(pool_, tables, moves);
@@ -93,10 +120,19 @@ class KvManager {
   void CheckInvariants() const;
 
  private:
+  struct Walk;
+  Walk WalkPrefix(const PrefixScope& scope, std::span<const int32_t> tokens, const DiskIndex* disk);
+  void AddPart(uint32_t group, Match& match);
+
   const KvConfig config_;
   PrefixIndex index_;
   BlockPool pool_;
-  std::vector<BlockId> matched_;
+
+  // Of the last match, kept for their capacity.
+  std::vector<PrefixDigest> digests_;                         // by block
+  std::vector<std::optional<BlockId>> present_;               // [blocks, groups]
+  std::vector<std::vector<std::optional<BlockId>>> matched_;  // by group
+  std::vector<Load> loads_;
 };
 
 }  // namespace quire

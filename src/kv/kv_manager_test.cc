@@ -19,13 +19,12 @@ std::vector<uint32_t> Numbers(std::span<const BlockId> blocks) {
 // A sequence as the scheduler drives it: match, reserve, compute, commit.
 struct Sequence {
   Sequence(KvManager& kv, const Tokens& tokens, PrefixScope scope = {})
-      : kv(kv), scope(scope), tokens(tokens), table(kv.MakeTable()) {
+      : kv(kv), scope(scope), tokens(tokens), held(kv.MakeSequence()), table(held.table(0)) {
     const KvManager::Match match = kv.MatchPrefix(scope, tokens);
     fits = kv.CanStart(BlocksForTokens(tokens.size(), kv.block_size()), match, true);
     if (fits != KvFit::kNow) return;
-    num_hit = static_cast<uint32_t>(match.blocks.size());
-    table.Share(match.blocks);
-    chain = match.chain;
+    num_hit = match.num_blocks;
+    EXPECT_TRUE(kv.Take(match, held));
     Compute(num_hit * kv.block_size());
   }
   void Append(const Tokens& more) {
@@ -36,14 +35,14 @@ struct Sequence {
   void Compute(uint32_t begin) {
     std::vector<CopyOnWrite> copies;
     ASSERT_TRUE(table.PrepareWrite(begin, static_cast<uint32_t>(tokens.size()), copies));
-    chain = kv.Commit(table, scope, chain, tokens);
+    kv.Commit(held, scope, tokens);
   }
 
   KvManager& kv;
   PrefixScope scope;
   Tokens tokens;
-  BlockTable table;
-  PrefixChain chain;
+  SequenceKv held;
+  BlockTable& table;
   uint32_t num_hit = 0;
   KvFit fits = KvFit::kNow;
 };
@@ -116,7 +115,7 @@ TEST(KvManagerTest, ReusingACachedBlockForOtherContentMakesItUnreachable) {
   EXPECT_EQ(kv.pool().num_cached(), 3U);
   const Sequence other(kv, Count(48, 700));
   EXPECT_EQ(other.num_hit, 0U);
-  EXPECT_TRUE(kv.MatchPrefix({}, Count(48)).blocks.empty());
+  EXPECT_EQ(kv.MatchPrefix({}, Count(48)).num_blocks, 0U);
   kv.CheckInvariants();
 }
 
@@ -153,18 +152,18 @@ TEST(KvManagerTest, CachingOffNeverHitsAndStillRunsOutOfBlocks) {
 TEST(KvManagerTest, NeverHitsTheWholePrompt) {
   KvManager kv({.num_blocks = 10});
   { const Sequence old(kv, Count(48)); }
-  EXPECT_EQ(kv.MatchPrefix({}, Count(48)).blocks.size(), 2U);
-  EXPECT_EQ(kv.MatchPrefix({}, Count(49)).blocks.size(), 3U);
-  EXPECT_TRUE(kv.MatchPrefix({}, Count(1)).blocks.empty());
+  EXPECT_EQ(kv.MatchPrefix({}, Count(48)).num_blocks, 2U);
+  EXPECT_EQ(kv.MatchPrefix({}, Count(49)).num_blocks, 3U);
+  EXPECT_EQ(kv.MatchPrefix({}, Count(1)).num_blocks, 0U);
 }
 
 TEST(KvManagerTest, ADifferentSaltOrAdapterMisses) {
   KvManager kv({.num_blocks = 10});
   { const Sequence old(kv, Count(48), {"mine", 0}); }
-  EXPECT_EQ(kv.MatchPrefix({"mine", 0}, Count(48)).blocks.size(), 2U);
-  EXPECT_TRUE(kv.MatchPrefix({"yours", 0}, Count(48)).blocks.empty());
-  EXPECT_TRUE(kv.MatchPrefix({}, Count(48)).blocks.empty());
-  EXPECT_TRUE(kv.MatchPrefix({"mine", 3}, Count(48)).blocks.empty());
+  EXPECT_EQ(kv.MatchPrefix({"mine", 0}, Count(48)).num_blocks, 2U);
+  EXPECT_EQ(kv.MatchPrefix({"yours", 0}, Count(48)).num_blocks, 0U);
+  EXPECT_EQ(kv.MatchPrefix({}, Count(48)).num_blocks, 0U);
+  EXPECT_EQ(kv.MatchPrefix({"mine", 3}, Count(48)).num_blocks, 0U);
 }
 
 TEST(KvManagerTest, ResetFailsWhileAnyBlockIsInUseElseClearsAll) {
@@ -177,7 +176,7 @@ TEST(KvManagerTest, ResetFailsWhileAnyBlockIsInUseElseClearsAll) {
   }
   EXPECT_TRUE(kv.ResetPrefixCache());
   EXPECT_EQ(kv.pool().num_free(), 10U);
-  EXPECT_TRUE(kv.MatchPrefix({}, Count(48)).blocks.empty());
+  EXPECT_EQ(kv.MatchPrefix({}, Count(48)).num_blocks, 0U);
   kv.CheckInvariants();
 }
 
@@ -187,8 +186,8 @@ TEST(KvManagerTest, EvictionOrderIsOldestAccessFirstThenTheChainsTail) {
   { const Sequence b(kv, Count(32, 500)); }
   { const Sequence a_again(kv, Count(33)); }  // touches a's chain, and takes a free block
   const Sequence hog(kv, Count(64, 2000));
-  EXPECT_EQ(kv.MatchPrefix({}, Count(33)).blocks.size(), 2U);
-  EXPECT_TRUE(kv.MatchPrefix({}, Count(33, 500)).blocks.empty());
+  EXPECT_EQ(kv.MatchPrefix({}, Count(33)).num_blocks, 2U);
+  EXPECT_EQ(kv.MatchPrefix({}, Count(33, 500)).num_blocks, 0U);
   EXPECT_EQ(Numbers(hog.table.blocks()), (std::vector<uint32_t>{5, 4, 3, 2}));
 }
 
@@ -199,7 +198,7 @@ TEST(KvManagerTest, ABlockThatFillsToExistingContentIsKeptAsADuplicate) {
   b.Append(Count(1, 15));
   EXPECT_NE(a.table.blocks()[0], b.table.blocks()[0]);
   EXPECT_EQ(kv.index().size(), 2U);
-  EXPECT_EQ(a.chain, b.chain);
+  EXPECT_EQ(a.held.chain, b.held.chain);
   const Sequence next(kv, Count(20));
   EXPECT_EQ(next.num_hit, 1U);
   kv.CheckInvariants();
@@ -220,26 +219,26 @@ TEST(KvManagerTest, WhatIsForgottenIsNotReused) {
   {
     const Sequence shared(kv, Count(32));
     const Sequence bad(kv, Count(64));
-    kv.Forget(bad.table.blocks());
+    kv.Forget(bad.held);
     kv.CheckInvariants();
   }
-  EXPECT_EQ(kv.MatchPrefix({}, Count(64)).blocks.size(), 2U) << "what another one holds stays";
+  EXPECT_EQ(kv.MatchPrefix({}, Count(64)).num_blocks, 2U) << "what another one holds stays";
   kv.CheckInvariants();
 }
 
 TEST(KvManagerTest, ResetForgetsAllButPinnedBlocks) {
   KvManager kv({.num_blocks = 10});
-  BlockTable pinned = kv.MakeTable();
+  SequenceKv pinned = kv.MakeSequence();
   {
     const Sequence sequence(kv, Count(48));
-    pinned = sequence.table.ForkPrefix(2);
+    pinned = sequence.held.ForkPrefix(2);
     EXPECT_FALSE(kv.ResetPrefixCache(2)) << "another block is in use";
   }
   EXPECT_FALSE(kv.ResetPrefixCache());
   EXPECT_EQ(kv.pool().num_cached(), 1U);
   EXPECT_TRUE(kv.ResetPrefixCache(2));
   EXPECT_EQ(kv.pool().num_free(), 8U);
-  EXPECT_EQ(kv.MatchPrefix({}, Count(64)).blocks.size(), 2U);
+  EXPECT_EQ(kv.MatchPrefix({}, Count(64)).num_blocks, 2U);
   pinned.Clear();
   EXPECT_EQ(kv.pool().num_cached(), 2U);
   kv.CheckInvariants();
@@ -248,9 +247,9 @@ TEST(KvManagerTest, ResetForgetsAllButPinnedBlocks) {
 TEST(KvManagerTest, ABlockThatIsIndexedThroughAnotherTableIsNotIndexedAgain) {
   KvManager kv({.num_blocks = 10});
   Sequence sequence(kv, Count(40));
-  const BlockTable fork = sequence.table.Fork();
-  const PrefixChain chain = kv.Commit(fork, {}, kv.NoMatch({}).chain, sequence.tokens);
-  EXPECT_EQ(chain, sequence.chain);
+  SequenceKv fork = sequence.held.ForkPrefix(3);
+  kv.Commit(fork, {}, sequence.tokens);
+  EXPECT_EQ(fork.chain, sequence.held.chain);
   EXPECT_EQ(kv.index().size(), 2U);
   kv.CheckInvariants();
 }
@@ -290,13 +289,13 @@ KvConfig Contiguous() { return {.num_blocks = 16 + 4, .policy = KvPolicyKind::kR
 
 TEST(ContiguousKvManagerTest, ReservesChunksAndCachesNothing) {
   KvManager kv(Contiguous());
-  BlockTable table = kv.MakeTable();
-  ASSERT_TRUE(table.ReserveChunk(100));
-  EXPECT_EQ(table.num_blocks(), 8U);
-  const PrefixChain chain = kv.Commit(table, {}, kv.NoMatch({}).chain, Count(64));
-  EXPECT_EQ(chain, kv.NoMatch({}).chain);
-  EXPECT_TRUE(kv.MatchPrefix({}, Count(64)).blocks.empty());
-  table.Clear();
+  SequenceKv held = kv.MakeSequence();
+  ASSERT_TRUE(held.table(0).ReserveChunk(100));
+  EXPECT_EQ(held.num_held(), 8U);
+  kv.Commit(held, {}, Count(64));
+  EXPECT_EQ(held.chain, PrefixChain{});
+  EXPECT_EQ(kv.MatchPrefix({}, Count(64)).num_blocks, 0U);
+  held.Clear();
   EXPECT_EQ(kv.pool().num_free(), 20U);
   kv.CheckInvariants();
 }
@@ -313,8 +312,8 @@ TEST(ContiguousKvManagerTest, AGroupFitsWhenAllItsChunksDo) {
 TEST(ContiguousKvManagerTest, FreeSlotsInPiecesTooSmallForWhoWaitsAreExternalFragmentation) {
   KvManager kv(Contiguous());
   EXPECT_EQ(kv.NumExternalSlots(256), 4U * 16);
-  BlockTable table = kv.MakeTable();
-  ASSERT_TRUE(table.ReserveChunk(8 * 16));
+  SequenceKv held = kv.MakeSequence();
+  ASSERT_TRUE(held.table(0).ReserveChunk(8 * 16));
   EXPECT_EQ(kv.NumExternalSlots(256), (8U + 4U) * 16);
   EXPECT_EQ(kv.NumExternalSlots(128), 4U * 16);
   EXPECT_EQ(kv.NumExternalSlots(64), 0U);

@@ -10,74 +10,80 @@ namespace quire {
 // Computes positions from `begin` on. False, and nothing has changed: there is no room.
 bool KvModel::Write(const Group& group, Sequence& sequence, uint32_t begin) {
   const auto end = static_cast<uint32_t>(sequence.cells.size());
-  const uint32_t predicted = sequence.table.NumBlocksToWrite(begin, end), available = kv_.pool().num_available();
-  std::vector<CopyOnWrite> copies;
-  const bool done = sequence.table.PrepareWrite(begin, end, copies);
-  Expect(done == (predicted <= available), "PrepareWrite does not do what NumBlocksToWrite says");
-  if (!done) return false;
-  Count(kCopies, copies.size());
-  for (const CopyOnWrite& copy : copies) {
-    Expect(sequence.table.blocks()[copy.table_index] == copy.destination, "the copy is not in the table");
-    if (!config_.loses_copies) std::ranges::copy(PoolCells(copy.source), PoolCells(copy.destination).begin());
+  const uint32_t num_predicted = sequence.kv.NumBlocksToWrite(begin, end), num_available = kv_.pool().num_available();
+  if (num_predicted > num_available) return false;
+  for (uint32_t g = 0; g < sequence.kv.num_groups(); ++g) {
+    BlockTable& table = sequence.kv.table(g);
+    std::vector<CopyOnWrite> copies;
+    Expect(table.PrepareWrite(begin, end, copies), "PrepareWrite takes more than NumBlocksToWrite says");
+    Count(kCopies, copies.size());
+    for (const CopyOnWrite& copy : copies) {
+      Expect(table.at(copy.table_index) == copy.destination, "the copy is not in the table");
+      if (!config_.loses_copies) std::ranges::copy(PoolCells(copy.source), PoolCells(copy.destination).begin());
+    }
+    for (uint32_t i = begin; i < end; ++i) {
+      const BlockId block = table.at(i / block_size_);
+      Expect(kv_.pool().references(block) == 1, "a shared block is written");
+      PoolCells(block)[i % block_size_] = InGroup(sequence.cells[i], g);
+    }
   }
-  for (uint32_t i = begin; i < end; ++i) {
-    const BlockId block = sequence.table.blocks()[i / block_size_];
-    Expect(kv_.pool().references(block) == 1, "a shared block is written");
-    PoolCells(block)[i % block_size_] = sequence.cells[i];
-  }
-  CheckTable(sequence.cells, sequence.table.blocks());
+  Expect(kv_.pool().num_available() == num_available - num_predicted, "PrepareWrite takes what NumBlocksToWrite says");
+  CheckTables(sequence.cells, sequence.kv);
   Commit(group, sequence);
   return true;
 }
 
 void KvModel::Commit(const Group& group, Sequence& sequence) {
-  sequence.chain = kv_.Commit(sequence.table, ScopeOf(group.scope), sequence.chain, sequence.Tokens());
+  kv_.Commit(sequence.kv, ScopeOf(group.scope), sequence.Tokens());
   const auto num_full = static_cast<uint32_t>(sequence.cells.size()) / block_size_;
-  Expect(sequence.chain.depth == (config_.kv.enable_prefix_caching && !config_.contiguous() ? num_full : 0),
+  Expect(sequence.kv.chain.depth == (config_.kv.enable_prefix_caching && !config_.contiguous() ? num_full : 0),
          "not every full block is indexed");
 }
 
 bool KvModel::Start(std::vector<int32_t> tokens, uint32_t scope, uint32_t min_hits) {
   if (groups_.size() >= kMaxGroups) return false;
-  const KvManager::Match match = kv_.MatchPrefix(ScopeOf(scope), tokens);
+  const KvManager::Match match = kv_.MatchPrefix(ScopeOf(scope), tokens, Draw(4) == 0 ? nullptr : &disk_);
   auto group = std::make_unique<Group>();
   group->scope = scope;
-  group->num_matched = static_cast<uint32_t>(match.blocks.size());
+  group->num_matched = match.num_blocks;
   Expect(group->num_matched >= min_hits, "an indexed prefix is not found");
   Expect(size_t{group->num_matched} * block_size_ < tokens.size(), "the last token is not computed");
-  auto sequence = std::make_unique<Sequence>(Sequence{.cells = {}, .table = kv_.MakeTable(), .chain = match.chain});
+  auto sequence = std::make_unique<Sequence>(Sequence{.cells = {}, .kv = kv_.MakeSequence()});
   Extend(*sequence, scope, tokens);
-  CheckTable(std::span(sequence->cells).first(size_t{group->num_matched} * block_size_), match.blocks);
-  if (kv_.CanStart(BlocksForTokens(tokens.size(), block_size_), match, true) != KvFit::kNow) {
+  uint64_t num_blocks = 0;
+  for (const KvGroup& kv_group : config_.kv.groups) {
+    num_blocks += BlocksForTokens(tokens.size(), block_size_) - kv_group.FirstNeeded(match.num_blocks, block_size_);
+  }
+  if (kv_.CanStart(num_blocks, match, true) != KvFit::kNow) {
     Count(kRefused);
     return false;
   }
-  Count(kHits, group->num_matched);
-  sequence->table.Share(match.blocks);
-  const bool loads = Draw(4) != 0 && StartLoading(*group, *sequence, tokens);
-  if (!loads) Expect(Write(*group, *sequence, group->num_matched * block_size_), "CanStart promised room");
+  Count(kHits, match.num_in_memory);
+  Expect(kv_.Take(match, sequence->kv), "CanStart promised room");
+  if (!match.loads.empty()) {
+    StartLoading(*group, *sequence, match);
+  } else {
+    CheckTables(std::span(sequence->cells).first(size_t{group->num_matched} * block_size_), sequence->kv);
+    Expect(Write(*group, *sequence, group->num_matched * block_size_), "CanStart promised room");
+  }
   group->sequences.push_back(std::move(sequence));
   groups_.push_back(std::move(group));
   return true;
 }
 
-// Whether blocks that follow those in memory are on disk, and are on their way now.
-bool KvModel::StartLoading(Group& group, Sequence& sequence, std::span<const int32_t> tokens) {
-  if (!config_.kv.enable_prefix_caching) return false;
-  const auto max_blocks = static_cast<uint32_t>(tokens.size() - 1) / block_size_;
-  PrefixDigest digest = sequence.chain.digest;
-  for (uint32_t i = group.num_matched; i < max_blocks; ++i) {
-    digest = NextDigest(digest, tokens.subspan(size_t{i} * block_size_, block_size_));
-    if (!disk_.Touch(digest)) break;
-    group.loads.push_back({.table_index = i, .digest = digest});
+// What is not in memory is on its way now.
+void KvModel::StartLoading(Group& group, Sequence& sequence, const KvManager::Match& match) {
+  for (const KvManager::Load& load : match.loads) {
+    Expect(disk_.Touch(load.digest), "what is to be loaded is not on disk");
+    group.loads.push_back({.load = load});
   }
-  if (group.loads.empty()) return false;
-  std::vector<CopyOnWrite> copies;
-  Expect(sequence.table.PrepareWrite(group.num_matched * block_size_, static_cast<uint32_t>(tokens.size()), copies),
-         "CanStart promised room");
-  Expect(copies.empty(), "a block that was hit is written");
+  for (BlockTable& table : sequence.kv.tables()) {
+    std::vector<CopyOnWrite> copies;
+    const auto end = static_cast<uint32_t>(sequence.cells.size());
+    Expect(table.PrepareWrite(group.num_matched * block_size_, end, copies), "CanStart promised room");
+    Expect(copies.empty(), "a block that was hit is written");
+  }
   group.state = State::kLoading;
-  return true;
 }
 
 bool KvModel::StartLikePast() {
@@ -101,7 +107,9 @@ bool KvModel::StartLike() {
   tokens.insert(tokens.end(), tail.begin(), tail.end());
   const auto max_hits = static_cast<uint32_t>(tokens.size() - 1) / block_size_;
   const bool findable = group->state == State::kRunning && model.findable;
-  const uint32_t min_hits = findable ? std::min({model.chain.depth, num_common / block_size_, max_hits}) : 0;
+  const uint32_t depth = model.kv.chain.depth;
+  uint32_t min_hits = findable ? std::min({depth, num_common / block_size_, max_hits}) : 0;
+  if (has_windows() && min_hits < depth) min_hits = 0;  // of a window, what is further back may be gone
   return Start(std::move(tokens), group->scope, min_hits);
 }
 
@@ -118,13 +126,33 @@ bool KvModel::Grow() {
   return false;
 }
 
+bool KvModel::GiveBack() {
+  Group* group = DrawGroup(State::kRunning);
+  if (group == nullptr) return false;
+  Sequence& sequence = *group->sequences[Draw(static_cast<uint32_t>(group->sequences.size()))];
+  const uint32_t num_held = sequence.kv.num_held();
+  for (uint32_t g = 0; g < sequence.kv.num_groups(); ++g) {
+    const auto num_full = static_cast<uint32_t>(sequence.cells.size()) / block_size_;
+    sequence.kv.table(g).GiveBackBefore(config_.kv.groups[g].FirstNeeded(num_full, block_size_));
+  }
+  return sequence.kv.num_held() < num_held;
+}
+
 bool KvModel::Rewrite() {
   Group* group = DrawGroup(State::kRunning);
   if (group == nullptr) return false;
   Sequence& sequence = *group->sequences[Draw(static_cast<uint32_t>(group->sequences.size()))];
   const auto end = static_cast<uint32_t>(sequence.cells.size());
-  const uint32_t first = sequence.chain.depth * block_size_;
-  if (first == end) return false;
+  // Behind what is indexed, if only through others, and what has been given back.
+  uint32_t first_block = sequence.kv.chain.depth;
+  for (const BlockTable& table : sequence.kv.tables()) {
+    first_block = std::max(first_block, table.first_block());
+    for (uint32_t i = first_block; i < table.num_blocks(); ++i) {
+      if (kv_.pool().reusable(table.at(i))) first_block = i + 1;
+    }
+  }
+  const uint32_t first = first_block * block_size_;
+  if (first >= end) return false;
   const uint32_t begin = first + Draw(end - first);
   const std::vector<Cell> before = sequence.cells;
   sequence.cells.resize(begin);
@@ -139,8 +167,7 @@ bool KvModel::Fork() {
   if (group == nullptr || group->sequences.size() >= kMaxSequences) return false;
   const Sequence& parent = *group->sequences[Draw(static_cast<uint32_t>(group->sequences.size()))];
   const uint32_t num_used = kv_.pool().num_used();
-  group->sequences.push_back(
-      std::make_unique<Sequence>(Sequence{parent.cells, parent.table.Fork(), parent.chain, parent.findable}));
+  group->sequences.push_back(std::make_unique<Sequence>(Sequence{parent.cells, parent.kv.Fork(), parent.findable}));
   Expect(kv_.pool().num_used() == num_used, "a fork takes memory");
   return true;
 }
@@ -149,9 +176,12 @@ bool KvModel::ForkPrefix() {
   Group* group = DrawGroup(State::kRunning);
   if (group == nullptr || group->sequences.size() >= kMaxSequences) return false;
   const Sequence& parent = *group->sequences[Draw(static_cast<uint32_t>(group->sequences.size()))];
-  const uint32_t num_blocks = 1 + Draw(parent.table.num_blocks());
-  auto child = std::make_unique<Sequence>(Sequence{parent.cells, parent.table.ForkPrefix(num_blocks),
-                                                   kv_.NoMatch(ScopeOf(group->scope)).chain, parent.findable});
+  const uint32_t num_blocks = 1 + Draw(parent.kv.table(0).num_blocks());
+  for (uint32_t g = 0; g < parent.kv.num_groups(); ++g) {
+    if (parent.kv.table(g).first_block() > config_.kv.groups[g].FirstNeeded(num_blocks, block_size_)) return false;
+  }
+  auto child = std::make_unique<Sequence>(Sequence{parent.cells, parent.kv.ForkPrefix(num_blocks), parent.findable});
+  child->kv.chain = kv_.NoMatch(ScopeOf(group->scope)).chain;
   child->cells.resize(std::min<size_t>(child->cells.size(), size_t{num_blocks} * block_size_));
   Commit(*group, *child);
   group->sequences.push_back(std::move(child));
@@ -194,10 +224,12 @@ bool KvModel::Forget() {
   Group* group = DrawGroup(State::kRunning);
   if (group == nullptr) return false;
   const Sequence& sequence = *group->sequences.back();
-  kv_.Forget(sequence.table.blocks());
-  for (auto block = sequence.table.blocks().rbegin(); block != sequence.table.blocks().rend(); ++block) {
-    if (kv_.pool().references(*block) > 1) break;
-    Expect(!kv_.pool().reusable(*block), "what was forgotten can be reused");
+  kv_.Forget(sequence.kv);
+  for (const BlockTable& table : sequence.kv.tables()) {
+    for (auto block = table.blocks().rbegin(); block != table.blocks().rend(); ++block) {
+      if (kv_.pool().references(*block) > 1) break;
+      Expect(!kv_.pool().reusable(*block), "what was forgotten can be reused");
+    }
   }
   group->sequences.pop_back();
   if (group->sequences.empty()) std::erase_if(groups_, [&](const auto& other) { return other.get() == group; });
@@ -211,9 +243,11 @@ bool KvModel::SwapOut() {
   std::vector<std::vector<BlockId>> blocks;
   std::set<BlockId> distinct;
   for (const auto& sequence : group->sequences) {
-    tables.push_back(&sequence->table);
-    blocks.emplace_back(sequence->table.blocks().begin(), sequence->table.blocks().end());
-    distinct.insert(blocks.back().begin(), blocks.back().end());
+    for (BlockTable& table : sequence->kv.tables()) {
+      tables.push_back(&table);
+      blocks.emplace_back(table.blocks().begin(), table.blocks().end());
+      distinct.insert(blocks.back().begin(), blocks.back().end());
+    }
   }
   std::vector<SwapMove> moves;
   const bool fits = distinct.size() <= swap_.num_free();
@@ -227,9 +261,9 @@ bool KvModel::SwapOut() {
     std::ranges::copy(PoolCells(move.block), SwapCells(move.place).begin());
   }
   group->places.clear();
-  for (const auto& of_sequence : blocks) {
+  for (const auto& of_table : blocks) {
     group->places.emplace_back();
-    for (const BlockId block : of_sequence) group->places.back().push_back(place_of.at(block));
+    for (const BlockId block : of_table) group->places.back().push_back(place_of.at(block));
   }
   group->state = State::kSwapped;
   return true;
@@ -239,7 +273,9 @@ bool KvModel::SwapIn() {
   Group* group = DrawGroup(State::kSwapped);
   if (group == nullptr) return false;
   std::vector<BlockTable*> tables;
-  for (const auto& sequence : group->sequences) tables.push_back(&sequence->table);
+  for (const auto& sequence : group->sequences) {
+    for (BlockTable& table : sequence->kv.tables()) tables.push_back(&table);
+  }
   std::vector<SwapMove> moves;
   const bool fits = group->swapped.num_blocks() <= kv_.pool().num_available();
   Expect(kv_.SwapIn(group->swapped, tables, moves) == fits, "In succeeds exactly when the blocks fit");
@@ -249,12 +285,14 @@ bool KvModel::SwapIn() {
   const bool index_again = Draw(4) != 0;
   for (size_t i = 0; i < group->sequences.size(); ++i) {
     Sequence& sequence = *group->sequences[i];
-    Expect(sequence.table.num_blocks() == group->places[i].size(), "blocks are missing");
-    CheckTable(sequence.cells, sequence.table.blocks());
+    for (uint32_t g = 0; g < sequence.kv.num_groups(); ++g) {
+      const size_t num_places = group->places[i * sequence.kv.num_groups() + g].size();
+      Expect(sequence.kv.table(g).num_held() == num_places, "blocks are missing");
+    }
+    CheckTables(sequence.cells, sequence.kv);
     sequence.findable = index_again;
-    if (!index_again) continue;
-    sequence.chain = kv_.NoMatch(ScopeOf(group->scope)).chain;
-    Commit(*group, sequence);
+    sequence.kv.chain = kv_.NoMatch(ScopeOf(group->scope)).chain;
+    if (index_again) Commit(*group, sequence);
   }
   return true;
 }
@@ -271,7 +309,8 @@ bool KvModel::EndSwapIn() {
 
 bool KvModel::Evict() {
   const uint32_t num_blocks = Draw(kv_.pool().num_available() + 1);
-  BlockTable table = kv_.MakeTable();
+  SequenceKv kv = kv_.MakeSequence();
+  BlockTable& table = kv.table(0);
   std::vector<CopyOnWrite> copies;
   Expect(table.PrepareWrite(0, num_blocks * block_size_, copies), "available blocks cannot be taken");
   for (const BlockId block : table.blocks()) {
@@ -319,36 +358,43 @@ bool KvModel::EndLoad() {
   while (load->done) load = std::next(load) == group->loads.end() ? group->loads.begin() : std::next(load);
   load->done = true;
   Sequence& sequence = *group->sequences.front();
-  const auto expected = std::span(sequence.cells).subspan(size_t{load->table_index} * block_size_, block_size_);
-  const auto file = files_.find(load->digest);
+  const KvManager::Load& wanted = load->load;
+  const std::vector<Cell> expected = CellsInGroup(sequence.cells, wanted.index, wanted.group);
+  const auto file = files_.find(wanted.digest);
   const bool readable = file != files_.end() && !file->second.damaged;
   Expect(!readable || std::ranges::equal(file->second.cells, expected), "a digest names other content");
   load->succeeded = readable && Draw(8) != 0;
   if (load->succeeded) {
-    const BlockId block = sequence.table.blocks()[load->table_index];
+    const BlockId block = sequence.kv.table(wanted.group).at(wanted.index);
     std::ranges::copy(file->second.cells, PoolCells(block).begin());
     kv_.SetStored(block);
     Count(kDiskHits);
   } else {
-    disk_.Forget(load->digest);
-    if (!disk_.Contains(load->digest)) files_.erase(load->digest);
+    disk_.Forget(wanted.digest);
+    if (!disk_.Contains(wanted.digest)) files_.erase(wanted.digest);
     Count(kFailedLoads);
   }
   if (std::ranges::all_of(group->loads, &Load::done)) FinishLoading(*group);
   return true;
 }
 
-// What failed, and everything behind it, is computed.
+// Where all has come it is indexed, and the rest computed. Otherwise what came before the gap is, and the sequence
+// goes.
 void KvModel::FinishLoading(Group& group) {
-  if (group.state == State::kAbortedWhileLoading) {
+  const auto failed = std::ranges::find(group.loads, false, &Load::succeeded);
+  Sequence& sequence = *group.sequences.front();
+  if (group.state == State::kLoading) {
+    const uint32_t num_there = failed == group.loads.end() ? group.num_matched : failed->load.index;
+    const std::vector<int32_t> tokens = sequence.Tokens();
+    kv_.Commit(sequence.kv, ScopeOf(group.scope), std::span(tokens).first(size_t{num_there} * block_size_));
+  }
+  if (group.state == State::kAbortedWhileLoading || failed != group.loads.end()) {
     std::erase_if(groups_, [&](const auto& other) { return other.get() == &group; });
     return;
   }
-  const auto failed = std::ranges::find(group.loads, false, &Load::succeeded);
-  const uint32_t num_blocks = group.num_matched + static_cast<uint32_t>(failed - group.loads.begin());
   group.loads.clear();
   group.state = State::kRunning;
-  Expect(Write(group, *group.sequences.front(), num_blocks * block_size_), "a loaded sequence needs more memory");
+  Expect(Write(group, sequence, group.num_matched * block_size_), "a loaded sequence needs more memory");
 }
 
 bool KvModel::Damage() {
@@ -369,7 +415,7 @@ bool KvModel::AddPin() {
   const auto num_blocks = static_cast<uint32_t>(sequence.cells.size()) / block_size_;
   pins_.push_back({.scope = group->scope,
                    .cells = sequence.cells,
-                   .table = sequence.table.ForkPrefix(num_blocks),
+                   .kv = sequence.kv.ForkPrefix(num_blocks),
                    .findable = sequence.findable && config_.kv.enable_prefix_caching});
   pins_.back().cells.resize(size_t{num_blocks} * block_size_);
   return true;
@@ -384,7 +430,9 @@ bool KvModel::Unpin() {
 bool KvModel::Reset() {
   if (Draw(4) == 0) std::erase_if(groups_, [](const auto& group) { return group->state == State::kRunning; });
   std::set<BlockId> pinned;
-  for (const Pin& pin : pins_) pinned.insert(pin.table.blocks().begin(), pin.table.blocks().end());
+  for (const Pin& pin : pins_) {
+    for (const BlockTable& table : pin.kv.tables()) pinned.insert(table.blocks().begin(), table.blocks().end());
+  }
   const auto num_pinned = static_cast<uint32_t>(pinned.size());
   const bool idle = kv_.pool().num_used() == num_pinned;
   Expect(!kv_.ResetPrefixCache(num_pinned + 1) || kv_.pool().num_used() == num_pinned + 1, "a reset beside users");
@@ -396,7 +444,7 @@ bool KvModel::Reset() {
     std::vector<int32_t> tokens(1);
     for (size_t i = pin.cells.size(); i-- > 0;) tokens.insert(tokens.begin(), pin.cells[i].token);
     const KvManager::Match match = kv_.MatchPrefix(ScopeOf(pin.scope), tokens);
-    Expect(match.blocks.size() == pin.table.num_blocks(), "a pinned prefix is not found");
+    Expect(match.num_blocks == pin.cells.size() / block_size_, "a pinned prefix is not found");
   }
   if (Draw(2) != 0) return true;
   std::vector<PrefixDigest> drops;
@@ -429,12 +477,12 @@ bool KvModel::StartReserved() {
                            .max_model_len = config_.kv.max_model_len};
   const uint32_t num_slots = KvPolicy::Of(config_.kv.policy).SlotsAtAdmission(demand);
   CheckChunks(num_slots);
-  auto sequence = std::make_unique<Sequence>(Sequence{.cells = {}, .table = kv_.MakeTable(), .chain = {}});
+  auto sequence = std::make_unique<Sequence>(Sequence{.cells = {}, .kv = kv_.MakeSequence()});
   const bool fits = kv_.CanReserveChunks(1, num_slots);
-  Expect(sequence->table.ReserveChunk(num_slots) == fits, "a chunk is reserved exactly when there is one");
+  Expect(sequence->kv.table(0).ReserveChunk(num_slots) == fits, "a chunk is reserved exactly when there is one");
   if (!fits) Count(kRefused);
   if (!fits) return false;
-  const auto blocks = sequence->table.blocks();
+  const auto blocks = sequence->kv.table(0).blocks();
   for (size_t i = 1; i < blocks.size(); ++i) {
     Expect(static_cast<uint32_t>(blocks[i]) == static_cast<uint32_t>(blocks[0]) + i, "a chunk is not contiguous");
   }
@@ -451,7 +499,7 @@ bool KvModel::GrowReserved() {
   if (group == nullptr) return false;
   Sequence& sequence = *group->sequences[Draw(static_cast<uint32_t>(group->sequences.size()))];
   const auto begin = static_cast<uint32_t>(sequence.cells.size());
-  const uint32_t room = sequence.table.num_slots() - begin;
+  const uint32_t room = sequence.kv.num_slots() - begin;
   if (room == 0) return false;
   Extend(sequence, group->scope, DrawTokens(1 + Draw(room)));
   Expect(Write(*group, sequence, begin), "a reserved chunk needs more memory");
@@ -462,10 +510,10 @@ bool KvModel::ForkByCopy() {
   Group* group = DrawGroup(State::kRunning);
   if (group == nullptr || group->sequences.size() >= kMaxSequences) return false;
   const Sequence& parent = *group->sequences.front();
-  auto child = std::make_unique<Sequence>(Sequence{.cells = parent.cells, .table = kv_.MakeTable(), .chain = {}});
-  if (!child->table.ReserveChunk(parent.table.num_slots())) return false;
-  for (uint32_t i = 0; i < parent.table.num_blocks(); ++i) {
-    std::ranges::copy(PoolCells(parent.table.blocks()[i]), PoolCells(child->table.blocks()[i]).begin());
+  auto child = std::make_unique<Sequence>(Sequence{.cells = parent.cells, .kv = kv_.MakeSequence()});
+  if (!child->kv.table(0).ReserveChunk(parent.kv.num_slots())) return false;
+  for (uint32_t i = 0; i < parent.kv.table(0).num_blocks(); ++i) {
+    std::ranges::copy(PoolCells(parent.kv.table(0).at(i)), PoolCells(child->kv.table(0).at(i)).begin());
   }
   group->sequences.push_back(std::move(child));
   return true;

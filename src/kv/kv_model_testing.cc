@@ -22,11 +22,12 @@ struct WeightedKind {
 };
 
 constexpr WeightedKind kPagedKinds[] = {
-    {KvModel::kStart, 8},  {KvModel::kStartLike, 8},   {KvModel::kGrow, 14},    {KvModel::kRewrite, 2},
-    {KvModel::kFork, 3},   {KvModel::kForkPrefix, 1},  {KvModel::kStop, 6},     {KvModel::kAbort, 2},
-    {KvModel::kForget, 1}, {KvModel::kSwapOut, 2},     {KvModel::kSwapIn, 3},   {KvModel::kEndSwapIn, 3},
-    {KvModel::kEvict, 3},  {KvModel::kBeginStore, 10}, {KvModel::kEndStore, 8}, {KvModel::kEndLoad, 8},
-    {KvModel::kDamage, 1}, {KvModel::kPin, 1},         {KvModel::kUnpin, 1},    {KvModel::kReset, 1},
+    {KvModel::kStart, 8},     {KvModel::kStartLike, 8},  {KvModel::kGrow, 14},       {KvModel::kRewrite, 2},
+    {KvModel::kFork, 3},      {KvModel::kForkPrefix, 1}, {KvModel::kStop, 6},        {KvModel::kAbort, 2},
+    {KvModel::kGiveBack, 12}, {KvModel::kForget, 1},     {KvModel::kSwapOut, 2},     {KvModel::kSwapIn, 3},
+    {KvModel::kEndSwapIn, 3}, {KvModel::kEvict, 3},      {KvModel::kBeginStore, 10}, {KvModel::kEndStore, 8},
+    {KvModel::kEndLoad, 8},   {KvModel::kDamage, 1},     {KvModel::kPin, 1},         {KvModel::kUnpin, 1},
+    {KvModel::kReset, 1},
 };
 constexpr WeightedKind kContiguousKinds[] = {
     {KvModel::kStart, 6}, {KvModel::kGrow, 8},  {KvModel::kFork, 2},
@@ -45,7 +46,12 @@ KvModelConfig KvModelConfig::Of(uint64_t seed) {
   config.kv.hash_seed = seed;
   config.num_swap_places = draw(20);
   config.num_disk_blocks = draw(16);
-  if (draw(4) == 0) {
+  if (draw(3) == 0) {
+    // Full layers beside windows, or windows alone.
+    config.kv.groups.assign(draw(2), KvGroup{});
+    for (uint32_t left = 1 + draw(2); left > 0; --left) config.kv.groups.push_back({.window = 1 + draw(24)});
+    config.kv.num_blocks *= static_cast<uint32_t>(config.kv.groups.size());
+  } else if (draw(4) == 0) {
     config.kv.policy = static_cast<KvPolicyKind>(1 + draw(3));
     config.kv.max_model_len = config.kv.block_size << draw(5);
   }
@@ -53,11 +59,11 @@ KvModelConfig KvModelConfig::Of(uint64_t seed) {
 }
 
 const char* KvModel::KindName(uint8_t kind) {
-  static constexpr const char* kNames[] = {"kStart",      "kStartLike", "kGrow",     "kRewrite",     "kFork",
-                                           "kForkPrefix", "kStop",      "kAbort",    "kForget",      "kSwapOut",
-                                           "kSwapIn",     "kEndSwapIn", "kEvict",    "kBeginStore",  "kEndStore",
-                                           "kEndLoad",    "kDamage",    "kPin",      "kUnpin",       "kReset",
-                                           "kHits",       "kCopies",    "kDiskHits", "kFailedLoads", "kRefused"};
+  static constexpr const char* kNames[] = {
+      "kStart",      "kStartLike", "kGrow",     "kGiveBack",    "kRewrite", "kFork",      "kForkPrefix",
+      "kStop",       "kAbort",     "kForget",   "kSwapOut",     "kSwapIn",  "kEndSwapIn", "kEvict",
+      "kBeginStore", "kEndStore",  "kEndLoad",  "kDamage",      "kPin",     "kUnpin",     "kReset",
+      "kHits",       "kCopies",    "kDiskHits", "kFailedLoads", "kRefused"};
   static_assert(std::size(kNames) == kNumCounts);
   return kNames[kind];
 }
@@ -154,6 +160,8 @@ bool KvModel::DoPaged(uint8_t kind) {
       return StartLike();
     case kGrow:
       return Grow();
+    case kGiveBack:
+      return GiveBack();
     case kRewrite:
       return Rewrite();
     case kFork:
@@ -239,15 +247,17 @@ void KvModel::Extend(Sequence& sequence, uint32_t scope, std::span<const int32_t
 
 void KvModel::CheckReferences() const {
   std::vector<uint32_t> references(kv_.pool().num_total());
-  const auto count = [&](const BlockTable& table) {
-    for (const BlockId block : table.blocks()) ++references[static_cast<uint32_t>(block)];
+  const auto count = [&](const SequenceKv& kv) {
+    for (const BlockTable& table : kv.tables()) {
+      for (const BlockId block : table.blocks()) ++references[static_cast<uint32_t>(block)];
+    }
   };
   uint32_t num_swapped = 0;
   for (const auto& group : groups_) {
-    for (const auto& sequence : group->sequences) count(sequence->table);
+    for (const auto& sequence : group->sequences) count(sequence->kv);
     num_swapped += group->swapped.num_blocks();
   }
-  for (const Pin& pin : pins_) count(pin.table);
+  for (const Pin& pin : pins_) count(pin.kv);
   for (const Store& store : stores_) ++references[static_cast<uint32_t>(store.block)];
   uint32_t num_used = 0;
   for (uint32_t i = 0; i < references.size(); ++i) {
@@ -261,11 +271,31 @@ void KvModel::CheckReferences() const {
   Expect(disk_.size() <= disk_.max_blocks() && files_.size() <= disk_.max_blocks(), "the disk's capacity");
 }
 
-void KvModel::CheckTable(std::span<const Cell> cells, std::span<const BlockId> blocks) const {
-  for (size_t begin = 0; begin < cells.size(); begin += block_size_) {
-    const auto part = cells.subspan(begin, std::min<size_t>(block_size_, cells.size() - begin));
-    Expect(std::ranges::equal(PoolCells(blocks[begin / block_size_]).first(part.size()), part),
-           "a block does not hold what its sequence wrote");
+bool KvModel::has_windows() const {
+  return std::ranges::any_of(config_.kv.groups, [](const KvGroup& group) { return group.window > 0; });
+}
+
+std::vector<KvModel::Cell> KvModel::CellsInGroup(std::span<const Cell> cells, uint32_t index, uint32_t kv_group) const {
+  const size_t begin = size_t{index} * block_size_;
+  std::vector<Cell> in_group;
+  for (const Cell& cell : cells.subspan(begin, std::min<size_t>(block_size_, cells.size() - begin))) {
+    in_group.push_back(InGroup(cell, kv_group));
+  }
+  return in_group;
+}
+
+void KvModel::CheckTables(std::span<const Cell> cells, const SequenceKv& kv) const {
+  const uint32_t num_blocks = BlocksForTokens(cells.size(), block_size_);
+  for (uint32_t g = 0; g < kv.num_groups(); ++g) {
+    const BlockTable& table = kv.table(g);
+    const KvGroup& group = config_.kv.groups[g];
+    Expect(table.first_block() <= group.FirstSeen(static_cast<uint32_t>(cells.size())) / block_size_,
+           "a block that is still seen has been given back");
+    for (uint32_t i = table.first_block(); i < num_blocks; ++i) {
+      const std::vector<Cell> expected = CellsInGroup(cells, i, g);
+      Expect(std::ranges::equal(PoolCells(table.at(i)).first(expected.size()), expected),
+             "a block does not hold what its sequence wrote");
+    }
   }
 }
 
@@ -276,19 +306,22 @@ void KvModel::CheckContents() const {
     for (size_t i = 0; i < group->sequences.size(); ++i) {
       const Sequence& sequence = *group->sequences[i];
       const std::span<const Cell> cells = sequence.cells;
-      sequence.table.CheckInvariants();
-      if (group->state == State::kRunning) CheckTable(cells, sequence.table.blocks());
-      if (group->state == State::kLoading) {
-        CheckTable(cells.first(size_t{group->num_matched} * block_size_), sequence.table.blocks());
-      }
+      sequence.kv.CheckInvariants();
+      if (group->state == State::kRunning) CheckTables(cells, sequence.kv);
       if (group->state != State::kSwapped) continue;
-      for (size_t at = 0; at < cells.size(); ++at) {
-        Expect(SwapCells(group->places[i][at / block_size_])[at % block_size_] == cells[at],
-               "a swap place does not hold what was swapped out");
+      const uint32_t num_blocks = BlocksForTokens(cells.size(), block_size_), num_groups = sequence.kv.num_groups();
+      for (uint32_t g = 0; g < num_groups; ++g) {
+        const std::vector<SwapPlace>& places = group->places[i * num_groups + g];
+        const uint32_t first = num_blocks - static_cast<uint32_t>(places.size());
+        for (uint32_t block = first; block < num_blocks; ++block) {
+          const std::vector<Cell> expected = CellsInGroup(cells, block, g);
+          Expect(std::ranges::equal(SwapCells(places[block - first]).first(expected.size()), expected),
+                 "a swap place does not hold what was swapped out");
+        }
       }
     }
   }
-  for (const Pin& pin : pins_) CheckTable(pin.cells, pin.table.blocks());
+  for (const Pin& pin : pins_) CheckTables(pin.cells, pin.kv);
   for (uint32_t i = 0; i < kv_.pool().num_total(); ++i) {
     const BlockId block{i};
     if (!kv_.pool().reusable(block)) continue;

@@ -35,6 +35,7 @@ class KvModel {
     kStart,       // a sequence, with what is cached of it in memory and on disk
     kStartLike,   // one that begins as another does
     kGrow,        // tokens more
+    kGiveBack,    // what has fallen out of a window
     kRewrite,     // the tokens behind the last indexed block become others
     kFork,        // a sequence more in the group, of the same tokens
     kForkPrefix,  // or of its first blocks
@@ -74,14 +75,12 @@ class KvModel {
   };
   struct Sequence {
     std::vector<Cell> cells;  // its tokens, with the prints that they should have
-    BlockTable table;
-    PrefixChain chain;
+    SequenceKv kv;
     bool findable = true;  // whoever starts with the same tokens hits its indexed blocks
     std::vector<int32_t> Tokens() const;
   };
   struct Load {
-    uint32_t table_index = 0;
-    PrefixDigest digest;
+    KvManager::Load load;
     bool done = false;
     bool succeeded = false;
   };
@@ -91,9 +90,9 @@ class KvModel {
     State state = State::kRunning;
     std::vector<std::unique_ptr<Sequence>> sequences;
     std::vector<Load> loads;
-    uint32_t num_matched = 0;                    // blocks that a loading sequence shares
+    uint32_t num_matched = 0;                    // full blocks of tokens that were there, or are loaded
     SwappedTables swapped;                       // of a swapped group, and of a running one until kEndSwapIn
-    std::vector<std::vector<SwapPlace>> places;  // [sequences]: where the cells should be
+    std::vector<std::vector<SwapPlace>> places;  // [sequences x KV groups]: where the cells should be
   };
   struct File {
     std::vector<Cell> cells;
@@ -111,7 +110,7 @@ class KvModel {
   struct Pin {
     uint32_t scope = 0;
     std::vector<Cell> cells;
-    BlockTable table;
+    SequenceKv kv;
     bool findable = true;
   };
 
@@ -133,8 +132,9 @@ class KvModel {
   bool Start(std::vector<int32_t> tokens, uint32_t scope, uint32_t min_hits);
   bool StartLike();
   bool StartLikePast();
-  bool StartLoading(Group& group, Sequence& sequence, std::span<const int32_t> tokens);
+  void StartLoading(Group& group, Sequence& sequence, const KvManager::Match& match);
   bool Grow();
+  bool GiveBack();
   bool Rewrite();
   bool Fork();
   bool ForkPrefix();
@@ -166,11 +166,15 @@ class KvModel {
   // Every step; and the full scan.
   void CheckReferences() const;
   void CheckContents() const;
-  void CheckTable(std::span<const Cell> cells, std::span<const BlockId> blocks) const;
+  void CheckTables(std::span<const Cell> cells, const SequenceKv& kv) const;
 
   uint32_t Draw(uint32_t n);  // below n, of the running operation
   std::vector<int32_t> DrawTokens(uint32_t count);
   Group* DrawGroup(State state);
+  bool has_windows() const;
+  // What a group's slot holds of a cell: no two groups' blocks are alike.
+  static Cell InGroup(const Cell& cell, uint32_t kv_group) { return {cell.token, cell.print + kv_group}; }
+  std::vector<Cell> CellsInGroup(std::span<const Cell> cells, uint32_t index, uint32_t kv_group) const;
   template <typename Cells>
   auto CellsOf(Cells& cells, uint32_t index) const {
     return std::span(cells).subspan(size_t{index} * block_size_, block_size_);

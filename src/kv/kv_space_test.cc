@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <numeric>
+#include <utility>
 #include <vector>
 
 namespace quire {
@@ -21,14 +23,16 @@ KvEntry Entry(uint32_t num_prompt_tokens, uint32_t max_total_tokens, uint32_t nu
           .alone = true};
 }
 
-class KvSpaceTest : public testing::TestWithParam<KvPolicyKind> {
- protected:
-  void Write(BlockTable& table, uint32_t end) {
+void Write(SequenceKv& kv, uint32_t begin, uint32_t end) {
+  for (BlockTable& table : kv.tables()) {
     std::vector<CopyOnWrite> copies;
-    ASSERT_TRUE(table.PrepareWrite(0, end, copies));
+    ASSERT_TRUE(table.PrepareWrite(begin, end, copies));
     EXPECT_TRUE(copies.empty());
   }
+}
 
+class KvSpaceTest : public testing::TestWithParam<KvPolicyKind> {
+ protected:
   const std::unique_ptr<KvSpace> space_ = KvSpace::Make(Config(GetParam()));
 };
 
@@ -37,27 +41,27 @@ INSTANTIATE_TEST_SUITE_P(Policies, KvSpaceTest,
                                          KvPolicyKind::kReserveExact));
 
 TEST_P(KvSpaceTest, WhoCanEnterFindsRoomForItsPromptAndNobodyElsesMemory) {
-  std::vector<BlockTable> tables;
+  std::vector<SequenceKv> sequences;
   const KvEntry entry = Entry(9, 16);
   const KvManager::Match none = space_->cache().NoMatch({});
   while (space_->CanEnter(entry, none)) {
-    std::vector<BlockTable> reserved;
-    tables.push_back(space_->cache().MakeTable());
-    space_->Enter(entry, none, tables.back(), reserved);
-    Write(tables.back(), 9);
+    std::vector<SequenceKv> reserved;
+    sequences.push_back(space_->cache().MakeSequence());
+    space_->Enter(entry, none, sequences.back(), reserved);
+    Write(sequences.back(), 0, 9);
     EXPECT_TRUE(reserved.empty());
     space_->cache().CheckInvariants();
   }
-  EXPECT_GE(tables.size(), 1U);
+  EXPECT_GE(sequences.size(), 1U);
   std::vector<bool> seen(16, false);
-  for (const BlockTable& table : tables) {
-    EXPECT_GE(table.num_slots(), 9U);
-    for (const BlockId block : table.blocks()) {
+  for (const SequenceKv& kv : sequences) {
+    EXPECT_GE(kv.num_slots(), 9U);
+    for (const BlockId block : kv.table(0).blocks()) {
       EXPECT_FALSE(seen[static_cast<size_t>(block)]);
       seen[static_cast<size_t>(block)] = true;
     }
   }
-  tables.clear();
+  sequences.clear();
   EXPECT_EQ(space_->num_available(), 16U);
 }
 
@@ -65,18 +69,19 @@ TEST_P(KvSpaceTest, AForkHasTheContentByReferenceOrByCopies) {
   const KvEntry entry = Entry(9, 12, 2);
   const KvManager::Match none = space_->cache().NoMatch({});
   if (!space_->CanEnter(entry, none)) return;  // the longest reservation: two do not fit
-  BlockTable parent = space_->cache().MakeTable(), child = space_->cache().MakeTable();
-  std::vector<BlockTable> reserved;
+  SequenceKv parent = space_->cache().MakeSequence(), child = space_->cache().MakeSequence();
+  std::vector<SequenceKv> reserved;
   space_->Enter(entry, none, parent, reserved);
-  Write(parent, 9);
+  Write(parent, 0, 9);
   if (!reserved.empty()) child = std::move(reserved.back());
   const auto copies = space_->Fork(parent, child, 3);
   EXPECT_GE(child.num_slots(), 9U);
   for (uint32_t i = 0; i < 3; ++i) {
     if (copies.empty()) {
-      EXPECT_EQ(child.blocks()[i], parent.blocks()[i]);
+      EXPECT_EQ(child.table(0).at(i), parent.table(0).at(i));
     } else {
-      EXPECT_EQ(copies[i], std::pair(parent.blocks()[i], child.blocks()[i]));
+      EXPECT_EQ(copies[i].source, parent.table(0).at(i));
+      EXPECT_EQ(copies[i].destination, child.table(0).at(i));
     }
   }
 }
@@ -93,15 +98,14 @@ TEST(PagedSpaceTest, SharesWhatMatchesAndWhatStreamsHaveInCommon) {
   EXPECT_EQ(space->NumShareable(11), 2U);
   EXPECT_EQ(space->NumToJoin(11, 2), 1U);
   EXPECT_EQ(space->MaxBlocks(11), 3U);
-  BlockTable first = space->cache().MakeTable(), other = space->cache().MakeTable();
-  std::vector<BlockTable> reserved;
-  std::vector<CopyOnWrite> copies;
-  ASSERT_TRUE(first.PrepareWrite(0, 11, copies));
+  SequenceKv first = space->cache().MakeSequence(), other = space->cache().MakeSequence();
+  std::vector<SequenceKv> reserved;
+  Write(first, 0, 11);
   space->Join(other, first, 2, reserved);
-  EXPECT_EQ(other.num_blocks(), 2U);
-  EXPECT_EQ(first.NumShared(), 2U);
+  EXPECT_EQ(other.num_held(), 2U);
+  EXPECT_EQ(first.table(0).NumShared(), 2U);
   space->Prune(other);
-  EXPECT_EQ(first.NumShared(), 0U);
+  EXPECT_EQ(first.table(0).NumShared(), 0U);
   EXPECT_EQ(space->NumExternalSlots(Entry(64, 64)), 0U);
 }
 
@@ -111,19 +115,81 @@ TEST(ContiguousSpaceTest, StreamsHaveChunksOfTheirOwnFromTheStart) {
   const KvEntry entry = Entry(9, 16, 3);
   const KvManager::Match none = space->cache().NoMatch({});
   ASSERT_TRUE(space->CanEnter(entry, none));
-  BlockTable table = space->cache().MakeTable(), other = space->cache().MakeTable();
-  std::vector<BlockTable> reserved;
-  space->Enter(entry, none, table, reserved);
+  SequenceKv kv = space->cache().MakeSequence(), other = space->cache().MakeSequence();
+  std::vector<SequenceKv> reserved;
+  space->Enter(entry, none, kv, reserved);
   EXPECT_EQ(reserved.size(), 2U);
   EXPECT_EQ(space->num_available(), 4U);
   EXPECT_EQ(space->NumShareable(11), 0U);
-  space->Join(other, table, 0, reserved);
-  EXPECT_EQ(other.num_blocks(), 4U);
+  space->Join(other, kv, 0, reserved);
+  EXPECT_EQ(other.num_held(), 4U);
   EXPECT_EQ(reserved.size(), 1U);
   space->Prune(other);
-  EXPECT_EQ(other.num_blocks(), 4U);
+  EXPECT_EQ(other.num_held(), 4U);
   EXPECT_FALSE(space->CanEnter(Entry(9, 32), none));
   EXPECT_EQ(space->NumExternalSlots(Entry(9, 32)), 16U) << "the last chunk is too small";
+}
+
+// Full layers and windows of 8 positions, in one pool of 64 blocks.
+KvConfig Windowed(std::vector<KvGroup> groups) {
+  return {.num_blocks = 64, .block_size = 4, .groups = std::move(groups), .max_prompt_rows = 8};
+}
+
+TEST(WindowedSpaceTest, AWindowIsBoundedHoweverLongTheSequenceGrows) {
+  const std::unique_ptr<KvSpace> space = KvSpace::Make(Windowed({{}, {.window = 8}}));
+  EXPECT_TRUE(space->gives_back());
+  SequenceKv kv = space->cache().MakeSequence();
+  for (uint32_t n = 0; n < 100; ++n) {
+    Write(kv, n, n + 1);
+    kv.num_computed = n + 1;
+    space->GiveBackUnseen(kv, n + 1);
+    EXPECT_LE(kv.table(1).first_block() * 4, KvGroup{.window = 8}.FirstSeen(n + 1));
+    EXPECT_LE(kv.table(1).num_held(), 4U);
+  }
+  EXPECT_EQ(kv.table(0).num_held(), 25U);
+}
+
+TEST(WindowedSpaceTest, APromptEntersWithAWindowsPartOfIt) {
+  const std::unique_ptr<KvSpace> space = KvSpace::Make(Windowed({{}, {.window = 8}}));
+  EXPECT_EQ(space->ReservedEnd(0, 0, 100), 100U);
+  EXPECT_EQ(space->ReservedEnd(1, 0, 100), 8U);
+  EXPECT_EQ(space->ReservedEnd(1, 96, 100), 100U);
+  const KvManager::Match none = space->cache().NoMatch({});
+  EXPECT_TRUE(space->CanEnter(Entry(4 * 62, 4 * 62), none));
+  EXPECT_FALSE(space->CanEnter(Entry(4 * 62 + 1, 4 * 62 + 1), none));
+}
+
+TEST(WindowedSpaceTest, AHitNeedsOfAWindowOnlyTheLastOne) {
+  const std::unique_ptr<KvSpace> space = KvSpace::Make(Windowed({{.window = 8}}));
+  std::vector<int32_t> tokens(101);
+  std::iota(tokens.begin(), tokens.end(), 0);
+  {
+    SequenceKv kv = space->cache().MakeSequence();
+    Write(kv, 0, 101);
+    space->cache().Commit(kv, {}, tokens);
+    space->GiveBackUnseen(kv, 101);
+    EXPECT_EQ(kv.num_held(), 3U);
+  }
+  // Everything but what was given back last is forgotten.
+  SequenceKv hog = space->cache().MakeSequence();
+  Write(hog, 0, 4 * 61);
+  const KvManager::Match match = space->cache().MatchPrefix({}, tokens);
+  EXPECT_EQ(match.num_blocks, 25U);
+  EXPECT_EQ(match.parts[0].first, 23U);
+  EXPECT_EQ(match.num_in_memory, 2U);
+  space->cache().CheckInvariants();
+  // The same tokens behind another beginning are another prefix.
+  tokens[0] = 1000;
+  EXPECT_EQ(space->cache().MatchPrefix({}, tokens).num_blocks, 0U);
+}
+
+TEST(WindowedSpaceTest, TheWorstCaseOfAWindowDoesNotGrowWithTheContext) {
+  const auto total = [](uint32_t window, uint32_t num_prompt, uint32_t num_total) {
+    return WorstCaseOf(Windowed({{.window = window}}), num_prompt, num_total).total(1);
+  };
+  EXPECT_EQ(total(8, 1000, 2000), total(8, 10'000, 20'000));
+  EXPECT_EQ(total(0, 1000, 2000), 500U);
+  EXPECT_EQ(total(8, 4, 8), 2U) << "no more than the sequence has";
 }
 
 }  // namespace

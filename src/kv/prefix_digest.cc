@@ -28,4 +28,9 @@ PrefixDigest NextDigest(const PrefixDigest& parent, std::span<const int32_t> tok
   return DigestOf(XXH3_128bits(bytes.data(), sizeof(parent) + tokens.size_bytes()));
 }
 
+PrefixDigest InGroup(const PrefixDigest& digest, uint32_t group) {
+  if (group == 0) return digest;
+  return DigestOf(XXH3_128bits_withSeed(&digest, sizeof(digest), group));
+}
+
 }  // namespace quire

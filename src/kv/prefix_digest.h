@@ -24,6 +24,9 @@ PrefixDigest RootDigest(uint64_t seed, std::string_view salt, uint64_t adapter_i
 // The prefix that is `parent` and one block of tokens more. REQUIRES: tokens.size() <= kMaxDigestTokens.
 PrefixDigest NextDigest(const PrefixDigest& parent, std::span<const int32_t> tokens);
 
+// The name of what a prefix's last block holds in one KV group; in the first one, the prefix's own.
+PrefixDigest InGroup(const PrefixDigest& digest, uint32_t group);
+
 // NextDigest, or what a test puts in its place to make prefixes collide.
 using PrefixDigestFunction = PrefixDigest (*)(const PrefixDigest& parent, std::span<const int32_t> tokens);
 

@@ -1,8 +1,10 @@
-// PrefixIndex: which block holds the keys and values of which prefix. A full block is named by a digest: of its
-// tokens and of everything before them, with the cache salt and the adapter at the root. A digest only finds
-// candidates; a hit is proven by comparing the block's tokens and the identity of its parent chain. Several blocks may
-// hold the same prefix (two requests that computed it at the same time); each is an entry, and any of them serves. Host
-// logic; no thread safety. Lookups and updates allocate nothing (a new salt does).
+// PrefixIndex: which blocks hold the keys and values of which prefix. Prefixes in full blocks are a tree of nodes: each
+// is a block of tokens behind its parent, and has, in every KV group, the blocks that hold it. A digest, of a node's
+// tokens and of everything before them, with the cache salt and the adapter at the root, only finds candidates; a hit
+// is proven by comparing the tokens and the identity of the parent. Several blocks of a group may hold the same prefix
+// (two requests that computed it at the same time); any of them serves. A node is there as long as a block of it is, or
+// a node behind it: so what is kept of a window alone can be proven, too. Host logic; no thread safety. Lookups
+// allocate nothing.
 #pragma once
 
 #include <cstdint>
@@ -28,49 +30,65 @@ struct PrefixScope {
 
 // A chain of `depth` full blocks. The digest names it; the id, unique to its content while it is indexed, proves it.
 struct PrefixChain {
+  static constexpr uint32_t kNoNode = 0xFFFFFFFF;
   PrefixDigest digest;
-  uint64_t id = 0;  // 0: not indexed
+  uint64_t id = 0;          // 0: not indexed
+  uint32_t node = kNoNode;  // of its last block, if there is one
   uint32_t depth = 0;
   friend bool operator==(const PrefixChain&, const PrefixChain&) = default;
 };
 
 class PrefixIndex final : public EvictionListener {
  public:
-  // Equal seeds give equal digests, in every process.
-  PrefixIndex(uint32_t num_blocks, uint32_t block_size, uint64_t seed, PrefixDigestFunction next_digest = NextDigest);
+  struct Options {
+    uint32_t num_blocks = 0;
+    uint32_t num_groups = 1;
+    uint32_t block_size = 16;
+    uint64_t seed = 0;  // equal seeds give equal digests, in every process
+    PrefixDigestFunction next_digest = NextDigest;
+  };
+  explicit PrefixIndex(const Options& options);
 
   // The name of what is `parent` and one block of tokens more.
   PrefixDigest DigestAfter(const PrefixDigest& parent, std::span<const int32_t> tokens) const {
-    return next_digest_(parent, tokens);
+    return options_.next_digest(parent, tokens);
   }
   // The chain of no blocks.
   PrefixChain Root(const PrefixScope& scope) const;
-  // A block that holds `tokens` after `chain`; a hit moves `chain` behind it. REQUIRES: tokens.size() == block_size.
-  std::optional<BlockId> Find(PrefixChain& chain, std::span<const int32_t> tokens) const;
-  // Indexes `block` as `tokens` after `parent`, and returns the longer chain. `scope` is that of the parent's root.
-  // REQUIRES: the block is not indexed; a parent of depth > 0 is.
-  PrefixChain Insert(const PrefixScope& scope, const PrefixChain& parent, std::span<const int32_t> tokens,
-                     BlockId block);
+  // Moves `chain` behind `tokens`, which have `digest` there; false, and nothing has changed: there is no such node.
+  // REQUIRES: tokens.size() == block_size.
+  bool Find(PrefixChain& chain, const PrefixDigest& digest, std::span<const int32_t> tokens) const;
+  // A block of the group that holds the chain's last tokens, if there is one. REQUIRES: chain.depth > 0.
+  std::optional<BlockId> BlockOf(const PrefixChain& chain, uint32_t group) const;
+
+  // Moves `chain` behind `tokens`, with a node of its own if there is none yet. `scope` is that of the chain's root.
+  // REQUIRES: a chain of depth > 0 is indexed.
+  void Extend(PrefixChain& chain, const PrefixScope& scope, std::span<const int32_t> tokens);
+  // The block holds the chain's last tokens. REQUIRES: it is not indexed; chain.depth > 0.
+  void Insert(const PrefixChain& chain, uint32_t group, BlockId block);
+  // Forgets the node that the chain ends with, and those before it, as far as nothing stands on them. True: it was.
+  bool Prune(const PrefixChain& chain);
   // Forgets what the block held; a block that is not indexed is left alone.
   void Erase(BlockId block);
   void OnEvict(BlockId block) override { Erase(block); }
 
-  bool Contains(BlockId block) const { return At(block).id != 0; }
-  // Of an indexed block: what it holds, and the chain that ends with it.
-  PrefixDigest DigestOf(BlockId block) const { return At(block).digest; }
-  PrefixDigest ParentDigestOf(BlockId block) const { return At(block).parent_digest; }
-  std::span<const int32_t> TokensOf(BlockId block) const { return TokensAt(static_cast<uint32_t>(block)); }
-  PrefixChain ChainTo(BlockId block, uint32_t depth) const {
-    return {.digest = At(block).digest, .id = At(block).id, .depth = depth};
-  }
+  bool Contains(BlockId block) const { return At(block).node != PrefixChain::kNoNode; }
+  // Of an indexed block: what it holds, what is before that in its group, and the tokens.
+  PrefixDigest DigestOf(BlockId block) const { return InGroup(NodeOf(block).digest, At(block).group); }
+  PrefixDigest ParentDigestOf(BlockId block) const { return InGroup(NodeOf(block).parent_digest, At(block).group); }
+  std::span<const int32_t> TokensOf(BlockId block) const { return TokensAt(At(block).node); }
+  // Whether it holds the chain's last tokens.
+  bool IsOf(BlockId block, const PrefixChain& chain) const { return At(block).node == chain.node; }
 
-  uint32_t size() const { return size_; }
+  uint32_t size() const { return size_; }  // indexed blocks
+  uint32_t num_nodes() const { return static_cast<uint32_t>(nodes_.size() - free_nodes_.size()); }
   void CheckInvariants() const;
 
  private:
+  static constexpr uint32_t kNone = 0xFFFFFFFF;
   struct RootState {
     uint64_t id = 0;
-    uint32_t num_entries = 0;  // blocks of depth 1 that stand on it
+    uint32_t num_children = 0;
   };
   using RootKey = std::pair<std::string, uint64_t>;
   struct RootLess {
@@ -84,27 +102,41 @@ class PrefixIndex final : public EvictionListener {
   };
   using RootMap = std::map<RootKey, RootState, RootLess>;
 
-  struct Entry {
+  struct Node {
     PrefixDigest digest;
     PrefixDigest parent_digest;
-    uint64_t id = 0;  // 0: the block is not indexed
+    uint64_t id = 0;  // 0: free
     uint64_t parent_id = 0;
-    uint32_t prev = BlockLink::kNone;  // in the bucket
-    uint32_t next = BlockLink::kNone;
-    RootMap::iterator root;  // of an entry of depth 1; end() otherwise
+    uint32_t parent = kNone;  // kNone: the root
+    uint32_t prev = kNone;    // in the bucket
+    uint32_t next = kNone;
+    uint32_t num_children = 0;
+    uint32_t num_blocks = 0;
+    RootMap::iterator root;  // of a child of the root
+  };
+  struct Entry {
+    uint32_t node = kNone;  // kNone: the block is not indexed
+    uint32_t group = 0;
+    uint32_t prev = kNone;  // among the node's blocks of the group
+    uint32_t next = kNone;
   };
 
   const Entry& At(BlockId block) const { return entries_.at(static_cast<uint32_t>(block)); }
+  const Node& NodeOf(BlockId block) const { return nodes_.at(At(block).node); }
   size_t BucketOf(const PrefixDigest& digest) const { return digest.low & (buckets_.size() - 1); }
-  std::span<const int32_t> TokensAt(uint32_t index) const;
-  uint32_t FindEntry(const PrefixDigest& digest, uint64_t parent_id, std::span<const int32_t> tokens) const;
+  std::span<const int32_t> TokensAt(uint32_t node) const;
+  uint32_t& HeadOf(uint32_t node, uint32_t group) { return heads_[size_t{node} * options_.num_groups + group]; }
+  uint32_t FindNode(const PrefixDigest& digest, uint64_t parent_id, std::span<const int32_t> tokens) const;
+  uint32_t NewNode();
+  void RemoveUnused(uint32_t node);
 
-  const uint32_t block_size_;
-  const uint64_t seed_;
-  const PrefixDigestFunction next_digest_;
+  const Options options_;
+  std::vector<Node> nodes_;
+  std::vector<int32_t> tokens_;  // [nodes, block_size]
+  std::vector<uint32_t> heads_;  // [nodes, groups]: the first of the node's blocks
+  std::vector<uint32_t> free_nodes_;
   std::vector<Entry> entries_;     // [blocks]
-  std::vector<int32_t> tokens_;    // [blocks, block_size]
-  std::vector<uint32_t> buckets_;  // heads of the chains of entries, by digest
+  std::vector<uint32_t> buckets_;  // heads of the chains of nodes, by digest
   RootMap roots_;
   uint64_t next_id_ = 1;
   uint32_t size_ = 0;

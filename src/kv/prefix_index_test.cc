@@ -2,12 +2,16 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
+
 #include "kv/kv_testing.h"
 
 namespace quire {
 namespace {
 
 using Tokens = std::vector<int32_t>;
+
+constexpr PrefixIndex::Options kOptions = {.num_blocks = 8, .block_size = kBlockSize, .seed = 1};
 
 // Indexes the full blocks of `tokens` in `blocks`; returns the chain after each.
 std::vector<PrefixChain> InsertAll(PrefixIndex& index, const PrefixScope& scope, const Tokens& tokens,
@@ -16,7 +20,9 @@ std::vector<PrefixChain> InsertAll(PrefixIndex& index, const PrefixScope& scope,
   PrefixChain chain = index.Root(scope);
   for (const uint32_t block : blocks) {
     const auto part = std::span(tokens).subspan(chain.depth * kBlockSize, kBlockSize);
-    chains.push_back(chain = index.Insert(scope, chain, part, BlockId{block}));
+    index.Extend(chain, scope, part);
+    index.Insert(chain, 0, BlockId{block});
+    chains.push_back(chain);
   }
   return chains;
 }
@@ -25,7 +31,9 @@ std::vector<uint32_t> FindAll(const PrefixIndex& index, const PrefixScope& scope
   std::vector<uint32_t> found;
   PrefixChain chain = index.Root(scope);
   while ((chain.depth + 1) * kBlockSize <= tokens.size()) {
-    const auto block = index.Find(chain, std::span(tokens).subspan(chain.depth * kBlockSize, kBlockSize));
+    const auto part = std::span(tokens).subspan(chain.depth * kBlockSize, kBlockSize);
+    if (!index.Find(chain, index.DigestAfter(chain.digest, part), part)) break;
+    const std::optional<BlockId> block = index.BlockOf(chain, 0);
     if (!block) break;
     found.push_back(static_cast<uint32_t>(*block));
   }
@@ -33,14 +41,14 @@ std::vector<uint32_t> FindAll(const PrefixIndex& index, const PrefixScope& scope
 }
 
 TEST(PrefixIndexTest, EqualChainsHaveEqualDigests) {
-  PrefixIndex a(8, kBlockSize, 1), b(8, kBlockSize, 1);
+  PrefixIndex a(kOptions), b(kOptions);
   const auto x = InsertAll(a, {}, Count(12), {0, 1, 2});
   const auto y = InsertAll(b, {}, Count(12), {5, 3, 4});
   for (size_t i = 0; i < 3; ++i) EXPECT_EQ(x[i].digest, y[i].digest);
 }
 
 TEST(PrefixIndexTest, AChangedEarlyBlockChangesAllLaterDigests) {
-  PrefixIndex index(8, kBlockSize, 1);
+  PrefixIndex index(kOptions);
   Tokens changed = Count(12);
   changed[1] = 77;
   const auto x = InsertAll(index, {}, Count(12), {0, 1, 2});
@@ -49,15 +57,15 @@ TEST(PrefixIndexTest, AChangedEarlyBlockChangesAllLaterDigests) {
 }
 
 TEST(PrefixIndexTest, TheSeedAndTheSaltAndTheAdapterSetTheRoot) {
-  PrefixIndex one(8, kBlockSize, 1), two(8, kBlockSize, 2);
-  EXPECT_EQ(one.Root({}).digest, PrefixIndex(4, kBlockSize, 1).Root({}).digest);
+  PrefixIndex one(kOptions), two({.num_blocks = 8, .block_size = kBlockSize, .seed = 2});
+  EXPECT_EQ(one.Root({}).digest, PrefixIndex({.num_blocks = 4, .block_size = kBlockSize, .seed = 1}).Root({}).digest);
   EXPECT_NE(one.Root({}).digest, two.Root({}).digest);
   EXPECT_NE(one.Root({"a", 0}).digest, one.Root({}).digest);
   EXPECT_NE(one.Root({"", 1}).digest, one.Root({}).digest);
 }
 
 TEST(PrefixIndexTest, SaltAndAdapterIsolate) {
-  PrefixIndex index(8, kBlockSize, 1);
+  PrefixIndex index(kOptions);
   InsertAll(index, {"a", 0}, Count(8), {0, 1});
   InsertAll(index, {"", 7}, Count(8), {2, 3});
   EXPECT_EQ(FindAll(index, {"a", 0}, Count(8)), (std::vector<uint32_t>{0, 1}));
@@ -69,7 +77,7 @@ TEST(PrefixIndexTest, SaltAndAdapterIsolate) {
 }
 
 TEST(PrefixIndexTest, FindsTheLongestIndexedPrefixInFullBlocks) {
-  PrefixIndex index(8, kBlockSize, 1);
+  PrefixIndex index(kOptions);
   InsertAll(index, {}, Count(12), {4, 5, 6});
   Tokens branch = Count(12);
   branch[9] = 99;
@@ -79,7 +87,7 @@ TEST(PrefixIndexTest, FindsTheLongestIndexedPrefixInFullBlocks) {
 }
 
 TEST(PrefixIndexTest, ABlockIsNotFoundBehindAnotherParentThoughItsTokensAreEqual) {
-  PrefixIndex index(8, kBlockSize, 1);
+  PrefixIndex index(kOptions);
   const Tokens x = {1, 1, 1, 1, 5, 5, 5, 5}, y = {2, 2, 2, 2, 5, 5, 5, 5};
   InsertAll(index, {}, x, {0, 1});
   InsertAll(index, {}, y, {2});
@@ -88,14 +96,17 @@ TEST(PrefixIndexTest, ABlockIsNotFoundBehindAnotherParentThoughItsTokensAreEqual
 
 TEST(PrefixIndexTest, AHitIsProvenByTokensNotByTheDigest) {
   // A forged chain with the parent's digest but another identity finds nothing.
-  PrefixIndex index(8, kBlockSize, 1);
+  PrefixIndex index(kOptions);
   const auto chains = InsertAll(index, {}, Count(8), {0, 1});
   PrefixChain forged = {.digest = chains[0].digest, .id = chains[0].id + 1000, .depth = 1};
-  EXPECT_FALSE(index.Find(forged, std::span<const int32_t>(Count(4, 4))));
+  const Tokens next = Count(4, 4);
+  EXPECT_FALSE(index.Find(forged, chains[1].digest, next));
+  PrefixChain true_one = chains[0];
+  EXPECT_TRUE(index.Find(true_one, chains[1].digest, next));
 }
 
 TEST(PrefixIndexTest, DuplicatesAreAllowedAndEvictingOneLeavesTheOtherReachable) {
-  PrefixIndex index(8, kBlockSize, 1);
+  PrefixIndex index(kOptions);
   InsertAll(index, {}, Count(8), {0, 1});
   InsertAll(index, {}, Count(8), {2, 3});
   EXPECT_EQ(index.size(), 4U);
@@ -109,7 +120,7 @@ TEST(PrefixIndexTest, DuplicatesAreAllowedAndEvictingOneLeavesTheOtherReachable)
 }
 
 TEST(PrefixIndexTest, AChildComputedBehindOneDuplicateIsFoundBehindTheOther) {
-  PrefixIndex index(8, kBlockSize, 1);
+  PrefixIndex index(kOptions);
   InsertAll(index, {}, Count(4), {0});
   InsertAll(index, {}, Count(8), {2, 3});
   index.Erase(BlockId{2});
@@ -117,7 +128,7 @@ TEST(PrefixIndexTest, AChildComputedBehindOneDuplicateIsFoundBehindTheOther) {
 }
 
 TEST(PrefixIndexTest, ErasingABlockThatIsNotIndexedIsANoOp) {
-  PrefixIndex index(8, kBlockSize, 1);
+  PrefixIndex index(kOptions);
   InsertAll(index, {}, Count(4), {0});
   index.Erase(BlockId{5});
   index.Erase(BlockId{0});
@@ -127,18 +138,62 @@ TEST(PrefixIndexTest, ErasingABlockThatIsNotIndexedIsANoOp) {
 }
 
 TEST(PrefixIndexTest, ABlockKnowsItsTokensItsDigestAndItsParents) {
-  PrefixIndex index(8, kBlockSize, 1);
+  PrefixIndex index(kOptions);
   const auto chains = InsertAll(index, {"s", 5}, Count(8), {6, 2});
   EXPECT_EQ(index.ParentDigestOf(BlockId{6}), RootDigest(1, "s", 5));
   EXPECT_EQ(index.ParentDigestOf(BlockId{2}), index.DigestOf(BlockId{6}));
   EXPECT_EQ(index.DigestOf(BlockId{2}), chains[1].digest);
-  EXPECT_EQ(index.ChainTo(BlockId{2}, 2), chains[1]);
+  EXPECT_TRUE(index.IsOf(BlockId{2}, chains[1]));
   const auto tokens = index.TokensOf(BlockId{2});
   EXPECT_EQ(Tokens(tokens.begin(), tokens.end()), Count(4, 4));
 }
 
+TEST(PrefixIndexTest, ANodeStaysForWhatStandsOnItAndTheBlockThatComesBackServesAgain) {
+  PrefixIndex index(kOptions);
+  const auto chains = InsertAll(index, {}, Count(12), {0, 1, 2});
+  index.Erase(BlockId{0});
+  index.Erase(BlockId{1});
+  EXPECT_EQ(index.num_nodes(), 3U);
+  EXPECT_TRUE(FindAll(index, {}, Count(12)).empty());
+  index.CheckInvariants();
+  EXPECT_EQ(InsertAll(index, {}, Count(8), {5, 6}).back(), chains[1]);
+  EXPECT_EQ(FindAll(index, {}, Count(12)), (std::vector<uint32_t>{5, 6, 2}));
+  index.Erase(BlockId{5});
+  index.Erase(BlockId{6});
+  index.Erase(BlockId{2});
+  EXPECT_EQ(index.num_nodes(), 0U);
+  index.CheckInvariants();
+}
+
+TEST(PrefixIndexTest, GroupsHaveBlocksOfTheirOwnUnderNamesOfTheirOwn) {
+  PrefixIndex index({.num_blocks = 8, .num_groups = 2, .block_size = kBlockSize, .seed = 1});
+  PrefixChain chain = index.Root({});
+  index.Extend(chain, {}, Count(4));
+  index.Insert(chain, 1, BlockId{3});
+  EXPECT_EQ(index.BlockOf(chain, 0), std::nullopt);
+  EXPECT_EQ(index.BlockOf(chain, 1), BlockId{3});
+  index.Insert(chain, 0, BlockId{4});
+  EXPECT_EQ(index.DigestOf(BlockId{4}), chain.digest);
+  EXPECT_NE(index.DigestOf(BlockId{3}), chain.digest);
+  index.Erase(BlockId{4});
+  EXPECT_EQ(index.BlockOf(chain, 0), std::nullopt);
+  index.CheckInvariants();
+}
+
+TEST(PrefixIndexTest, WhatNothingStandsOnIsPruned) {
+  PrefixIndex index(kOptions);
+  PrefixChain chain = index.Root({});
+  index.Extend(chain, {}, Count(4));
+  index.Extend(chain, {}, Count(4, 4));
+  EXPECT_TRUE(index.Prune(chain));
+  EXPECT_EQ(index.num_nodes(), 0U);
+  const PrefixChain kept = InsertAll(index, {}, Count(4), {0}).back();
+  EXPECT_FALSE(index.Prune(kept));
+  index.CheckInvariants();
+}
+
 TEST(PrefixIndexTest, ErasingEveryBlockForgetsEverything) {
-  PrefixIndex index(8, kBlockSize, 1);
+  PrefixIndex index(kOptions);
   InsertAll(index, {"s", 0}, Count(12), {0, 1, 2});
   for (uint32_t block = 0; block < 8; ++block) index.Erase(BlockId{block});
   EXPECT_EQ(index.size(), 0U);

@@ -72,9 +72,10 @@ uint32_t SwappedTables::CountDistinct(std::span<const BlockTable* const> tables)
 bool SwappedTables::Out(SwapSpace& space, std::span<BlockTable* const> tables, std::vector<SwapMove>& moves) {
   QUIRE_CHECK(empty(), "{} blocks are swapped out already", num_blocks());
   DistinctBlocks distinct;
-  std::vector<std::vector<uint32_t>> numbers(tables.size());
+  std::vector<Numbers> numbers(tables.size());
   for (size_t i = 0; i < tables.size(); ++i) {
-    for (const BlockId block : tables[i]->blocks()) numbers[i].push_back(distinct.Number(block));
+    numbers[i].first_block = tables[i]->first_block();
+    for (const BlockId block : tables[i]->blocks()) numbers[i].blocks.push_back(distinct.Number(block));
   }
   if (distinct.blocks().size() > space.num_free()) return false;
   space_ = &space;
@@ -95,9 +96,10 @@ bool SwappedTables::In(BlockPool& pool, std::span<BlockTable* const> tables, std
   // The allocation's own references keep the blocks until every table has its own.
   std::vector<BlockId> table_blocks;
   for (size_t i = 0; i < tables.size(); ++i) {
-    QUIRE_CHECK_EQ(tables[i]->num_blocks(), 0U);
+    QUIRE_CHECK_EQ(tables[i]->num_held(), 0U);
     table_blocks.clear();
-    for (const uint32_t number : tables_[i]) table_blocks.push_back(blocks[number]);
+    for (const uint32_t number : tables_[i].blocks) table_blocks.push_back(blocks[number]);
+    tables[i]->BeginAt(tables_[i].first_block);
     tables[i]->Share(table_blocks);
   }
   for (const BlockId block : blocks) pool.Release(block);

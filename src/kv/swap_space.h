@@ -70,8 +70,12 @@ class SwappedTables {
 
  private:
   SwapSpace* space_ = nullptr;
-  std::vector<SwapPlace> places_;              // of the distinct blocks
-  std::vector<std::vector<uint32_t>> tables_;  // by table: which distinct block, by logical block
+  std::vector<SwapPlace> places_;  // of the distinct blocks
+  struct Numbers {
+    uint32_t first_block = 0;
+    std::vector<uint32_t> blocks;  // which distinct block, from first_block on
+  };
+  std::vector<Numbers> tables_;  // by table
 };
 
 }  // namespace quire

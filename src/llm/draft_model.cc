@@ -35,7 +35,7 @@ Result<std::optional<DraftModelOutline>> OutlineDraftModel(const SpeculationOpti
   outline.scratch_bytes = ModelDrafterScratchBytes(footprint.config, backend, outline.drafter);
   KvShape shape = footprint.kv_shape;
   shape.dtype = outline.drafter.kv_dtype;
-  outline.kv_bytes_per_token = shape.BytesPerToken();
+  outline.kv_bytes_per_token = shape.BytesPerToken() * footprint.kv_layout.groups.size();
   return std::optional(std::move(outline));
 }
 

@@ -21,7 +21,7 @@ struct DraftModelOutline {
   ModelDrafterOptions drafter;  // but for num_blocks
   size_t weight_bytes = 0;
   size_t scratch_bytes = 0;
-  size_t kv_bytes_per_token = 0;
+  size_t kv_bytes_per_token = 0;  // in all layers
 };
 
 // Nothing where no model drafts. `served`: the one whose tokens are guessed. Refuses a model with another vocabulary.
@@ -30,7 +30,7 @@ Result<std::optional<DraftModelOutline>> OutlineDraftModel(const SpeculationOpti
                                                            const ModelFootprint& served,
                                                            const ModelDrafterOptions& drafter, const Backend& backend);
 
-// Reads the weights. The drafter's cache has as many blocks as the pool of the model that is served.
+// Reads the weights. The drafter's cache has room for as many positions as num_blocks blocks have.
 Result<std::shared_ptr<Drafter>> LoadDraftModel(const DraftModelOutline& outline, Backend& backend, int32_t num_blocks);
 
 }  // namespace quire

@@ -123,6 +123,13 @@ ModelRunnerOptions RunnerOptions(const LoadOptions& options, int32_t max_model_l
   return runner;
 }
 
+// What of a layout concerns scheduling.
+std::vector<KvGroup> KvGroupsOf(const KvLayout& layout) {
+  std::vector<KvGroup> groups;
+  for (const KvLayerGroup& group : layout.groups) groups.push_back({.window = static_cast<uint32_t>(group.window)});
+  return groups;
+}
+
 // What headers and options decide, before any weight is read.
 struct Outline {
   ModelOptions model_options;
@@ -147,7 +154,10 @@ Status AddDraftModel(const LoadOptions& options, const Backend& backend, Outline
   QUIRE_ASSIGN_OR_RETURN(outline.draft_model, OutlineDraftModel(outline.speculation, outline.model_options,
                                                                 outline.footprint, drafter, backend));
   if (!outline.draft_model) return {};
-  outline.memory_input.draft_kv_bytes_per_token = outline.draft_model->kv_bytes_per_token;
+  // One position of the draft model beside one of every KV group of the model that is served.
+  const size_t num_groups = outline.memory_input.kv_groups.size();
+  outline.memory_input.draft_kv_bytes_per_token =
+      (outline.draft_model->kv_bytes_per_token + num_groups - 1) / num_groups;
   outline.memory_input.weight_bytes += outline.draft_model->weight_bytes;
   outline.memory_input.scratch_bytes += outline.draft_model->scratch_bytes;
   return {};
@@ -167,6 +177,8 @@ Result<Outline> MakeOutline(const LoadOptions& options, const std::string& direc
   const int32_t longest = options.max_model_len.value_or(config.max_position);
   outline.runner = RunnerOptions(options, longest, outline.kv_shape.dtype);
   QUIRE_ASSIGN_OR_RETURN(outline.memory_input, PlanInput(options, config, outline.kv_shape.BytesPerToken()));
+  outline.memory_input.kv_groups = KvGroupsOf(outline.footprint.kv_layout);
+  outline.memory_input.max_num_batched_tokens = outline.runner.max_num_batched_tokens;
   outline.memory_input.available_bytes = available_bytes;
   outline.memory_input.weight_bytes = outline.footprint.weight_bytes;
   outline.memory_input.scratch_bytes = RunnerScratchBytes(config, backend, outline.runner);
@@ -190,6 +202,13 @@ Result<std::unique_ptr<SwapStore>> OpenSwap(const LoadOptions& options, size_t b
   return std::unique_ptr<SwapStore>();
 }
 
+// Where a block does not hold all layers, which.
+std::string GroupsText(const Model& model) {
+  const KvLayout& layout = model.kv_layout();
+  if (layout.groups.size() == 1) return "";
+  return fmt::format(" {} groups of {} layers", layout.groups.size(), layout.layers_per_block);
+}
+
 // The prefix cache on disk is kept by what makes keys and values comparable.
 Result<std::unique_ptr<DiskStore>> OpenDisk(const LoadOptions& options, const LoadedModel& loaded) {
   if (loaded.memory.num_disk_blocks == 0) return std::unique_ptr<DiskStore>();
@@ -197,9 +216,9 @@ Result<std::unique_ptr<DiskStore>> OpenDisk(const LoadOptions& options, const Lo
   const FingerprintInput input = {
       .model_directory = loaded.directory,
       .tokenizer_directory = TokenizerDirectory(options, loaded),
-      .layout = fmt::format("{} {} {} {} {}", loaded.backend->kv_layout(), DTypeName(loaded.compute_dtype),
+      .layout = fmt::format("{} {} {} {} {}{}", loaded.backend->kv_layout(), DTypeName(loaded.compute_dtype),
                             DTypeName(loaded.kv_dtype), loaded.memory.block_size,
-                            stretches ? options.max_model_len.value_or(0) : 0)};
+                            stretches ? options.max_model_len.value_or(0) : 0, GroupsText(*loaded.model))};
   QUIRE_ASSIGN_OR_RETURN(const KvFingerprint fingerprint, FingerprintModel(input));
   return DiskStore::Open({.directory = options.prefix_cache_dir, .fingerprint = fingerprint});
 }
@@ -272,7 +291,9 @@ uint64_t RandomHashSeed() {
 // Null: no speculation.
 Result<std::shared_ptr<Drafter>> LoadDrafter(const Outline& outline, const LoadedModel& loaded) {
   if (outline.speculation.num_tokens == 0) return std::shared_ptr<Drafter>();
-  if (outline.draft_model) return LoadDraftModel(*outline.draft_model, *loaded.backend, loaded.memory.num_blocks);
+  if (outline.draft_model)
+    return LoadDraftModel(*outline.draft_model, *loaded.backend,
+                          loaded.memory.num_blocks / loaded.memory.num_kv_groups);
   return std::shared_ptr<Drafter>(std::make_shared<NgramDrafter>(outline.speculation.ngram));
 }
 
@@ -285,6 +306,7 @@ Status BuildEngine(const LoadOptions& options, const Outline& outline, LoadedMod
   QUIRE_ASSIGN_OR_RETURN(stores.disk, OpenDisk(options, loaded));
   EngineOptions engine_options;
   engine_options.scheduler = MakeSchedulerConfig(options, loaded.memory);
+  engine_options.scheduler.kv_groups = KvGroupsOf(outline.footprint.kv_layout);
   engine_options.scheduler.hash_seed = RandomHashSeed();
   if (stores.disk != nullptr) {
     engine_options.scheduler.hash_seed = stores.disk->fingerprint().low;
@@ -389,7 +411,9 @@ Result<ModelDescription> DescribeModel(const LoadOptions& options) {
   described.compute_dtype = outline.footprint.compute_dtype;
   described.kv_dtype = outline.kv_shape.dtype;
   described.num_parameters = outline.footprint.num_parameters;
-  described.kv_bytes_per_token = outline.kv_shape.BytesPerToken();
+  described.kv_layout = outline.footprint.kv_layout;
+  described.kv_bytes_per_token = outline.kv_shape.BytesPerToken() / static_cast<size_t>(outline.kv_shape.num_layers) *
+                                 static_cast<size_t>(described.config.num_layers);
   return described;
 }
 

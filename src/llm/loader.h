@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "llm/memory_plan.h"
+#include "model/kv_layout.h"
 #include "model/model_config.h"
 #include "quire/result.h"
 #include "quire/sampling_params.h"
@@ -106,7 +107,8 @@ struct ModelDescription {
   DType compute_dtype = DType::kBf16;
   DType kv_dtype = DType::kBf16;
   int64_t num_parameters = 0;
-  size_t kv_bytes_per_token = 0;
+  size_t kv_bytes_per_token = 0;  // in all layers
+  KvLayout kv_layout;
 };
 
 // What `quire info` prints: nothing but headers are read.

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <ranges>
 
 #include "base/error.h"
+#include "kv/kv_space.h"
+#include "sched/scheduler_config.h"
 
 namespace quire {
 namespace {
@@ -17,7 +20,23 @@ constexpr Unit kUnits[] = {{"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"
                            {"GB", 1e9},     {"TB", 1e12},    {"k", 1e3},      {"m", 1e6},      {"g", 1e9},  {"t", 1e12},
                            {"K", 0x1p10},   {"M", 0x1p20},   {"G", 0x1p30},   {"T", 0x1p40},   {"B", 1},    {"", 1}};
 
-int64_t BlocksFor(int64_t tokens, int32_t block_size) { return (tokens + block_size - 1) / block_size; }
+// Blocks of one sequence of so many tokens, in all groups: `while_prompt`: at worst, while its prompt is computed; of a
+// window that is more than later.
+int64_t BlocksFor(const MemoryPlanInput& input, int64_t num_tokens, bool while_prompt) {
+  SchedulerConfig config;
+  config.block_size = static_cast<uint32_t>(input.block_size);
+  config.kv_groups = input.kv_groups;
+  config.max_num_batched_tokens = while_prompt ? static_cast<uint32_t>(input.max_num_batched_tokens) : 0;
+  const auto total = static_cast<uint32_t>(num_tokens);
+  return static_cast<int64_t>(WorstCaseOf(KvConfigOf(config), std::max(total, 2U) - 1, total).total(1));
+}
+
+// The most tokens, up to `longest`, that a sequence alone has room for.
+int32_t LongestFitting(const MemoryPlanInput& input, int64_t num_blocks, int32_t longest) {
+  const auto lengths = std::views::iota(1, longest + 1);
+  const auto fits = [&](int32_t length) { return BlocksFor(input, length, true) <= num_blocks; };
+  return static_cast<int32_t>(std::ranges::partition_point(lengths, fits) - lengths.begin());
+}
 
 // In all caches.
 size_t BytesPerToken(const MemoryPlanInput& input) { return input.kv_bytes_per_token + input.draft_kv_bytes_per_token; }
@@ -55,7 +74,7 @@ Result<int64_t> ChooseNumBlocks(const MemoryPlanInput& input) {
   const double share = static_cast<double>(free_bytes) * input.memory_share;
   const int64_t affordable = static_cast<int64_t>(share / static_cast<double>(block_bytes));
   const int32_t longest = input.max_model_len.value_or(input.model_max_len);
-  const int64_t usable = BlocksFor(longest, input.block_size) * input.max_num_seqs;
+  const int64_t usable = BlocksFor(input, longest, true) * input.max_num_seqs;
   return std::min(affordable, usable);
 }
 
@@ -89,17 +108,23 @@ Result<MemoryPlan> PlanMemory(const MemoryPlanInput& input) {
   plan.scratch_bytes = input.scratch_bytes;
   plan.num_blocks = static_cast<int32_t>(num_blocks);
   plan.block_size = input.block_size;
-  plan.kv_tokens = num_blocks * input.block_size;
-  plan.kv_bytes = BytesPerToken(input) * static_cast<size_t>(plan.kv_tokens);
-  if (input.max_model_len && *input.max_model_len > plan.kv_tokens) {
+  plan.num_kv_groups = static_cast<int32_t>(input.kv_groups.size());
+  plan.kv_bytes = BytesPerToken(input) * static_cast<size_t>(num_blocks * input.block_size);
+  const int32_t longest = input.max_model_len.value_or(input.model_max_len);
+  plan.max_model_len = LongestFitting(input, num_blocks, longest);
+  if ((input.max_model_len && longest > plan.max_model_len) || plan.max_model_len < 1) {
     return InvalidArgument(
         "one sequence of --max-model-len {} tokens does not fit the KV cache of {} tokens ({}): raise "
         "--kv-cache-memory or lower --max-model-len",
-        *input.max_model_len, plan.kv_tokens, FormatBytes(plan.kv_bytes));
+        longest, plan.max_model_len, FormatBytes(plan.kv_bytes));
   }
-  plan.max_model_len =
-      static_cast<int32_t>(std::min<int64_t>(input.max_model_len.value_or(input.model_max_len), plan.kv_tokens));
-  plan.full_length_sequences = static_cast<double>(plan.kv_tokens) / plan.max_model_len;
+  // In slots: a group of full layers holds what is in no whole block, too.
+  const int64_t num_slots = num_blocks * input.block_size;
+  const bool is_plain = plan.num_kv_groups == 1 && input.kv_groups[0].window == 0;
+  plan.full_length_sequences =
+      is_plain ? static_cast<double>(num_slots) / plan.max_model_len
+               : static_cast<double>(num_blocks) / static_cast<double>(BlocksFor(input, plan.max_model_len, false));
+  plan.kv_tokens = static_cast<int64_t>(plan.full_length_sequences * plan.max_model_len + 0.5);
   PlanBesideThePool(input, plan);
   return plan;
 }
@@ -108,9 +133,10 @@ std::string FormatMemoryPlan(const MemoryPlan& plan) {
   std::string text = fmt::format(
       "memory plan\n"
       "  weights   {:>12}\n"
-      "  KV cache  {:>12}  {} blocks of {} tokens: {} tokens, {:.1f} sequences of {}\n"
+      "  KV cache  {:>12}  {} blocks of {} tokens{}: {} tokens, {:.1f} sequences of {}\n"
       "  scratch   {:>12}\n",
-      FormatBytes(plan.weight_bytes), FormatBytes(plan.kv_bytes), plan.num_blocks, plan.block_size, plan.kv_tokens,
+      FormatBytes(plan.weight_bytes), FormatBytes(plan.kv_bytes), plan.num_blocks, plan.block_size,
+      plan.num_kv_groups > 1 ? fmt::format(" in one of {} KV groups", plan.num_kv_groups) : "", plan.kv_tokens,
       plan.full_length_sequences, plan.max_model_len, FormatBytes(plan.scratch_bytes));
   const auto add = [&](const char* what, size_t bytes, int32_t num_blocks, const char* note) {
     if (num_blocks == 0) return;

@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "kv/kv_group.h"
 #include "quire/result.h"
 
 namespace quire {
@@ -14,10 +16,12 @@ namespace quire {
 struct MemoryPlanInput {
   size_t weight_bytes = 0;
   size_t scratch_bytes = 0;
-  size_t kv_bytes_per_token = 0;
-  size_t draft_kv_bytes_per_token = 0;  // of a draft model, whose cache has as many blocks
+  size_t kv_bytes_per_token = 0;                 // of a block: in the layers of one KV group
+  std::vector<KvGroup> kv_groups = {KvGroup{}};  // the model's
+  size_t draft_kv_bytes_per_token = 0;           // of a draft model, for each of these
   int32_t block_size = 16;
   int32_t max_num_seqs = 256;
+  int32_t max_num_batched_tokens = 2048;
   int32_t model_max_len = 0;             // what the checkpoint was made for
   std::optional<int32_t> max_model_len;  // --max-model-len; absent: model_max_len, or less if that cannot fit
   std::optional<size_t> kv_cache_bytes;  // --kv-cache-memory
@@ -35,7 +39,8 @@ struct MemoryPlan {
   int32_t num_blocks = 0;
   int32_t block_size = 0;
   int32_t max_model_len = 0;
-  int64_t kv_tokens = 0;             // how many tokens fit
+  int32_t num_kv_groups = 1;
+  int64_t kv_tokens = 0;             // how many tokens fit, in sequences of max_model_len
   double full_length_sequences = 0;  // how many of max_model_len tokens
   int32_t num_swap_blocks = 0;       // at most as many as the pool has
   size_t swap_bytes = 0;

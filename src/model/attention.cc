@@ -33,14 +33,16 @@ void Attention::Forward(const StepContext& step, const Tensor& x, const Tensor& 
                              .rope = step.rope,
                              .batch = &step.batch,
                              .cache = &step.cache,
-                             .layer = shape_.layer});
+                             .group = shape_.kv_group,
+                             .layer = shape_.kv_layer});
   step.backend.Attention({.qkv = qkv,
                           .num_heads = shape_.num_heads,
                           .scale = 1.0F / std::sqrt(static_cast<float>(shape_.head_dim)),
                           .window = shape_.window,
                           .batch = &step.batch,
                           .cache = &step.cache,
-                          .layer = shape_.layer,
+                          .group = shape_.kv_group,
+                          .layer = shape_.kv_layer,
                           .y = attended});
   weights_.out.AddTo(step.backend, step.batch, attended, residual);
   step.arena.Release(mark);

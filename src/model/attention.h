@@ -22,7 +22,8 @@ struct StepContext {
 };
 
 struct AttentionShape {
-  int32_t layer = 0;
+  int32_t kv_group = 0;  // where its keys and values are
+  int32_t kv_layer = 0;  // of a block
   int32_t num_heads = 0;
   int32_t num_kv_heads = 0;
   int32_t head_dim = 0;

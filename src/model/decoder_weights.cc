@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "model/kv_layout.h"
+
 namespace quire {
 namespace {
 
@@ -126,13 +128,14 @@ class DecoderBuilder {
 }  // namespace
 
 AttentionShape MakeAttentionShape(const ModelConfig& config, int32_t layer) {
-  const auto& uses = config.layer_uses_window;
-  const bool windowed = uses.empty() || uses[static_cast<size_t>(layer)];
-  return {.layer = layer,
+  const std::vector<int32_t> windows = LayerWindows(config);
+  const KvPlace place = LayOutKv(windows).places[static_cast<size_t>(layer)];
+  return {.kv_group = place.group,
+          .kv_layer = place.layer,
           .num_heads = config.num_heads,
           .num_kv_heads = config.num_kv_heads,
           .head_dim = config.head_dim,
-          .window = windowed ? config.sliding_window : 0,
+          .window = windows[static_cast<size_t>(layer)],
           .norm_epsilon = config.rms_norm_eps};
 }
 

@@ -33,9 +33,9 @@ size_t FloatBytes(int64_t rows, int64_t features) {
   return Arena::Align(static_cast<size_t>(rows * features) * sizeof(float));
 }
 
-KvShape MakeKvShape(const ModelConfig& config) {
+KvShape MakeKvShape(const ModelConfig& config, const KvLayout& layout) {
   KvShape shape;
-  shape.num_layers = config.num_layers;
+  shape.num_layers = layout.layers_per_block;
   shape.num_kv_heads = config.num_kv_heads;
   shape.head_dim = config.head_dim;
   return shape;
@@ -148,6 +148,7 @@ class DecoderModel : public Model {
         backend_(backend),
         weights_(std::move(weights)),
         rope_(std::move(rope)),
+        kv_layout_(LayOutKv(LayerWindows(config_))),
         weight_bytes_(source.bytes() + RopeTables::Bytes(config_, rope_.num_positions())),
         num_parameters_(source.num_parameters()) {}
 
@@ -156,7 +157,8 @@ class DecoderModel : public Model {
   size_t weight_bytes() const override { return weight_bytes_; }
   int64_t num_parameters() const override { return num_parameters_; }
 
-  KvShape kv_shape() const override { return MakeKvShape(config_); }
+  const KvLayout& kv_layout() const override { return kv_layout_; }
+  KvShape kv_shape() const override { return MakeKvShape(config_, kv_layout_); }
 
   size_t ArenaBytes(int64_t max_rows, int64_t max_logit_rows) const override {
     return DecoderArenaBytes(config_, max_rows, max_logit_rows);
@@ -202,6 +204,7 @@ class DecoderModel : public Model {
   Backend& backend_;
   DecoderWeights weights_;
   RopeTables rope_;
+  KvLayout kv_layout_;
   size_t weight_bytes_;
   int64_t num_parameters_;
 };
@@ -240,10 +243,12 @@ Result<ModelFootprint> MeasureModel(const std::string& directory, const ModelOpt
   QUIRE_ASSIGN_OR_RETURN(Opened opened, Open(directory, options));
   const auto source = MakeMeasuringSource(opened.checkpoint, opened.format);
   QUIRE_RETURN_IF_ERROR(BuildDecoder(*opened.spec, opened.config, *source));
+  const KvLayout kv_layout = LayOutKv(LayerWindows(opened.config));
   return ModelFootprint{.config = opened.config,
                         .compute_dtype = opened.format,
                         .weight_bytes = source->bytes() + RopeTables::Bytes(opened.config, opened.num_positions),
-                        .kv_shape = MakeKvShape(opened.config),
+                        .kv_layout = kv_layout,
+                        .kv_shape = MakeKvShape(opened.config, kv_layout),
                         .num_parameters = source->num_parameters()};
 }
 

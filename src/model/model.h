@@ -7,6 +7,7 @@
 #include <string>
 
 #include "backend/backend.h"
+#include "model/kv_layout.h"
 #include "model/model_config.h"
 #include "quire/result.h"
 
@@ -25,6 +26,7 @@ struct ModelFootprint {
   ModelConfig config;
   DType compute_dtype = DType::kF32;
   size_t weight_bytes = 0;  // without the padding of a backend's layout
+  KvLayout kv_layout;
   KvShape kv_shape;
   int64_t num_parameters = 0;
 };
@@ -40,6 +42,8 @@ class Model {
   virtual DType compute_dtype() const = 0;  // of the products: kF32 or kBf16
   virtual size_t weight_bytes() const = 0;
   virtual int64_t num_parameters() const = 0;
+  // Whose block tables the batch's spans have, and what is where in a block.
+  virtual const KvLayout& kv_layout() const = 0;
   // The cache's shape but for num_blocks, block_size and dtype.
   virtual KvShape kv_shape() const = 0;
 

@@ -303,6 +303,14 @@ Result<ModelConfig> LoadModelConfig(const std::string& directory) {
   return config;
 }
 
+std::vector<int32_t> LayerWindows(const ModelConfig& config) {
+  std::vector<int32_t> windows(static_cast<size_t>(config.num_layers), config.sliding_window);
+  for (size_t i = 0; i < config.layer_uses_window.size(); ++i) {
+    if (!config.layer_uses_window[i]) windows[i] = 0;
+  }
+  return windows;
+}
+
 int32_t LongestContext(const ModelConfig& config) {
   if (config.rope_scaling.kind != RopeScaling::Kind::kDynamicNtk) return config.max_position;
   const double longest = double{config.rope_scaling.factor} * config.max_position;

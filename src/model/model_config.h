@@ -59,6 +59,9 @@ struct ModelConfig {
 // Reads `directory`/config.json and generation_config.json. Errors name the file, the field, the value.
 Result<ModelConfig> LoadModelConfig(const std::string& directory);
 
+// Of every layer: positions that a row sees, its own one included; 0: all before it.
+std::vector<int32_t> LayerWindows(const ModelConfig& config);
+
 // The most positions that a model can be loaded for: max_position, or with a dynamic rope its factor times that.
 int32_t LongestContext(const ModelConfig& config);
 

@@ -71,7 +71,8 @@ std::string TestDataDirectory() {
 SequenceRunner::SequenceRunner(Backend& backend, const Model& model, const CacheLayout& layout, int32_t num_sequences,
                                int32_t max_length, int32_t max_rows)
     : backend_(backend), model_(model), sequences_(static_cast<size_t>(num_sequences)) {
-  const int32_t per_sequence = (max_length + layout.block_size - 1) / layout.block_size;
+  table_stride_ = (max_length + layout.block_size - 1) / layout.block_size;
+  const int32_t per_sequence = table_stride_ * static_cast<int32_t>(model.kv_layout().groups.size());
   KvShape shape = model.kv_shape();
   shape.num_blocks = per_sequence * num_sequences;
   shape.block_size = layout.block_size;
@@ -104,7 +105,8 @@ std::vector<float> SequenceRunner::Step(const std::vector<std::pair<int32_t, std
     spans.push_back({.first_row = static_cast<int32_t>(tokens.size()),
                      .num_rows = static_cast<int32_t>(part.size()),
                      .first_position = sequence.length,
-                     .block_table = sequence.blocks.data()});
+                     .block_table = sequence.blocks.data(),
+                     .table_stride = table_stride_});
     tokens.insert(tokens.end(), part.begin(), part.end());
     sequence.length += static_cast<int32_t>(part.size());
   }

@@ -59,13 +59,14 @@ class SequenceRunner {
 
  private:
   struct Sequence {
-    std::vector<uint32_t> blocks;
+    std::vector<uint32_t> blocks;  // [groups, table_stride_]
     int32_t length = 0;
   };
 
   Backend& backend_;
   const Model& model_;
   std::vector<Sequence> sequences_;
+  int32_t table_stride_ = 0;
   std::unique_ptr<KvCache> cache_;
   std::unique_ptr<Batch> batch_;
   Arena arena_;

@@ -94,11 +94,11 @@ TEST(Allocations, SteadyForksAndBestTokensMakeNone) {
     plan.tokens.clear();
     for (uint32_t seat = 0; seat < (step == 0 ? 1U : 3U); ++seat) {
       if (step % 4 == 0) {
-        plan.appended_blocks.push_back({SeatId{seat}, BlockId{step / 4 * 3 + seat}});
+        plan.appended_blocks.push_back({SeatId{seat}, 0, step / 4, BlockId{step / 4 * 3 + seat}});
       } else if (SeatId{seat} != parent) {
         const uint32_t first = step / 4 * 3;
         plan.copies.push_back(
-            {SeatId{seat}, step / 4, BlockId{first + static_cast<uint32_t>(parent)}, BlockId{first + seat}});
+            {SeatId{seat}, 0, step / 4, BlockId{first + static_cast<uint32_t>(parent)}, BlockId{first + seat}});
       }
       plan.spans.push_back({SeatId{seat}, seat, 1, step});
       plan.tokens.push_back(static_cast<int32_t>(step + seat));

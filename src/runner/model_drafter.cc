@@ -26,7 +26,7 @@ size_t ModelDrafterScratchBytes(const ModelConfig& config, const Backend& backen
 Result<std::unique_ptr<ModelDrafter>> ModelDrafter::Create(Backend& backend, std::shared_ptr<const Model> model,
                                                            const ModelDrafterOptions& options) {
   KvShape shape = model->kv_shape();
-  shape.num_blocks = options.num_blocks;
+  shape.num_blocks = options.num_blocks * static_cast<int32_t>(model->kv_layout().groups.size());
   shape.block_size = options.block_size;
   shape.dtype = options.kv_dtype;
   QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<KvCache> cache, backend.AllocateKvCache(shape));
@@ -45,7 +45,9 @@ ModelDrafter::ModelDrafter(Backend& backend, std::shared_ptr<const Model> model,
       cache_(std::move(cache)),
       arena_(std::move(arena), Place::kDevice),
       batch_(std::move(batch)),
-      scratch_(static_cast<size_t>(backend.num_threads()), SamplerScratch(model_->config().vocab_size)) {
+      scratch_(static_cast<size_t>(backend.num_threads()), SamplerScratch(model_->config().vocab_size)),
+      num_groups_(static_cast<uint32_t>(model_->kv_layout().groups.size())),
+      table_stride_(static_cast<size_t>((options.max_model_len + options.block_size - 1) / options.block_size)) {
   for (int32_t i = options.num_blocks; i-- > 0;) free_blocks_.push_back(static_cast<uint32_t>(i));
 }
 
@@ -97,7 +99,8 @@ void ModelDrafter::AddRows(State& state, std::span<const int32_t> tokens) {
   spans_.push_back({.first_row = static_cast<int32_t>(tokens_.size()),
                     .num_rows = static_cast<int32_t>(tokens.size()),
                     .first_position = static_cast<int32_t>(state.computed.size()),
-                    .block_table = state.blocks.data()});
+                    .block_table = state.tables.data(),
+                    .table_stride = static_cast<int64_t>(table_stride_)});
   tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
   state.computed.insert(state.computed.end(), tokens.begin(), tokens.end());
 }
@@ -105,16 +108,20 @@ void ModelDrafter::AddRows(State& state, std::span<const int32_t> tokens) {
 bool ModelDrafter::Reserve(State& state, size_t num_tokens) {
   const auto block_size = static_cast<size_t>(options_.block_size);
   const size_t num_blocks = (num_tokens + block_size - 1) / block_size;
-  while (state.blocks.size() < num_blocks) {
+  state.tables.resize(num_groups_ * table_stride_);
+  for (; state.num_blocks < num_blocks; ++state.num_blocks) {
     if (free_blocks_.empty() && !ReleaseOldest()) return false;
-    state.blocks.push_back(free_blocks_.back());
+    for (uint32_t group = 0; group < num_groups_; ++group) {
+      state.tables[group * table_stride_ + state.num_blocks] = free_blocks_.back() * num_groups_ + group;
+    }
     free_blocks_.pop_back();
   }
   return true;
 }
 
 void ModelDrafter::Release(State& state) {
-  free_blocks_.insert(free_blocks_.end(), state.blocks.rbegin(), state.blocks.rend());
+  for (uint32_t i = state.num_blocks; i-- > 0;) free_blocks_.push_back(state.tables[i] / num_groups_);
+  state.num_blocks = 0;
 }
 
 // Of those that this call has not come to.

@@ -27,7 +27,7 @@ struct ModelDrafterOptions {
   int32_t max_num_batched_tokens = 2048;  // rows of one pass; at least max_num_seqs
   int32_t max_model_len = 0;              // of the model that drafts
   uint32_t max_drafts = kMaxDrafts;       // of a sequence in a call
-  int32_t num_blocks = 0;
+  int32_t num_blocks = 0;                 // of positions
   int32_t block_size = 16;
   DType kv_dtype = DType::kBf16;
 };
@@ -51,7 +51,8 @@ class ModelDrafter final : public Drafter {
   struct State {
     std::vector<int32_t> computed;  // tokens whose keys and values are in the cache, drafts included
     size_t num_known = 0;           // of these, that an earlier call gave: they stay
-    std::vector<uint32_t> blocks;
+    uint32_t num_blocks = 0;        // of positions: each is one block in every KV group
+    std::vector<uint32_t> tables;   // [groups, table_stride_]
     uint64_t last_call = 0;
   };
   using Key = std::pair<RequestId, uint32_t>;
@@ -81,8 +82,10 @@ class ModelDrafter final : public Drafter {
   Arena arena_;
   const std::unique_ptr<Batch> batch_;
   std::vector<SamplerScratch> scratch_;  // one per thread of the backend
+  const uint32_t num_groups_;
+  const size_t table_stride_;
   std::map<Key, State> states_;
-  std::vector<uint32_t> free_blocks_;
+  std::vector<uint32_t> free_blocks_;  // of positions: n stands for blocks n * num_groups_ and the groups after it
   uint64_t call_ = 0;
   double draft_us_ = 0;
 

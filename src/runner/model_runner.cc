@@ -115,6 +115,7 @@ ModelRunnerImpl::ModelRunnerImpl(Backend& backend, const Model& model, const Mod
       seats_({.num_seats = options.max_num_seqs,
               .num_blocks = options.num_blocks,
               .block_size = options.block_size,
+              .num_groups = static_cast<int32_t>(model.kv_layout().groups.size()),
               .max_model_len = options.max_model_len,
               .vocab_size = vocab_size_}),
       scratch_(static_cast<size_t>(backend.num_threads()), SamplerScratch(vocab_size_)) {
@@ -193,12 +194,13 @@ void ModelRunnerImpl::BuildBatch(const StepPlan& plan) {
     QUIRE_CHECK(span.num_rows > 0);
     QUIRE_CHECK(seats_.Covers(seat, uint64_t{span.first_position} + span.num_rows),
                 "seat {} has {} blocks, too few for positions {} to {}", static_cast<uint32_t>(span.seat),
-                seat.block_table.size(), span.first_position, span.first_position + span.num_rows);
+                *std::ranges::min_element(seat.num_blocks), span.first_position, span.first_position + span.num_rows);
     next_row += span.num_rows;
     spans_.push_back({.first_row = static_cast<int32_t>(span.first_row),
                       .num_rows = static_cast<int32_t>(span.num_rows),
                       .first_position = static_cast<int32_t>(span.first_position),
-                      .block_table = seat.block_table.data()});
+                      .block_table = seat.block_tables.data(),
+                      .table_stride = static_cast<int64_t>(seat.table_stride)});
   }
   QUIRE_CHECK_EQ(next_row, tokens_.size());
 }

@@ -279,7 +279,7 @@ TEST(ModelRunner, ASharedBlockIsCopiedBeforeItIsWritten) {
   StepPlan plan;
   StepResult first, second;
   plan.admissions = {admit(0)};
-  plan.appended_blocks = {{SeatId{0}, BlockId{9}}, {SeatId{0}, BlockId{3}}};
+  plan.appended_blocks = {{SeatId{0}, 0, 0, BlockId{9}}, {SeatId{0}, 0, 1, BlockId{3}}};
   plan.spans = {{SeatId{0}, 0, 6, 0}};
   plan.tokens = prompt;
   plan.tasks = {{.row = 5, .seat = SeatId{0}, .position = 6}};
@@ -288,8 +288,8 @@ TEST(ModelRunner, ASharedBlockIsCopiedBeforeItIsWritten) {
   // Seat 1 shares both blocks; each seat then writes its own position 6, seat 1 into a copy.
   plan.Clear();
   plan.admissions = {admit(1)};
-  plan.appended_blocks = {{SeatId{1}, BlockId{9}}, {SeatId{1}, BlockId{3}}};
-  plan.copies = {{SeatId{1}, 1, BlockId{3}, BlockId{7}}};
+  plan.appended_blocks = {{SeatId{1}, 0, 0, BlockId{9}}, {SeatId{1}, 0, 1, BlockId{3}}};
+  plan.copies = {{SeatId{1}, 0, 1, BlockId{3}, BlockId{7}}};
   plan.spans = {
       {SeatId{0}, 0, 1, 6},
       {SeatId{1}, 1, 1, 6},
@@ -366,7 +366,7 @@ TEST(ModelRunner, AForkInTheMiddleAndOneIntoATakenSeatTakeTheParentsPlace) {
   // Both write position 18 next, in block 4 of the table: each into its own copy.
   const uint32_t position = plan.spans[0].first_position;
   ASSERT_EQ(position, 18U);
-  plan.copies = {{SeatId{1}, 4, plans[0].blocks[4], BlockId{900}}};
+  plan.copies = {{SeatId{1}, 0, 4, plans[0].blocks[4], BlockId{900}}};
   plan.spans[1].first_position = position;
   plan.tokens[1] = plan.tokens[0];
   plan.tasks[1].position = plan.tasks[0].position;

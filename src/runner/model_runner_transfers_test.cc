@@ -85,7 +85,8 @@ class ModelRunnerTransfers : public testing::Test {
     StepPlan plan = driver.MakePlan(100);
     std::vector<BlockAppend> appends;
     for (size_t i = 0; i < driver[0].blocks.size(); ++i) {
-      appends.push_back({SeatId{0}, BlockId{first_new_block + static_cast<uint32_t>(i)}});
+      const auto index = static_cast<uint32_t>(i);
+      appends.push_back({SeatId{0}, 0, index, BlockId{first_new_block + index}});
     }
     std::erase_if(plan.appended_blocks, [](const BlockAppend& append) { return append.seat == SeatId{0}; });
     plan.appended_blocks.insert(plan.appended_blocks.begin(), appends.begin(), appends.end());
@@ -98,7 +99,7 @@ class ModelRunnerTransfers : public testing::Test {
     const auto num_rows = static_cast<uint32_t>(blocks.size()) * kBlockSize;
     const auto first_row = static_cast<uint32_t>(plan.num_rows());
     plan.admissions.push_back({.seat = SeatId{5}, .params = Sampled(100), .history = {1}, .num_prompt_tokens = 1});
-    for (const BlockId block : blocks) plan.appended_blocks.push_back({SeatId{5}, block});
+    for (uint32_t i = 0; i < blocks.size(); ++i) plan.appended_blocks.push_back({SeatId{5}, 0, i, blocks[i]});
     plan.spans.push_back({SeatId{5}, first_row, num_rows, 0});
     for (uint32_t i = 0; i < num_rows; ++i) plan.tokens.push_back(77);
   }
@@ -167,8 +168,8 @@ TEST_F(ModelRunnerTransfers, AStepSwapsOutThenCopiesThenSwapsIn) {
   plan.transfers.insert(plan.transfers.end(), outs.begin(), outs.end());
   // Onto the blocks that leave, and onto those that the swapped ones come to.
   for (uint32_t i = 0; i < before.size(); ++i) {
-    plan.copies.push_back({SeatId{0}, i, BlockId{199}, before[i]});
-    plan.copies.push_back({SeatId{0}, i, BlockId{199}, after[i]});
+    plan.copies.push_back({SeatId{0}, 0, i, BlockId{199}, before[i]});
+    plan.copies.push_back({SeatId{0}, 0, i, BlockId{199}, after[i]});
   }
   driver.result() = RunPlan(*runner, plan);
   driver.Take();
@@ -271,7 +272,7 @@ TEST_F(ModelRunnerTransfers, BlocksOnDiskServeTheNextRunner) {
   StepPlan plan = driver.MakePlan(100);
   std::vector<BlockAppend> appends;
   appends.reserve(blocks.size());
-  for (const BlockId block : blocks) appends.push_back({SeatId{0}, block});
+  for (uint32_t i = 0; i < blocks.size(); ++i) appends.push_back({SeatId{0}, 0, i, blocks[i]});
   plan.appended_blocks.insert(plan.appended_blocks.begin(), appends.begin(), appends.end());
   driver.result() = RunPlan(*runner, plan);
   driver.Take();

@@ -80,8 +80,10 @@ class PlanDriver {
     if (sequence.num_computed % block_size_ != 0) {
       const BlockId source = sequence.blocks.back();
       sequence.blocks.back() = TakeBlock();
-      copies_.push_back(
-          {SeatOf(child), static_cast<uint32_t>(sequence.blocks.size() - 1), source, sequence.blocks.back()});
+      copies_.push_back({.seat = SeatOf(child),
+                         .table_index = static_cast<uint32_t>(sequence.blocks.size() - 1),
+                         .source = source,
+                         .destination = sequence.blocks.back()});
     }
     return child;
   }
@@ -132,7 +134,9 @@ class PlanDriver {
     if (draft_ && end == size && size > sequence.num_prompt) drafts = draft_(sequence);
     while (sequence.blocks.size() * block_size_ < end + drafts.size()) {
       sequence.blocks.push_back(TakeBlock());
-      plan_.appended_blocks.push_back({seat, sequence.blocks.back()});
+      plan_.appended_blocks.push_back({.seat = seat,
+                                       .table_index = static_cast<uint32_t>(sequence.blocks.size() - 1),
+                                       .block = sequence.blocks.back()});
     }
     const auto first_row = static_cast<uint32_t>(plan_.tokens.size());
     plan_.spans.push_back({seat, first_row, end - first + static_cast<uint32_t>(drafts.size()), first});

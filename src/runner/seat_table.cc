@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "sampling/sampler.h"
+#include "sched/drafter.h"
 
 namespace quire {
 namespace {
@@ -27,17 +28,31 @@ void SeatTable::Apply(const StepPlan& plan) {
   for (const SeatFork& fork : plan.forks) Fork(fork);
   for (const SeatId seat : plan.removals) Find(seat).active = false;
   for (const Admission& admission : plan.admissions) Admit(admission);
-  for (const BlockAppend& append : plan.appended_blocks) {
-    QUIRE_CHECK_LT(static_cast<int64_t>(append.block), limits_.num_blocks);
-    Find(append.seat).block_table.push_back(static_cast<uint32_t>(append.block));
-  }
-  for (const BlockCopy& copy : plan.copies) {
-    QUIRE_CHECK_LT(static_cast<int64_t>(copy.source), limits_.num_blocks);
-    QUIRE_CHECK_LT(static_cast<int64_t>(copy.destination), limits_.num_blocks);
-    Seat& seat = Find(copy.seat);
-    QUIRE_CHECK_LT(copy.table_index, seat.block_table.size());
-    seat.block_table[copy.table_index] = static_cast<uint32_t>(copy.destination);
-  }
+  for (const BlockAppend& append : plan.appended_blocks) Append(append);
+  for (const BlockCopy& copy : plan.copies) Replace(copy);
+}
+
+// What is skipped is never read; it is a block that exists all the same.
+void SeatTable::Append(const BlockAppend& append) {
+  QUIRE_CHECK_LT(static_cast<int64_t>(append.block), limits_.num_blocks);
+  Seat& seat = Find(append.seat);
+  QUIRE_CHECK_LT(append.group, seat.num_blocks.size());
+  QUIRE_CHECK_LT(append.table_index, seat.table_stride);
+  uint32_t& num_blocks = seat.num_blocks[append.group];
+  QUIRE_CHECK_LE(num_blocks, append.table_index);
+  uint32_t* table = &seat.block_tables[append.group * seat.table_stride];
+  std::fill(table + num_blocks, table + append.table_index, 0U);
+  table[append.table_index] = static_cast<uint32_t>(append.block);
+  num_blocks = append.table_index + 1;
+}
+
+void SeatTable::Replace(const BlockCopy& copy) {
+  QUIRE_CHECK_LT(static_cast<int64_t>(copy.source), limits_.num_blocks);
+  QUIRE_CHECK_LT(static_cast<int64_t>(copy.destination), limits_.num_blocks);
+  Seat& seat = Find(copy.seat);
+  QUIRE_CHECK_LT(copy.group, seat.num_blocks.size());
+  QUIRE_CHECK_LT(copy.table_index, seat.num_blocks[copy.group]);
+  seat.block_tables[copy.group * seat.table_stride + copy.table_index] = static_cast<uint32_t>(copy.destination);
 }
 
 void SeatTable::Fork(const SeatFork& fork) {
@@ -56,7 +71,10 @@ void SeatTable::Fork(const SeatFork& fork) {
   child.params = parent.params;
   child.stop_token_ids = parent.stop_token_ids;
   if (parent.uses_penalties) child.counts = parent.counts;
-  child.block_table = parent.block_table;
+  child.num_blocks = parent.num_blocks;
+  for (size_t group = 0; group < parent.num_blocks.size(); ++group) {
+    std::ranges::copy(parent.table(group), &child.block_tables[group * child.table_stride]);
+  }
 }
 
 void SeatTable::Admit(const Admission& admission) {
@@ -74,9 +92,9 @@ void SeatTable::Admit(const Admission& admission) {
   seat.stop_token_ids = admission.stop_token_ids;
   std::ranges::sort(seat.stop_token_ids);
   seat.uses_penalties = UsesPenalties(admission.params);
-  seat.block_table.clear();
   seat.counts.Reset();
   Reserve(seat);
+  seat.num_blocks.assign(static_cast<size_t>(limits_.num_groups), 0);
   if (!seat.uses_penalties) return;
   for (size_t i = 0; i < admission.history.size(); ++i) {
     const int32_t token = admission.history[i];
@@ -95,7 +113,9 @@ size_t SeatTable::LongestOf(const Admission& admission) const {
 
 void SeatTable::Reserve(Seat& seat) const {
   const auto block_size = static_cast<size_t>(limits_.block_size);
-  seat.block_table.reserve((seat.longest + block_size - 1) / block_size);
+  // Drafts may reach behind the last token.
+  seat.table_stride = (seat.longest + kMaxDrafts + block_size - 1) / block_size;
+  seat.block_tables.resize(static_cast<size_t>(limits_.num_groups) * seat.table_stride);
   if (seat.uses_penalties) seat.counts.Reserve(std::min(seat.longest, static_cast<size_t>(limits_.vocab_size)));
 }
 
@@ -116,8 +136,9 @@ std::span<const int32_t> SeatTable::MaskedTokens(const Seat& seat, uint32_t posi
 }
 
 bool SeatTable::Covers(const Seat& seat, uint64_t end) const {
+  const uint32_t num_blocks = *std::ranges::min_element(seat.num_blocks);
   return end <= static_cast<uint64_t>(limits_.max_model_len) &&
-         end <= seat.block_table.size() * static_cast<uint64_t>(limits_.block_size);
+         end <= num_blocks * static_cast<uint64_t>(limits_.block_size);
 }
 
 }  // namespace quire

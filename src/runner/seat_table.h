@@ -17,6 +17,7 @@ struct SeatLimits {
   int32_t num_seats = 0;
   int32_t num_blocks = 0;
   int32_t block_size = 0;
+  int32_t num_groups = 1;  // KV groups
   int32_t max_model_len = 0;
   int32_t vocab_size = 0;
 };
@@ -32,7 +33,13 @@ struct Seat {
   std::vector<int32_t> stop_token_ids;
   bool uses_penalties = false;  // only then are tokens counted
   TokenCounts counts;
-  std::vector<uint32_t> block_table;
+  std::vector<uint32_t> num_blocks;    // of each KV group's table
+  std::vector<uint32_t> block_tables;  // [groups, table_stride]
+  size_t table_stride = 0;
+
+  std::span<const uint32_t> table(size_t group) const {
+    return std::span(block_tables).subspan(group * table_stride, num_blocks[group]);
+  }
 };
 
 class SeatTable {
@@ -48,11 +55,13 @@ class SeatTable {
   const Seat& at(SeatId seat) const;
   // Tokens that may not be drawn at `position`: the stop tokens, before min_tokens.
   std::span<const int32_t> MaskedTokens(const Seat& seat, uint32_t position) const;
-  // Whether the seat's blocks hold positions [0, end).
+  // Whether the seat's tables reach behind positions [0, end).
   bool Covers(const Seat& seat, uint64_t end) const;
 
  private:
   Seat& Find(SeatId seat);
+  void Append(const BlockAppend& append);
+  void Replace(const BlockCopy& copy);
   void Fork(const SeatFork& fork);
   void Admit(const Admission& admission);
   size_t LongestOf(const Admission& admission) const;

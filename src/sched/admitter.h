@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "kv/disk_tier.h"
 #include "kv/hit_rate_window.h"
@@ -51,6 +52,7 @@ class Admitter {
 
  private:
   bool ReadsPrefixCache(const SequenceGroup& group) const;
+  std::span<const int32_t> TokensToMatch(const SequenceGroup& group) const;
   bool PrefixIsUnderWay(const SequenceGroup& group, uint32_t num_matched_tokens) const;
   bool IsPutOff(const SequenceGroup& group) const;
   void Admit(SequenceGroup& group, const KvManager::Match& match, bool reads);

@@ -29,9 +29,8 @@ class AdmitterTest : public testing::Test {
   // So many of its tokens have been computed.
   void Compute(SequenceGroup& group, uint32_t num_tokens) {
     Sequence& front = group.front();
-    front.num_computed = num_tokens;
-    front.chain = parts_.space->cache().Commit(front.table, group.scope(), front.chain,
-                                               std::span(front.tokens).first(num_tokens));
+    front.kv.num_computed = num_tokens;
+    parts_.space->cache().Commit(front.kv, group.scope(), std::span(front.tokens).first(num_tokens));
   }
 
   ResidencyParts parts_{Config()};
@@ -66,7 +65,7 @@ TEST_F(AdmitterTest, WhatIsCachedIsSharedAndCounted) {
   Compute(first, 18);
   SequenceGroup& second = parts_.Wait(SameAs(first.request, 2));
   EXPECT_EQ(admitter_.TryAdmit(second), Outcome::kAdmitted) << "5 + 5 blocks, of which 4 are the same";
-  EXPECT_EQ(second.front().num_computed, 16U);
+  EXPECT_EQ(second.front().kv.num_computed, 16U);
   EXPECT_EQ(parts_.events.last()->num_cached_tokens, 16U);
   EXPECT_EQ(admitter_.counters().hit_tokens, 16U);
   EXPECT_EQ(parts_.space->num_available(), 2U);
@@ -98,7 +97,7 @@ TEST_F(AdmitterTest, APrefixThatIsBeingComputedIsWorthWaitingFor) {
   EXPECT_EQ(admitter_.TryAdmit(parts_.Wait(salted)), Outcome::kAdmitted) << "not its prefix";
   Compute(first, 10);
   EXPECT_EQ(admitter_.TryAdmit(same), Outcome::kAdmitted);
-  EXPECT_EQ(same.front().num_computed, 8U);
+  EXPECT_EQ(same.front().kv.num_computed, 8U);
 }
 
 TEST_F(AdmitterTest, WhoFoundNoRoomIsNotMatchedAgainBeforeThereIsMore) {

@@ -75,7 +75,7 @@ void Streams::ApplySurvivors(SequenceGroup& group, std::span<const BeamSearch::S
   if (!group.has_forked) AddSequences(group);
   // Memory of those that are dropped comes back first.
   for (size_t i = 0; i < survivors.size(); ++i) {
-    if (survivors[i].parent != i) parts_.space.Prune(group.sequences[i].table);
+    if (survivors[i].parent != i) parts_.space.Prune(group.sequences[i].kv);
   }
   for (size_t i = 0; i < survivors.size(); ++i) {
     if (survivors[i].parent != i) ForkInto(group, group.sequences[i], group.sequences[survivors[i].parent]);

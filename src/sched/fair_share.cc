@@ -15,7 +15,7 @@ struct Holding {
 uint32_t NumHeld(const SequenceGroup& group, Shortage::Of of) {
   if (of == Shortage::Of::kSeats) return group.num_seats();
   uint32_t num_blocks = 0;
-  for (const Sequence& sequence : group.sequences) num_blocks += sequence.table.num_blocks();
+  for (const Sequence& sequence : group.sequences) num_blocks += sequence.kv.num_held();
   return num_blocks;
 }
 

@@ -13,9 +13,9 @@ class FairShareTest : public testing::Test {
   SequenceGroup* Make(const std::string& client, int32_t n = 1, uint32_t num_blocks = 0) {
     Request request = PartRequest(groups_.size(), 4, n);
     request.client_key = client;
-    groups_.push_back(MakeGroup(std::move(request), kv_.MakeTable()));
+    groups_.push_back(MakeGroup(std::move(request), kv_.MakeSequence()));
     std::vector<CopyOnWrite> copies;
-    EXPECT_TRUE(groups_.back()->front().table.PrepareWrite(0, 4 * num_blocks, copies));
+    EXPECT_TRUE(groups_.back()->front().kv.table(0).PrepareWrite(0, 4 * num_blocks, copies));
     return groups_.back().get();
   }
 

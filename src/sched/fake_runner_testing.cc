@@ -14,6 +14,9 @@ uint64_t Mix(uint64_t a, uint64_t b) {
   return x ^ (x >> 31);
 }
 
+// What a group's slot holds of it.
+uint64_t InGroup(uint64_t digest, uint32_t group) { return digest + group; }
+
 uint64_t Digest(uint64_t before, int32_t token) { return Mix(before, static_cast<uint32_t>(token)); }
 
 int32_t DrawnToken(uint64_t digest, uint64_t seed, uint32_t position, int32_t vocab_size) {
@@ -70,6 +73,7 @@ Status FakeRunner::Submit(const StepPlan& plan) {
     last_row = task.row;
     QUIRE_RETURN_IF_ERROR(RunTask(plan, task));
   }
+  ForgetUnseen(plan);
   EndDiskTransfers(plan);
   result_.forward_us = TimeOf(plan);
   submitted_ = true;
@@ -117,13 +121,21 @@ Status FakeRunner::Fork(const SeatFork& fork) {
   if (seats_[index].occupied) QUIRE_RETURN_IF_ERROR(Remove(fork.child));
   seats_[index] = *parent;
   seats_[index].admission.stream = fork.stream;
-  for (const BlockId block : parent->table) ++num_tables_[static_cast<size_t>(block)];
+  for (const auto& table : parent->tables) {
+    for (const std::optional<BlockId> block : table) {
+      if (block) ++num_tables_[static_cast<size_t>(*block)];
+    }
+  }
   return {};
 }
 
 Status FakeRunner::Remove(SeatId id) {
   QUIRE_ASSIGN_OR_RETURN(Seat * seat, Occupied(id));
-  for (const BlockId block : seat->table) --num_tables_[static_cast<size_t>(block)];
+  for (const auto& table : seat->tables) {
+    for (const std::optional<BlockId> block : table) {
+      if (block) --num_tables_[static_cast<size_t>(*block)];
+    }
+  }
   seat->occupied = false;
   return {};
 }
@@ -139,7 +151,8 @@ Status FakeRunner::Admit(const Admission& admission) {
   seat.occupied = true;
   seat.admission = admission;
   seat.history = admission.history;
-  seat.table.clear();
+  seat.digests.clear();
+  seat.tables.assign(options_.kv_groups.size(), {});
   return {};
 }
 
@@ -148,22 +161,34 @@ Status FakeRunner::AppendBlock(const BlockAppend& append) {
   if (static_cast<uint32_t>(append.block) >= options_.num_blocks) {
     return Internal("there is no block {}", static_cast<uint32_t>(append.block));
   }
-  seat->table.push_back(append.block);
+  if (append.group >= seat->tables.size()) return Internal("there is no KV group {}", append.group);
+  auto& table = seat->tables[append.group];
+  if (append.table_index < table.size()) {
+    return Internal("a block is appended at {}, behind {}", append.table_index, table.size());
+  }
+  if (append.table_index > table.size() && options_.kv_groups[append.group].window == 0) {
+    return Internal("a block is appended at {}, where {} are", append.table_index, table.size());
+  }
+  table.resize(append.table_index);
+  table.push_back(append.block);
   ++num_tables_[static_cast<size_t>(append.block)];
   return {};
 }
 
 Status FakeRunner::Copy(const BlockCopy& copy) {
   QUIRE_ASSIGN_OR_RETURN(Seat * seat, Occupied(copy.seat));
-  if (copy.table_index >= seat->table.size() || seat->table[copy.table_index] != copy.source) {
-    return Internal("copy of a block that is not at {}", copy.table_index);
+  if (copy.group >= seat->tables.size()) return Internal("there is no KV group {}", copy.group);
+  auto& table = seat->tables[copy.group];
+  if (copy.table_index >= table.size() || table[copy.table_index] != copy.source) {
+    return Internal("copy of block {}, which is not at {} of {} in group {}", static_cast<uint32_t>(copy.source),
+                    copy.table_index, table.size(), copy.group);
   }
   if (static_cast<uint32_t>(copy.destination) >= options_.num_blocks || copy.destination == copy.source) {
     return Internal("copy to block {}", static_cast<uint32_t>(copy.destination));
   }
   --num_tables_[static_cast<size_t>(copy.source)];
   ++num_tables_[static_cast<size_t>(copy.destination)];
-  seat->table[copy.table_index] = copy.destination;
+  table[copy.table_index] = copy.destination;
   if (options_.verify) {
     std::copy_n(&cells_[static_cast<size_t>(copy.source) * options_.block_size], options_.block_size,
                 &cells_[static_cast<size_t>(copy.destination) * options_.block_size]);
@@ -255,25 +280,64 @@ bool FakeRunner::EndDiskTransfer(const DiskTransfer& ended) {
   return true;
 }
 
-Result<FakeRunner::Cell*> FakeRunner::CellAt(const Seat& seat, uint32_t position) {
+Result<BlockId> FakeRunner::BlockAt(const Seat& seat, uint32_t group, uint32_t position) const {
   const size_t index = position / options_.block_size;
-  if (index >= seat.table.size()) return Internal("position {} is behind {} blocks", position, seat.table.size());
-  return &cells_[static_cast<size_t>(seat.table[index]) * options_.block_size + position % options_.block_size];
+  const auto& table = seat.tables[group];
+  if (index >= table.size() || !table[index]) {
+    return Internal("request {}: position {} has no block in group {}, which has {}",
+                    static_cast<uint64_t>(seat.admission.request), position, group, table.size());
+  }
+  return *table[index];
 }
 
-Status FakeRunner::VerifyHistory(const Seat& seat, uint32_t end) const {
-  uint64_t digest = 0;
-  if (end > seat.table.size() * options_.block_size) return Internal("{} tokens are behind the table", end);
-  for (uint32_t i = 0; i < end; ++i) {
-    const auto block = static_cast<size_t>(seat.table[i / options_.block_size]);
-    const Cell& cell = cells_[block * options_.block_size + i % options_.block_size];
-    digest = Digest(digest, seat.history[i]);
-    if (cell.token != seat.history[i] || cell.digest != digest) {
-      return Internal("request {}: block {} holds token {} where position {} has {}",
-                      static_cast<uint64_t>(seat.admission.request), block, cell.token, i, seat.history[i]);
+// The digest of the first `end` tokens.
+Result<uint64_t> FakeRunner::VerifyHistory(Seat& seat, uint32_t end) const {
+  while (seat.digests.size() < seat.history.size()) {
+    const uint64_t before = seat.digests.empty() ? 0 : seat.digests.back();
+    seat.digests.push_back(Digest(before, seat.history[seat.digests.size()]));
+  }
+  for (uint32_t group = 0; group < options_.kv_groups.size(); ++group) {
+    for (uint32_t first = options_.kv_groups[group].FirstSeen(end); first < end;) {
+      QUIRE_ASSIGN_OR_RETURN(const BlockId block, BlockAt(seat, group, first));
+      const uint32_t last = std::min(end, (first / options_.block_size + 1) * options_.block_size);
+      for (const Cell* cell = &cells_[CellIndex(block, first)]; first < last; ++first, ++cell) {
+        if (cell->token == seat.history[first] && cell->digest == InGroup(seat.digests[first], group)) continue;
+        return Internal("request {}: block {} of group {} holds token {} where position {} has {}",
+                        static_cast<uint64_t>(seat.admission.request), static_cast<uint32_t>(block), group, cell->token,
+                        first, seat.history[first]);
+      }
     }
   }
+  return end == 0 ? 0 : seat.digests[end - 1];
+}
+
+Status FakeRunner::WriteRow(const Seat& seat, uint32_t position, int32_t token, uint64_t digest) {
+  for (uint32_t group = 0; group < options_.kv_groups.size(); ++group) {
+    QUIRE_ASSIGN_OR_RETURN(const BlockId block, BlockAt(seat, group, position));
+    if (num_tables_[static_cast<size_t>(block)] != 1) {
+      return Internal("a write to block {}, which is shared", static_cast<uint32_t>(block));
+    }
+    if (num_holds_[static_cast<size_t>(block)] > 0) {
+      return Internal("a write to block {}, which a transfer holds", static_cast<uint32_t>(block));
+    }
+    cells_[CellIndex(block, position)] = {token, InGroup(digest, group)};
+  }
   return {};
+}
+
+// What no row of a sequence will see any more may be others' from the next step on.
+void FakeRunner::ForgetUnseen(const StepPlan& plan) {
+  if (!options_.verify) return;
+  for (const PlanSpan& span : plan.spans) {
+    Seat& seat = seats_[static_cast<size_t>(span.seat)];
+    for (size_t group = 0; group < seat.tables.size(); ++group) {
+      const uint32_t end = options_.kv_groups[group].FirstSeen(seat.num_computed) / options_.block_size;
+      for (uint32_t i = end; i-- > 0 && seat.tables[group][i];) {
+        --num_tables_[static_cast<size_t>(*seat.tables[group][i])];
+        seat.tables[group][i].reset();
+      }
+    }
+  }
 }
 
 // How many of the span's last rows are drafts.
@@ -294,13 +358,9 @@ Status FakeRunner::RunSpan(const StepPlan& plan, const PlanSpan& span) {
                     static_cast<uint64_t>(seat->admission.request), seat->admission.stream, span.num_rows,
                     span.first_position, seat->history.size());
   }
-  QUIRE_RETURN_IF_ERROR(VerifyHistory(*seat, span.first_position));
+  QUIRE_ASSIGN_OR_RETURN(uint64_t digest, VerifyHistory(*seat, span.first_position));
   const uint32_t num_known = span.num_rows - NumDrafts(plan, span);
-  uint64_t digest = 0;
-  if (span.first_position > 0) {
-    QUIRE_ASSIGN_OR_RETURN(const Cell* before, CellAt(*seat, span.first_position - 1));
-    digest = before->digest;
-  }
+  seat->num_computed = span.first_position + num_known;
   for (uint32_t i = 0; i < span.num_rows; ++i) {
     const uint32_t position = span.first_position + i;
     const int32_t token = plan.tokens[span.first_row + i];
@@ -308,16 +368,8 @@ Status FakeRunner::RunSpan(const StepPlan& plan, const PlanSpan& span) {
     if (is_draft && position < seat->history.size()) return Internal("a draft at {}, which is known", position);
     if (!is_draft && position == seat->history.size()) seat->history.push_back(token);
     if (!is_draft && seat->history[position] != token) return Internal("row has token {} at {}", token, position);
-    QUIRE_ASSIGN_OR_RETURN(Cell * cell, CellAt(*seat, position));
-    const BlockId block = seat->table[position / options_.block_size];
-    if (num_tables_[static_cast<size_t>(block)] != 1) {
-      return Internal("a write to block {}, which is shared", static_cast<uint32_t>(block));
-    }
-    if (num_holds_[static_cast<size_t>(block)] > 0) {
-      return Internal("a write to block {}, which a transfer holds", static_cast<uint32_t>(block));
-    }
     digest = Digest(digest, token);
-    *cell = {token, digest};
+    QUIRE_RETURN_IF_ERROR(WriteRow(*seat, position, token, digest));
     row_digests_[span.first_row + i] = digest;
   }
   return {};
@@ -367,6 +419,7 @@ Status FakeRunner::Verify(const StepPlan& plan, const RowTask& task, Seat& seat)
     if (i + 1 == task.draws || plan.tokens[task.row + i + 1] != token) break;
     if (options_.verify) seat.history.push_back(token);
   }
+  seat.num_computed = task.position - 1 + static_cast<uint32_t>(result_.tokens.size()) - first_token;
   result_.tasks.push_back(
       {TaskResult::Status::kOk, first_token, static_cast<uint32_t>(result_.tokens.size()) - first_token});
   return {};

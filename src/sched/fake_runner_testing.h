@@ -1,9 +1,10 @@
 // FakeRunner: a StepRunner without a model, for tests and benchmarks. It keeps, per physical token slot, what a model
-// would have written there: the token and a digest of everything before it, read through the block table. The token
-// that a row draws is a hash of that digest, the seed and the position: a function of the sequence alone, so that any
-// mistake in sharing, copying or reusing blocks shows as a wrong token. Before a span is computed, the whole history
-// behind it is compared with the tokens that the sequence should have; a difference, or a plan that breaks the
-// protocol, is an error. So is a write to a block that a transfer holds.
+// would have written there: the token and a digest of everything before it, and of the KV group, read through the
+// group's block table. The token that a row draws is a hash of that digest, the seed and the position: a function of
+// the sequence alone, so that any mistake in sharing, copying or reusing blocks shows as a wrong token. Before a span
+// is computed, what its first row sees of the history, in each group, is compared with the tokens that the sequence
+// should have; a difference, or a plan that breaks the protocol, is an error. So is a write to a block that a transfer
+// holds.
 //
 // Swap space and disk are arrays in memory. Transfers with the disk take a number of steps, and read or write their
 // block only when they end, so that whoever touches it before is found out.
@@ -19,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "kv/kv_group.h"
 #include "sched/step_runner.h"
 #include "sched/step_times.h"
 
@@ -42,6 +44,7 @@ struct FakeRunnerOptions {
   uint32_t num_seats = 256;
   uint32_t num_blocks = 0;
   uint32_t block_size = 16;
+  std::vector<KvGroup> kv_groups = {KvGroup{}};
   int32_t vocab_size = 1000;
   bool verify = true;         // false: tokens depend on the seed and position only, and nothing is read or checked
   int64_t step_us = 0;        // simulated time: of a step,
@@ -82,7 +85,9 @@ class FakeRunner final : public StepRunner {
     bool occupied = false;
     Admission admission;
     std::vector<int32_t> history;
-    std::vector<BlockId> table;
+    uint32_t num_computed = 0;      // rows that the next step need not see again
+    std::vector<uint64_t> digests;  // of the history up to and with each token, as far as they have been asked for
+    std::vector<std::vector<std::optional<BlockId>>> tables;  // by KV group; none: not there, or not seen any more
   };
 
   Status ApplyTables(const StepPlan& plan);
@@ -99,13 +104,18 @@ class FakeRunner final : public StepRunner {
   Status AppendBlock(const BlockAppend& append);
   Status Copy(const BlockCopy& copy);
   Status RunSpan(const StepPlan& plan, const PlanSpan& span);
-  Status VerifyHistory(const Seat& seat, uint32_t end) const;
+  Result<uint64_t> VerifyHistory(Seat& seat, uint32_t end) const;
+  Status WriteRow(const Seat& seat, uint32_t position, int32_t token, uint64_t digest);
+  void ForgetUnseen(const StepPlan& plan);
   Status RunTask(const StepPlan& plan, const RowTask& task);
   Status Verify(const StepPlan& plan, const RowTask& task, Seat& seat);
   static uint32_t NumDrafts(const StepPlan& plan, const PlanSpan& span);
   int64_t TimeOf(const StepPlan& plan) const;
   Result<Seat*> Occupied(SeatId seat);
-  Result<Cell*> CellAt(const Seat& seat, uint32_t position);
+  Result<BlockId> BlockAt(const Seat& seat, uint32_t group, uint32_t position) const;
+  size_t CellIndex(BlockId block, uint32_t position) const {
+    return static_cast<size_t>(block) * options_.block_size + position % options_.block_size;
+  }
   void Draw(int32_t token, uint64_t digest, std::optional<int32_t> num_candidates);
   void DrawBest(const Seat& seat, const RowTask& task, uint64_t digest);
 

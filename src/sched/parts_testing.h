@@ -31,10 +31,10 @@ inline Request PartRequest(uint64_t id, uint32_t num_prompt_tokens, int32_t n = 
   return request;
 }
 
-inline std::unique_ptr<SequenceGroup> MakeGroup(Request request, BlockTable table, uint32_t max_width = 4) {
+inline std::unique_ptr<SequenceGroup> MakeGroup(Request request, SequenceKv kv, uint32_t max_width = 4) {
   const auto order = static_cast<uint64_t>(request.id);
   const auto max_total_tokens = static_cast<uint32_t>(request.prompt.size()) + 8;
-  return std::make_unique<SequenceGroup>(std::move(request), order, max_total_tokens, max_width, std::move(table));
+  return std::make_unique<SequenceGroup>(std::move(request), order, max_total_tokens, max_width, std::move(kv));
 }
 
 // A step without a runner: as if it had done what the plan says. Returns the plan's tasks' outcomes to be filled in.
@@ -73,7 +73,7 @@ struct ResidencyParts {
 
   // It is known, and in no queue.
   SequenceGroup& Make(Request request) {
-    groups.push_back(MakeGroup(std::move(request), space->cache().MakeTable()));
+    groups.push_back(MakeGroup(std::move(request), space->cache().MakeSequence()));
     groups.back()->rank = groups.back()->order;
     waiting.AddActive(*groups.back());
     return *groups.back();

@@ -7,7 +7,7 @@
 namespace quire {
 
 bool Residency::CanSwap(const SequenceGroup& victim) const {
-  const auto has_content = [](const Sequence& s) { return s.num_computed > 0; };
+  const auto has_content = [](const Sequence& s) { return s.kv.num_computed > 0; };
   const auto has_seat = [](const Sequence& s) { return s.seat.has_value(); };
   return swapper_.enabled() && victim.state == State::kRunning && std::ranges::any_of(victim.sequences, has_content) &&
          std::ranges::all_of(victim.sequences, has_seat);
@@ -20,8 +20,10 @@ PreemptionMode Residency::ChoosePreemption(const SequenceGroup& victim) const {
   uint32_t num_blocks = 0, num_tokens = 0;
   for (const Sequence& sequence : victim.sequences) {
     const uint32_t num_shared = &sequence == &victim.front() ? 0 : NumSharedWithFront(victim, sequence);
-    num_blocks += sequence.table.num_blocks() - num_shared;
-    num_tokens += sequence.num_computed - std::min(sequence.num_computed, num_shared * config.block_size);
+    for (const BlockTable& table : sequence.kv.tables()) {
+      num_blocks += table.num_blocks() - std::max(table.first_block(), std::min(table.num_blocks(), num_shared));
+    }
+    num_tokens += sequence.kv.num_computed - std::min(sequence.kv.num_computed, num_shared * config.block_size);
   }
   const double swap_us = swapper_.RoundTripUs(num_blocks);
   const double recompute_us = parts_.chunk_budget.PromptUs(parts_.builder.step().load, num_tokens);
@@ -50,7 +52,7 @@ bool Residency::SwapOut(SequenceGroup& group, std::string_view reason) {
   num_seats_ -= group.num_seats();
   for (Sequence& sequence : group.sequences) {
     parts_.builder.FreeSeat(sequence);
-    sequence.chain = {};
+    sequence.kv.chain = {};
   }
   group.state = State::kSwapped;
   Insert(swapped_, group);
@@ -65,10 +67,10 @@ bool Residency::ResumeFirst() {
   if (swapped_.empty()) return false;
   SequenceGroup& group = *swapped_.front();
   if (!HasSeats(group)) return false;
-  // One block more for each sequence, so that it does not have to go again at once.
+  // One block more for each table, so that it does not have to go again at once.
   KvManager& cache = parts_.space.cache();
   const bool alone = running_.empty();
-  const uint32_t growth = alone ? 0 : static_cast<uint32_t>(group.sequences.size());
+  const uint32_t growth = alone ? 0 : static_cast<uint32_t>(group.sequences.size()) * parts_.space.num_groups();
   const KvManager::Match none = cache.NoMatch(group.scope());
   if (cache.CanStart(group.swapped.num_blocks() + growth, none, alone) != KvFit::kNow) return false;
   if (!swapper_.In(group)) return false;
@@ -76,7 +78,7 @@ bool Residency::ResumeFirst() {
   num_seats_ += group.num_seats();
   for (Sequence& sequence : group.sequences) {
     AdmitToSeat(group, sequence);
-    sequence.chain = none.chain;
+    sequence.kv.chain = none.chain;
   }
   group.state = State::kResuming;
   Insert(running_, group);
@@ -131,7 +133,7 @@ std::optional<Shortage> Residency::ShortageOf(const SequenceGroup& next) const {
   } else if (!CanEnter(next, parts_.space.cache().NoMatch(next.scope()))) {
     shortage.of = Shortage::Of::kBlocks;
     shortage.num_total = config.num_blocks;
-    shortage.num_wanted = BlocksForTokens(next.front().num_tokens(), config.block_size);
+    shortage.num_wanted = parts_.space.NumToJoin(next.front().num_tokens(), 0);
   } else {
     return std::nullopt;
   }

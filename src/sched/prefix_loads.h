@@ -1,5 +1,6 @@
 // PrefixLoads: requests whose prefix comes from the disk. A request that enters takes its blocks, and loads fill those
-// that the disk has; when they are done, or one has failed, the rest is computed. Host logic; no thread safety.
+// that the disk has; when they are done, the rest is computed. When one has failed, the request enters anew. Host
+// logic; no thread safety.
 #pragma once
 
 #include <cstdint>
@@ -18,19 +19,18 @@ class PrefixLoads {
   // All outlive it.
   PrefixLoads(KvSpace& space, DiskTier& disk, StepBuilder& builder) : space_(space), disk_(disk), builder_(builder) {}
 
-  // The group, which has its memory, loads what has these digests, from its block first_block on. `parent`: of the
-  // prefix before.
-  void Start(SequenceGroup& group, uint32_t first_block, const PrefixDigest& parent,
-             std::span<const PrefixDigest> digests);
+  // The group has its memory, and what is to be loaded counts as computed.
+  static void Start(SequenceGroup& group, std::span<const KvManager::Load> loads);
   // A few at a time, so that a request that goes away leaves few blocks behind with loads that nobody wants any more.
   void Plan(std::span<SequenceGroup* const> running);
-  // A load has been reported; `group`: whose it was, unless that has gone its way since (null). True: it was the last,
-  // the group runs, and what came without a gap counts as computed.
-  bool Report(SequenceGroup* group, const PendingTransfer& transfer, bool completed);
+  enum class Progress : uint8_t { kUnderWay, kDone, kFailed };
+  // A load has been reported; `group`: whose it was, unless that has gone its way since (null). Done: it was the last,
+  // and the group runs. Failed: it has to enter again, and finds in memory what did come without a gap.
+  Progress Report(SequenceGroup* group, const PendingTransfer& transfer, bool completed);
 
  private:
   void Issue(SequenceGroup& group);
-  void Finish(SequenceGroup& group);
+  void Index(SequenceGroup& group, uint32_t num_blocks);
 
   KvSpace& space_;
   DiskTier& disk_;

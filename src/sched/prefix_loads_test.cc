@@ -9,6 +9,7 @@ namespace quire {
 namespace {
 
 using State = SequenceGroup::State;
+using Progress = PrefixLoads::Progress;
 
 class PrefixLoadsTest : public testing::Test {
  protected:
@@ -26,12 +27,15 @@ class PrefixLoadsTest : public testing::Test {
                   std::span(digests_).subspan(1));
     loads_.emplace(*space_, *disk_, builder_);
     std::vector<CopyOnWrite> copies;
-    EXPECT_TRUE(group_->front().table.PrepareWrite(0, 26, copies));
-    group_->front().num_computed = 4;
-    group_->front().chain = space_->cache().Commit(group_->front().table, {}, space_->cache().NoMatch({}).chain,
-                                                   std::span(tokens).first(4));
+    SequenceKv other = space_->cache().MakeSequence();
+    EXPECT_TRUE(other.table(0).PrepareWrite(0, 4, copies));
+    space_->cache().Commit(other, {}, std::span(tokens).first(4));
+    const KvManager::Match match = space_->cache().MatchPrefix({}, tokens, disk_->index());
+    EXPECT_EQ(match.num_blocks, 5U);
+    EXPECT_TRUE(space_->cache().Take(match, group_->front().kv));
+    EXPECT_TRUE(group_->front().kv.table(0).PrepareWrite(20, 26, copies));
     builder_.Begin(64);
-    loads_->Start(*group_, 1, digests_[0], std::span(digests_).subspan(1));
+    PrefixLoads::Start(*group_, match.loads);
   }
 
   size_t Plan() {
@@ -40,14 +44,14 @@ class PrefixLoadsTest : public testing::Test {
     loads_->Plan(running);
     return builder_.plan().transfers.size() - before;
   }
-  bool Report(uint64_t id, bool completed, bool is_there = true) {
+  Progress Report(uint64_t id, bool completed, bool is_there = true) {
     return loads_->Report(is_there ? group_.get() : nullptr, builder_.ledger().Remove(id), completed);
   }
 
   const std::unique_ptr<KvSpace> space_ = KvSpace::Make({.num_blocks = 16, .block_size = 4});
   StepBuilder builder_{{.num_seats = 4, .block_size = 4}};
   std::vector<PrefixDigest> digests_;
-  std::unique_ptr<SequenceGroup> group_ = MakeGroup(PartRequest(1, 26), space_->cache().MakeTable());
+  std::unique_ptr<SequenceGroup> group_ = MakeGroup(PartRequest(1, 26), space_->cache().MakeSequence());
   std::optional<DiskTier> disk_;
   std::optional<PrefixLoads> loads_;
 };
@@ -59,40 +63,40 @@ TEST_F(PrefixLoadsTest, AFewAtATimeAndThenTheGroupRuns) {
   const Transfer& first = builder_.plan().transfers[0];
   EXPECT_EQ(first.digest, digests_[1]);
   EXPECT_EQ(first.parent, digests_[0]);
-  EXPECT_EQ(first.block, group_->front().table.blocks()[1]);
+  EXPECT_EQ(first.block, group_->front().kv.table(0).at(1));
   const auto& sent = builder_.plan().transfer_tokens;
   EXPECT_EQ(std::vector(sent.begin() + first.first_token, sent.begin() + first.first_token + 4),
             std::vector(group_->request.prompt.begin() + 4, group_->request.prompt.begin() + 8));
-  EXPECT_FALSE(Report(2, true)) << "in any order";
-  EXPECT_FALSE(Report(1, true));
+  EXPECT_EQ(Report(2, true), Progress::kUnderWay) << "in any order";
+  EXPECT_EQ(Report(1, true), Progress::kUnderWay);
   EXPECT_EQ(Plan(), 2U);
-  EXPECT_FALSE(Report(3, true));
-  EXPECT_TRUE(Report(4, true));
+  EXPECT_EQ(Report(3, true), Progress::kUnderWay);
+  EXPECT_EQ(Report(4, true), Progress::kDone);
   EXPECT_EQ(group_->state, State::kRunning);
-  EXPECT_EQ(group_->front().num_computed, 20U);
+  EXPECT_EQ(group_->front().kv.num_computed, 20U);
   EXPECT_EQ(disk_->counters().num_loaded, 4U);
   const KvManager::Match match = space_->cache().MatchPrefix({}, group_->front().tokens);
-  EXPECT_EQ(match.blocks.size(), 5U) << "what was loaded is in the prefix cache";
+  EXPECT_EQ(match.num_blocks, 5U) << "what was loaded is in the prefix cache";
 }
 
-TEST_F(PrefixLoadsTest, WhatLiesBehindAGapIsComputed) {
+TEST_F(PrefixLoadsTest, WhatCameBeforeAGapIsFoundInMemoryByWhoEntersAnew) {
   EXPECT_EQ(Plan(), 2U);
-  EXPECT_FALSE(Report(1, true));
+  EXPECT_EQ(Report(1, true), Progress::kUnderWay);
   EXPECT_EQ(Plan(), 1U);
-  EXPECT_FALSE(Report(2, false)) << "one is still under way";
+  EXPECT_EQ(Report(2, false), Progress::kUnderWay) << "one still is";
   EXPECT_EQ(Plan(), 0U) << "nothing behind the gap is loaded any more";
-  EXPECT_TRUE(Report(3, true));
-  EXPECT_EQ(group_->front().num_computed, 8U);
+  EXPECT_EQ(Report(3, true), Progress::kFailed);
+  group_->front().kv.Clear();
   EXPECT_EQ(disk_->counters().num_load_failures, 1U);
-  EXPECT_EQ(space_->cache().MatchPrefix({}, group_->front().tokens).blocks.size(), 2U);
+  EXPECT_EQ(space_->cache().MatchPrefix({}, group_->front().tokens, disk_->index()).num_blocks, 2U);
 }
 
 TEST_F(PrefixLoadsTest, ABlockIsHeldUntilItsLoadIsReported) {
   EXPECT_EQ(Plan(), 2U);
-  group_->front().table.Clear();
+  group_->front().kv.Clear();
   EXPECT_EQ(space_->num_available(), 14U) << "its reader has gone, and writes into two blocks are under way";
-  EXPECT_FALSE(Report(1, true, false));
-  EXPECT_FALSE(Report(2, false, false));
+  EXPECT_EQ(Report(1, true, false), Progress::kUnderWay);
+  EXPECT_EQ(Report(2, false, false), Progress::kUnderWay);
   EXPECT_EQ(space_->num_available(), 16U);
 }
 

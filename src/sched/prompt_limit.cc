@@ -16,7 +16,7 @@ ChunkLimit PromptLimit(const ChunkBudget& budget, const SchedulerView& view) {
   for (const SequenceGroup* group : view.residency.running()) {
     if (group->state != SequenceGroup::State::kRunning || group->Decodes()) continue;
     const Sequence& front = group->front();
-    demand.Add(front.num_remaining(), front.num_computed, steps_waited(*group));
+    demand.Add(front.num_remaining(), front.kv.num_computed, steps_waited(*group));
   }
   const SequenceGroup* group = view.admitter.lacks_room() ? nullptr : view.waiting.First();
   for (int i = 0; i < kMostAsked && group != nullptr; ++i, group = view.waiting.After(*group)) {

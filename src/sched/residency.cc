@@ -20,23 +20,29 @@ void Residency::BeginStep() {
   batch_is_open_ = running_.empty() && swapped_.empty();
 }
 
-uint32_t Residency::NumPinnedWith(std::span<const BlockId> blocks) const {
-  const auto is_pinned = [&](BlockId block) {
-    return std::ranges::any_of(pinned_, [&](const BlockTable& table) {
+uint32_t Residency::NumPinnedWith(const SequenceKv& kv) const {
+  const auto holds = [](const SequenceKv& pinned, BlockId block) {
+    return std::ranges::any_of(pinned.tables(), [&](const BlockTable& table) {
       return std::ranges::find(table.blocks(), block) != table.blocks().end();
     });
   };
-  return num_pinned_blocks_ + static_cast<uint32_t>(blocks.size() - std::ranges::count_if(blocks, is_pinned));
+  uint32_t num_pinned = num_pinned_blocks_;
+  for (const BlockTable& table : kv.tables()) {
+    for (const BlockId block : table.blocks()) {
+      if (std::ranges::none_of(pinned_, [&](const SequenceKv& pinned) { return holds(pinned, block); })) ++num_pinned;
+    }
+  }
+  return num_pinned;
 }
 
-void Residency::Pin(BlockTable table) {
-  num_pinned_blocks_ = NumPinnedWith(table.blocks());
-  pinned_.push_back(std::move(table));
+void Residency::Pin(SequenceKv kv) {
+  num_pinned_blocks_ = NumPinnedWith(kv);
+  pinned_.push_back(std::move(kv));
 }
 
 bool Residency::PinPrompt(const SequenceGroup& group, const SequenceGroups& all) {
-  BlockTable prompt = group.front().table.ForkPrefix(group.num_prompt_tokens() / parts_.config.block_size);
-  const uint32_t num_pinned = NumPinnedWith(prompt.blocks());
+  SequenceKv prompt = group.front().kv.ForkPrefix(group.num_prompt_tokens() / parts_.config.block_size);
+  const uint32_t num_pinned = NumPinnedWith(prompt);
   for (const auto& [id, other] : all) {
     if (other.get() == &group) continue;
     if (NumSideBySide(parts_.config, other->request, num_pinned) < other->max_width) return false;
@@ -75,15 +81,19 @@ void Residency::Enter(SequenceGroup& group, const KvManager::Match& match) {
   num_seats_ += group.num_seats();
   Insert(running_, group);
   AdmitToSeat(group, front);
-  parts_.space.Enter(entry, match, front.table, group.reserved_tables);
-  front.chain = match.chain;
-  front.num_computed = static_cast<uint32_t>(match.blocks.size()) * parts_.config.block_size;
-  PrepareWrite(front, front.num_tokens());
+  parts_.space.Enter(entry, match, front.kv, group.reserved);
+  Reserve(front);
+}
+
+void Residency::Reserve(Sequence& sequence) {
+  for (uint32_t i = 0; i < sequence.kv.num_groups(); ++i) {
+    PrepareWrite(sequence, i, parts_.space.ReservedEnd(i, sequence.kv.num_computed, sequence.num_tokens()));
+  }
 }
 
 void Residency::AdmitToSeat(SequenceGroup& group, Sequence& sequence) {
   parts_.builder.Admit(group, sequence);
-  group.ExpectGrowth(sequence, parts_.config.block_size);
+  group.ExpectGrowth(sequence, parts_.space.cache().groups(), parts_.config.block_size);
 }
 
 // Full blocks of the sequence that the front one has (or will have) with the same content, leaving a token to compute.
@@ -110,83 +120,14 @@ bool Residency::JoinOne(SequenceGroup& group, Sequence& sequence) {
   const Sequence& front = group.front();
   const bool is_front = &sequence == &front;
   const uint32_t num_shared =
-      is_front ? 0 : std::min(NumSharedWithFront(group, sequence), front.num_computed / parts_.config.block_size);
+      is_front ? 0 : std::min(NumSharedWithFront(group, sequence), front.kv.num_computed / parts_.config.block_size);
   if (!MakeRoom(group, space.NumToJoin(sequence.num_tokens(), num_shared))) return false;
-  space.Join(sequence.table, front.table, num_shared, group.reserved_tables);
+  space.Join(sequence.kv, front.kv, num_shared, group.reserved);
   AdmitToSeat(group, sequence);
-  sequence.chain = space.cache().NoMatch(group.scope()).chain;
-  sequence.num_computed = num_shared * parts_.config.block_size;
-  PrepareWrite(sequence, sequence.num_tokens());
+  sequence.kv.chain = space.cache().NoMatch(group.scope()).chain;
+  sequence.kv.num_computed = num_shared * parts_.config.block_size;
+  Reserve(sequence);
   return !is_front;
-}
-
-// Exactly what PrepareWrite of its sequences that decode takes: of those who write to a block that nobody else shares,
-// the last one writes in place.
-uint32_t Residency::NumBlocksToDecode(const SequenceGroup& group) const {
-  if (group.sequences.size() == 1) {
-    const Sequence& only = group.front();
-    return only.table.NumBlocksToWrite(only.num_computed, only.num_tokens());
-  }
-  const BlockPool& pool = parts_.space.pool();
-  uint32_t num_blocks = 0;
-  write_counts_.clear();
-  for (const Sequence& sequence : group.sequences) {
-    if (!sequence.decodes()) continue;
-    if (sequence.num_computed == sequence.table.num_slots()) {
-      ++num_blocks;
-      continue;
-    }
-    const BlockId block = sequence.table.blocks()[sequence.num_computed / parts_.config.block_size];
-    if (pool.references(block) == 1) continue;
-    auto seen = std::ranges::find(write_counts_, block, &std::pair<BlockId, uint32_t>::first);
-    if (seen == write_counts_.end()) seen = write_counts_.insert(write_counts_.end(), {block, pool.references(block)});
-    if (seen->second == 1) continue;
-    --seen->second;
-    ++num_blocks;
-  }
-  return num_blocks;
-}
-
-bool Residency::MakeRoomToDecode(SequenceGroup& group) { return MakeRoom(group, NumBlocksToDecode(group)); }
-
-// False: not now, because the group itself had to go, or transfers hold what it needs.
-bool Residency::MakeRoom(SequenceGroup& group, uint32_t num_blocks) {
-  while (parts_.space.num_available() < num_blocks) {
-    if (!held_.empty()) {
-      held_.clear();
-      continue;
-    }
-    SequenceGroup& victim = *running_.back();
-    if (running_.size() == 1) {
-      // Alone, it has room for all that it may become: unless transfers hold some of it, for now.
-      QUIRE_CHECK(parts_.builder.ledger().num_held_blocks() > 0, "request {} runs alone and needs {} more blocks of {}",
-                  static_cast<uint64_t>(group.request.id), num_blocks, parts_.config.num_blocks);
-      return false;
-    }
-    Preempt(victim);
-    if (&victim == &group) return false;
-  }
-  return true;
-}
-
-void Residency::PrepareWrite(Sequence& sequence, uint32_t end) {
-  copies_.clear();
-  parts_.builder.SendBlocks(sequence, sequence.num_computed);  // what is copied has to be in the runner's table
-  const bool prepared = sequence.table.PrepareWrite(sequence.num_computed, end, copies_);
-  QUIRE_CHECK(prepared, "blocks for tokens {} to {} were available", sequence.num_computed, end);
-  parts_.builder.AddCopies(sequence, copies_);
-  counters_.num_blocks_copied += copies_.size();
-}
-
-size_t Residency::PrepareDrafts(Sequence& sequence, size_t num_drafts) {
-  const uint32_t num_available = parts_.space.num_available();
-  const uint32_t num_spare = num_available - std::min(num_available, num_seats_);
-  const uint32_t num_known = sequence.num_tokens();
-  auto num_fitting = static_cast<uint32_t>(num_drafts);
-  const auto takes = [&](uint32_t n) { return sequence.table.NumBlocksToWrite(num_known, num_known + n); };
-  while (num_fitting > 0 && takes(num_fitting) > num_spare) --num_fitting;
-  if (num_fitting > 0) PrepareWrite(sequence, num_known + num_fitting);
-  return num_fitting;
 }
 
 // One of several streams ends. Whoever was swapped out, or was on its way, is computed again.
@@ -216,9 +157,7 @@ void Residency::EndStream(SequenceGroup& group, Sequence& sequence) {
 
 // A static batch keeps the memory of who has ended until all have.
 void Residency::HoldForBatch(Sequence& sequence) {
-  if (parts_.config.batching == Batching::kStatic && sequence.table.num_blocks() > 0) {
-    held_.push_back(std::move(sequence.table));
-  }
+  if (parts_.config.batching == Batching::kStatic && !sequence.kv.empty()) held_.push_back(std::move(sequence.kv));
 }
 
 void Residency::Remove(SequenceGroup& group) {
@@ -244,7 +183,13 @@ void Residency::Remove(SequenceGroup& group) {
 
 void Residency::BeginNextPart(SequenceGroup& group) {
   Remove(group);
-  group.BeginNextPart(parts_.space.cache().MakeTable());
+  group.BeginNextPart(parts_.space.cache().MakeSequence());
+  Requeue(group);
+}
+
+void Residency::EnterAnew(SequenceGroup& group) {
+  std::erase(running_, &group);
+  ReleaseMemory(group);
   Requeue(group);
 }
 
@@ -252,10 +197,9 @@ void Residency::ReleaseMemory(SequenceGroup& group) {
   num_seats_ -= group.num_seats();
   for (Sequence& sequence : group.sequences) {
     parts_.builder.FreeSeat(sequence);
-    sequence.table.Clear();
-    sequence.chain = {};
+    sequence.kv.Clear();
   }
-  group.reserved_tables.clear();
+  group.reserved.clear();
   ++group.epoch;
 }
 
@@ -263,7 +207,7 @@ void Residency::ReleaseMemory(SequenceGroup& group) {
 void Residency::Requeue(SequenceGroup& group) {
   group.state = State::kWaiting;
   group.waits_since_step = parts_.builder.number();
-  for (Sequence& sequence : group.sequences) sequence.num_computed = 0;
+  for (Sequence& sequence : group.sequences) sequence.kv.num_computed = 0;
   parts_.waiting.Insert(group);
 }
 

@@ -43,7 +43,7 @@ class Residency {
 
   const std::vector<SequenceGroup*>& running() const { return running_; }  // loading and resuming ones too
   const std::vector<SequenceGroup*>& swapped() const { return swapped_; }
-  const std::vector<BlockTable>& held() const { return held_; }
+  const std::vector<SequenceKv>& held() const { return held_; }
   uint32_t num_seats() const { return num_seats_; }
   bool RunsBefore(const SequenceGroup& a, const SequenceGroup& b) const { return before_(&a, &b); }
   const ResidencyCounters& counters() const { return counters_; }
@@ -55,10 +55,10 @@ class Residency {
   bool batch_is_open() const { return batch_is_open_; }  // a static one is being filled
 
   // Blocks that stay in memory until the end, whoever runs.
-  const std::vector<BlockTable>& pinned() const { return pinned_; }
+  const std::vector<SequenceKv>& pinned() const { return pinned_; }
   uint32_t num_pinned_blocks() const { return num_pinned_blocks_; }
-  uint32_t NumPinnedWith(std::span<const BlockId> blocks) const;  // if these were, too
-  void Pin(BlockTable table);
+  uint32_t NumPinnedWith(const SequenceKv& kv) const;  // if its blocks were, too
+  void Pin(SequenceKv kv);
   // The prompt's full blocks. False, and nothing has changed: one of `all`, which are here already, could not run any
   // more.
   bool PinPrompt(const SequenceGroup& group, const SequenceGroups& all);
@@ -80,12 +80,21 @@ class Residency {
   // Whether the group's sequences that decode have room for their next tokens, by preemption of younger groups if need
   // be. Then each of them may call PrepareWrite.
   bool MakeRoomToDecode(SequenceGroup& group);
+  // Whether the group's prompt can go on by a row at least, in the same way. Its slots have been there since it
+  // entered, but for those of windows.
+  bool MakeRoomForPrompt(SequenceGroup& group);
   // Makes the slots of tokens [num_computed, end) the sequence's own. REQUIRES: room for it.
   void PrepareWrite(Sequence& sequence, uint32_t end);
+  // Makes slots for up to num_rows rows of a prompt the sequence's own: as many as leave those who decode the room to
+  // grow by a block each. Returns how many it has.
+  uint32_t PreparePrompt(Sequence& sequence, uint32_t num_rows);
   // Makes slots for up to num_drafts drafts behind its known tokens the sequence's own: as many as leave those who
   // decode the room to grow by a block each. Returns how many.
   size_t PrepareDrafts(Sequence& sequence, size_t num_drafts);
   void CountCopies(uint64_t num_blocks) { counters_.num_blocks_copied += num_blocks; }
+  // What the sequence has computed has left windows behind: their blocks are given back, unless others of the group
+  // have yet to share them.
+  void GiveBackUnseen(const SequenceGroup& group, Sequence& sequence);
 
   // `next` waits, and is the next to enter. Where clients share fairly, requests of those who hold more than their
   // share of the seats (or of the blocks, if these are what it lacks) give way, the youngest first, until it fits. At
@@ -98,6 +107,8 @@ class Residency {
   void EndStream(SequenceGroup& group, Sequence& sequence);
   // Takes the group out of wherever it is.
   void Remove(SequenceGroup& group);
+  // What was to be loaded for it did not come: it gives its memory back, and waits to enter again.
+  void EnterAnew(SequenceGroup& group);
   // All streams of a part have ended: the next part waits for its turn.
   void BeginNextPart(SequenceGroup& group);
 
@@ -112,6 +123,10 @@ class Residency {
   void AdmitToSeat(SequenceGroup& group, Sequence& sequence);
   uint32_t NumSharedWithFront(const SequenceGroup& group, const Sequence& sequence) const;
   bool JoinOne(SequenceGroup& group, Sequence& sequence);
+  void Reserve(Sequence& sequence);
+  void PrepareWrite(Sequence& sequence, uint32_t group, uint32_t end);
+  uint32_t NumFitting(const Sequence& sequence, uint32_t begin, uint32_t num_rows) const;
+  uint32_t NumBlocksToDecode(const Sequence& sequence, const BlockTable& table) const;
   uint32_t NumBlocksToDecode(const SequenceGroup& group) const;
   bool MakeRoom(SequenceGroup& group, uint32_t num_blocks);
   bool CanSwap(const SequenceGroup& victim) const;
@@ -130,8 +145,8 @@ class Residency {
   Swapper swapper_;
   std::vector<SequenceGroup*> running_;  // by before_
   std::vector<SequenceGroup*> swapped_;  // by before_: the oldest first
-  std::vector<BlockTable> held_;         // of ended sequences whose static batch has not ended
-  std::vector<BlockTable> pinned_;
+  std::vector<SequenceKv> held_;         // of ended sequences whose static batch has not ended
+  std::vector<SequenceKv> pinned_;
   uint32_t num_pinned_blocks_ = 0;
   uint32_t num_seats_ = 0;  // of the running groups
   bool preempted_in_step_ = false;

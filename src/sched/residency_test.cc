@@ -18,7 +18,7 @@ class ResidencyTest : public testing::Test {
   // Its prompt has been computed, and a token drawn.
   static void Decode(SequenceGroup& group) {
     Sequence& sequence = group.front();
-    sequence.num_computed = sequence.num_tokens();
+    sequence.kv.num_computed = sequence.num_tokens();
     sequence.tokens.push_back(7);
   }
   void Begin() { parts_.Begin(); }
@@ -95,7 +95,7 @@ TEST_F(ResidencyTest, WhatWasComputedGoesToSwapSpaceAndComesBack) {
   EXPECT_EQ(victim.state, State::kResuming);
   ReportTransfers(victim);
   EXPECT_EQ(victim.state, State::kRunning);
-  EXPECT_EQ(victim.front().num_computed, 15U);
+  EXPECT_EQ(victim.front().kv.num_computed, 15U);
   EXPECT_EQ(residency_.swapper().num_used_places(), 0U);
 }
 
@@ -103,7 +103,7 @@ TEST_F(ResidencyTest, WhatIsLostOnTheWayIsComputedAgain) {
   const auto [oldest, victim] = SwapOutTheYounger();
   ReportTransfers(victim, false);
   EXPECT_EQ(victim.state, State::kWaiting);
-  EXPECT_EQ(victim.front().num_computed, 0U);
+  EXPECT_EQ(victim.front().kv.num_computed, 0U);
   EXPECT_TRUE(residency_.swapped().empty());
   EXPECT_EQ(residency_.swapper().num_used_places(), 0U);
   EXPECT_EQ(residency_.swapper().counters().num_failures, 4U);
@@ -128,10 +128,10 @@ TEST_F(ResidencyTest, DraftsTakeNoMemoryThatADecodeMayNeed) {
 TEST_F(ResidencyTest, PinnedBlocksAreCountedOnceAndStay) {
   Begin();
   SequenceGroup& group = Enter(12);
-  BlockTable two = group.front().table.ForkPrefix(2);
-  EXPECT_EQ(residency_.NumPinnedWith(two.blocks()), 2U);
+  SequenceKv two = group.front().kv.ForkPrefix(2);
+  EXPECT_EQ(residency_.NumPinnedWith(two), 2U);
   residency_.Pin(std::move(two));
-  EXPECT_EQ(residency_.NumPinnedWith(group.front().table.blocks()), 3U);
+  EXPECT_EQ(residency_.NumPinnedWith(group.front().kv), 3U);
   residency_.Remove(group);
   EXPECT_EQ(space_.num_available(), 6U);
   EXPECT_EQ(residency_.num_pinned_blocks(), 2U);

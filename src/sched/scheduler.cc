@@ -45,7 +45,7 @@ Status Scheduler::Add(Request request) {
   const uint32_t max_total_tokens = MaxTotalTokens(request, config_.max_model_len);
   const uint32_t max_width = NumSideBySide(config_, request, residency_.num_pinned_blocks());
   auto group = std::make_unique<SequenceGroup>(std::move(request), waiting_.NextOrder(), max_total_tokens, max_width,
-                                               kv_.space->cache().MakeTable());
+                                               kv_.space->cache().MakeSequence());
   group->waits_since_step = builder_.number();
   waiting_.AddActive(*group);
   waiting_.Insert(*group);
@@ -98,6 +98,7 @@ void Scheduler::PlanDecodes() {
   const std::vector<SequenceGroup*>& running = residency_.running();
   for (size_t i = 0; i < running.size() && builder_.rows_left() > 0; ++i) {
     SequenceGroup& group = *running[i];
+    if (group.state == State::kRunning) residency_.MakeRoomForPrompt(group);
     if (!group.Decodes() || !residency_.MakeRoomToDecode(group)) continue;
     for (Sequence& sequence : group.sequences) {
       if (!sequence.decodes()) continue;
@@ -128,10 +129,8 @@ void Scheduler::PlanPrompts() {
 void Scheduler::AddPromptRows(SequenceGroup& group, Sequence& sequence) {
   const uint32_t num_wanted = group.NumCatchUp(sequence);
   if (builder_.prompt_rows_left() == 0 || num_wanted == 0) return;
-  const uint32_t num_rows = builder_.ChunkFor(sequence, num_wanted);
-  // Since it joined.
-  QUIRE_CHECK_EQ(sequence.table.NumBlocksToWrite(sequence.num_computed, sequence.num_computed + num_rows), 0U);
-  builder_.AddPrompt(group, sequence, num_rows);
+  const uint32_t num_rows = residency_.PreparePrompt(sequence, builder_.ChunkFor(sequence, num_wanted));
+  if (num_rows > 0) builder_.AddPrompt(group, sequence, num_rows);
 }
 
 void Scheduler::PlanSwapped() {
@@ -166,7 +165,7 @@ void Scheduler::PlanDisk() {
   if (!kv_.disk.enabled()) return;
   admitter_.PlanLoads();
   const auto num_watermark = static_cast<uint32_t>(config_.watermark * config_.num_blocks);
-  const uint32_t num_kept = groups_.empty() ? 0 : residency_.num_seats() + num_watermark;
+  const uint32_t num_kept = groups_.empty() ? 0 : residency_.num_seats() * kv_.space->num_groups() + num_watermark;
   const DiskTier::Writes writes = kv_.disk.PlanWrites(builder_.number(), builder_.plan().num_rows() > 0, num_kept);
   builder_.AddWrites(writes, kv_.space->cache().index());
   if (!residency_.preempted_in_step()) builder_.AwaitTransfers();

@@ -9,6 +9,13 @@
 
 namespace quire {
 
+namespace {
+
+// Of a prompt, beyond a window: more rows in a step gain little.
+constexpr uint32_t kMaxPromptRows = 512;
+
+}  // namespace
+
 Status ValidateSchedulerConfig(const SchedulerConfig& config) {
   if (!std::has_single_bit(config.block_size) || config.block_size > 256) {
     return InvalidArgument("block size is {}: must be a power of two from 1 to 256", config.block_size);
@@ -24,6 +31,7 @@ Status ValidateSchedulerConfig(const SchedulerConfig& config) {
     return InvalidArgument("max_num_batched_tokens is {}: must be at least max_num_seqs, which is {}",
                            config.max_num_batched_tokens, config.max_num_seqs);
   }
+  if (config.kv_groups.empty()) return InvalidArgument("the model has no KV groups");
   if (config.num_disk_blocks > 0 && config.max_disk_transfers == 0) {
     return InvalidArgument("max_disk_transfers is 0: a prefix cache on disk needs at least 1");
   }
@@ -41,7 +49,10 @@ KvConfig KvConfigOf(const SchedulerConfig& config) {
           .hash_seed = config.hash_seed,
           .next_digest = config.next_digest,
           .policy = config.kv_policy,
-          .max_model_len = config.max_model_len};
+          .max_model_len = config.max_model_len,
+          .groups = config.kv_groups,
+          .max_prompt_rows = std::min(config.max_num_batched_tokens, kMaxPromptRows),
+          .max_draft_rows = config.max_drafts};
 }
 
 bool KeepsPrefixes(const SchedulerConfig& config) { return KeepsPrefixes(KvConfigOf(config)); }
@@ -91,11 +102,8 @@ uint32_t NumSideBySide(const SchedulerConfig& config, const Request& request, ui
   const KvWorstCase worst = WorstCaseOf(KvConfigOf(config), static_cast<uint32_t>(request.prompt.size()),
                                         MaxTotalTokens(request, config.max_model_len));
   const uint64_t num_usable = config.num_blocks - std::min(num_pinned_blocks, config.num_blocks);
-  uint64_t num_fitting = config.max_num_seqs;
-  if (worst.num_own > 0) {
-    num_fitting = std::min(num_fitting, (num_usable - std::min(num_usable, worst.num_shared)) / worst.num_own);
-  }
-  return static_cast<uint32_t>(std::min<uint64_t>(num_fitting, static_cast<uint64_t>(request.params.num_streams())));
+  const auto num_streams = static_cast<uint64_t>(request.params.num_streams());
+  return static_cast<uint32_t>(worst.MaxStreams(num_usable, std::min<uint64_t>(num_streams, config.max_num_seqs)));
 }
 
 }  // namespace quire

@@ -3,7 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
+#include "kv/kv_group.h"
 #include "kv/kv_manager.h"
 #include "kv/kv_policy.h"
 #include "quire/result.h"
@@ -30,7 +32,8 @@ struct SchedulerConfig {
   uint32_t long_prefill_token_threshold = 0;  // longest chunk of one prompt; 0: as the budget allows
   double watermark = 0.01;                    // share of the blocks that admission leaves to those who run
   QueuePolicy policy = QueuePolicy::kFcfs;
-  bool fair = false;  // among client keys: who has been given the fewest tokens is next
+  bool fair = false;                             // among client keys: who has been given the fewest tokens is next
+  std::vector<KvGroup> kv_groups = {KvGroup{}};  // the model's
   KvPolicyKind kv_policy = KvPolicyKind::kPaged;
   Batching batching = Batching::kContinuous;
   PreemptionMode preemption_mode = PreemptionMode::kAuto;

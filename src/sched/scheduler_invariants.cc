@@ -16,16 +16,21 @@ using State = SequenceGroup::State;
 
 void CheckRunning(const SchedulerView& view, const Sequence& sequence) {
   if (!sequence.seat) {
-    QUIRE_CHECK_EQ(sequence.table.num_blocks(), 0U);
+    QUIRE_CHECK(sequence.kv.empty());
     return;
   }
-  QUIRE_CHECK_LT(sequence.num_computed, sequence.num_tokens());
-  QUIRE_CHECK_LE(sequence.num_computed, sequence.table.num_slots());
-  QUIRE_CHECK_LE(sequence.chain.depth, sequence.num_computed / view.config.block_size);
-  QUIRE_CHECK_LE(sequence.num_blocks_sent, sequence.table.num_blocks());
-  QUIRE_CHECK_LE(sequence.table.num_blocks(), view.space.MaxBlocks(sequence.num_tokens() + view.config.max_drafts));
+  QUIRE_CHECK_LT(sequence.kv.num_computed, sequence.num_tokens());
+  QUIRE_CHECK_LE(sequence.kv.num_computed, sequence.kv.num_slots());
+  QUIRE_CHECK_LE(sequence.kv.chain.depth, sequence.kv.num_computed / view.config.block_size);
+  for (uint32_t i = 0; i < sequence.kv.num_groups(); ++i) {
+    const BlockTable& table = sequence.kv.table(i);
+    const KvGroup& group = view.space.cache().groups()[i];
+    QUIRE_CHECK_LE(sequence.num_blocks_sent[i], table.num_blocks());
+    QUIRE_CHECK_LE(table.num_blocks(), view.space.MaxBlocks(sequence.num_tokens() + view.config.max_drafts));
+    QUIRE_CHECK_LE(table.first_block(), group.FirstSeen(sequence.kv.num_computed) / view.config.block_size);
+  }
   QUIRE_CHECK_LT(sequence.num_tokens(), view.config.max_model_len);
-  sequence.table.CheckInvariants();
+  sequence.kv.CheckInvariants();
 }
 
 void CheckSeats(const SchedulerView& view) {
@@ -52,14 +57,14 @@ void CheckAbsent(const SchedulerView& view) {
   for (const SequenceGroup* group : view.residency.running()) num_places += group->swapped.num_blocks();
   for (const SequenceGroup* group : view.residency.swapped()) {
     num_places += group->swapped.num_blocks();
-    for (const Sequence& s : group->sequences) QUIRE_CHECK(!s.seat && s.table.num_blocks() == 0);
+    for (const Sequence& s : group->sequences) QUIRE_CHECK(!s.seat && s.kv.empty());
   }
   QUIRE_CHECK_EQ(num_places, view.residency.swapper().num_used_places());
   uint64_t num_tokens = 0;
   view.waiting.ForEach([&](const SequenceGroup& group) {
     num_tokens += group.front().num_tokens();
-    QUIRE_CHECK(group.swapped.empty() && group.reserved_tables.empty());
-    for (const Sequence& s : group.sequences) QUIRE_CHECK(!s.seat && s.table.num_blocks() == 0 && s.num_computed == 0);
+    QUIRE_CHECK(group.swapped.empty() && group.reserved.empty());
+    for (const Sequence& s : group.sequences) QUIRE_CHECK(!s.seat && s.kv.empty() && s.kv.num_computed == 0);
   });
   QUIRE_CHECK_EQ(num_tokens, view.waiting.num_tokens());
 }
@@ -67,15 +72,17 @@ void CheckAbsent(const SchedulerView& view) {
 // Every reference is somebody's: nothing leaks.
 void CheckReferences(const SchedulerView& view) {
   std::vector<uint32_t> references(view.config.num_blocks, 0);
-  const auto count = [&](const BlockTable& table) {
-    for (const BlockId block : table.blocks()) ++references[static_cast<size_t>(block)];
+  const auto count = [&](const SequenceKv& kv) {
+    for (const BlockTable& table : kv.tables()) {
+      for (const BlockId block : table.blocks()) ++references[static_cast<size_t>(block)];
+    }
   };
   for (const SequenceGroup* group : view.residency.running()) {
-    for (const Sequence& sequence : group->sequences) count(sequence.table);
-    for (const BlockTable& table : group->reserved_tables) count(table);
+    for (const Sequence& sequence : group->sequences) count(sequence.kv);
+    for (const SequenceKv& kv : group->reserved) count(kv);
   }
-  for (const BlockTable& table : view.residency.pinned()) count(table);
-  for (const BlockTable& table : view.residency.held()) count(table);
+  for (const SequenceKv& kv : view.residency.pinned()) count(kv);
+  for (const SequenceKv& kv : view.residency.held()) count(kv);
   uint32_t num_in_transfer = 0;
   for (const auto& [id, transfer] : view.builder.ledger().transfers()) {
     if (!transfer.held) continue;

@@ -39,6 +39,13 @@ SchedulerConfig RandomConfig(Random& random) {
   if (config.kv_policy != KvPolicyKind::kPaged) {
     config.num_blocks += 2 * ChunkBlocks(config.max_model_len, config.block_size);
   }
+  if (random.OneIn(3)) {  // windows, beside full layers or alone
+    config.kv_groups.assign(random.Below(2), KvGroup{});
+    for (uint32_t left = random.Between(1, 2); left > 0; --left) {
+      config.kv_groups.push_back({.window = random.Between(1, config.max_model_len)});
+    }
+    config.num_blocks *= static_cast<uint32_t>(config.kv_groups.size());
+  }
   config.enable_prefix_caching = !random.OneIn(3);
   config.long_prefill_token_threshold = random.OneIn(2) ? 0 : random.Between(1, 20);
   config.watermark = random.OneIn(2) ? 0.01 : 0.2;
@@ -119,6 +126,7 @@ class RandomRun {
   uint64_t num_groups_finished() const { return num_groups_finished_; }
   uint64_t num_beams_finished() const { return num_beams_finished_; }
   SchedulerStats stats() const { return scheduler_.Stats(); }
+  bool has_windows() const { return config_.kv_groups.back().window > 0; }
 
  private:
   std::shared_ptr<Drafter> MakeDrafter() {
@@ -135,6 +143,7 @@ class RandomRun {
     return {.num_seats = config_.max_num_seqs,
             .num_blocks = config_.num_blocks,
             .block_size = config_.block_size,
+            .kv_groups = config_.kv_groups,
             .vocab_size = kVocab,
             .step_us = random_.OneIn(2) ? 1000 : 0,
             .prompt_row_us = random_.Below(400),
@@ -315,7 +324,7 @@ class RandomRun {
 
 TEST(SchedulerRandomTest, EveryRequestIsToldWhatItIsToldAloneOverHalfAMillionSteps) {
   uint64_t num_steps = 0, num_finished = 0, num_groups = 0, num_beams = 0;
-  SchedulerStats sum;
+  SchedulerStats sum, sum_of_windows;
   for (uint64_t seed = 1; num_steps < 600'000; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     RandomRun run(seed);
@@ -326,6 +335,11 @@ TEST(SchedulerRandomTest, EveryRequestIsToldWhatItIsToldAloneOverHalfAMillionSte
     num_groups += run.num_groups_finished();
     num_beams += run.num_beams_finished();
     const SchedulerStats stats = run.stats();
+    if (run.has_windows()) {
+      sum_of_windows.num_preemptions_swap += stats.num_preemptions_swap;
+      sum_of_windows.num_disk_blocks_loaded += stats.num_disk_blocks_loaded;
+      sum_of_windows.prefix_hit_tokens += stats.prefix_hit_tokens;
+    }
     sum.num_preemptions_recompute += stats.num_preemptions_recompute;
     sum.num_preemptions_swap += stats.num_preemptions_swap;
     sum.num_swap_failures += stats.num_swap_failures;
@@ -338,6 +352,9 @@ TEST(SchedulerRandomTest, EveryRequestIsToldWhatItIsToldAloneOverHalfAMillionSte
     sum.speculation.num_accepted_tokens += stats.speculation.num_accepted_tokens;
   }
   // The workload meets what it is for.
+  EXPECT_GT(sum_of_windows.num_preemptions_swap, 50U);
+  EXPECT_GT(sum_of_windows.num_disk_blocks_loaded, 50U);
+  EXPECT_GT(sum_of_windows.prefix_hit_tokens, 5'000U);
   EXPECT_GT(num_finished, 5'000U);
   EXPECT_GT(num_groups, 1'000U);
   EXPECT_GT(num_beams, 500U);

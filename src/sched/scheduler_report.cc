@@ -34,12 +34,15 @@ KvReport::Group ReportGroup(const BlockPool& pool, const SequenceGroup& group) {
                             .num_prompt_tokens = group.num_prompt_tokens(),
                             .num_swapped_blocks = group.swapped.num_blocks()};
   for (const Sequence& sequence : group.sequences) {
-    const std::span<const BlockId> blocks = sequence.table.blocks();
+    std::vector<BlockId> blocks;
+    for (const BlockTable& table : sequence.kv.tables()) {
+      blocks.insert(blocks.end(), table.blocks().begin(), table.blocks().end());
+    }
     const auto is_shared = [&](BlockId block) { return pool.references(block) > 1; };
     report.sequences.push_back({.stream = sequence.stream,
                                 .num_tokens = sequence.num_tokens(),
-                                .num_computed = sequence.num_computed,
-                                .blocks = {blocks.begin(), blocks.end()},
+                                .num_computed = sequence.kv.num_computed,
+                                .blocks = blocks,
                                 .num_shared_blocks = static_cast<uint32_t>(std::ranges::count_if(blocks, is_shared))});
   }
   return report;

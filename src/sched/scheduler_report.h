@@ -68,7 +68,7 @@ struct KvReport {
     uint32_t stream = 0;
     uint32_t num_tokens = 0;
     uint32_t num_computed = 0;
-    std::vector<BlockId> blocks;
+    std::vector<BlockId> blocks;     // of the first KV group, then those of the others
     uint32_t num_shared_blocks = 0;  // of these, somebody else holds too
   };
   struct Group {

@@ -116,6 +116,7 @@ class SchedulerHarness {
     options.num_seats = config.max_num_seqs;
     options.num_blocks = config.num_blocks;
     options.block_size = config.block_size;
+    options.kv_groups = config.kv_groups;
     options.num_swap_blocks = config.num_swap_blocks;
     return options;
   }

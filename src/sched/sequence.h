@@ -10,8 +10,9 @@
 #include <unordered_map>
 #include <vector>
 
-#include "kv/block_table.h"
-#include "kv/prefix_index.h"
+#include "kv/kv_group.h"
+#include "kv/kv_manager.h"
+#include "kv/sequence_kv.h"
 #include "kv/swap_space.h"
 #include "sched/beam_search.h"
 #include "sched/ids.h"
@@ -21,20 +22,19 @@
 namespace quire {
 
 struct Sequence {
-  Sequence(BlockTable table, const std::vector<int32_t>& prompt) : tokens(prompt), table(std::move(table)) {}
+  Sequence(SequenceKv kv_in, const std::vector<int32_t>& prompt)
+      : tokens(prompt), kv(std::move(kv_in)), num_blocks_sent(kv.num_groups()) {}
 
   uint32_t num_tokens() const { return static_cast<uint32_t>(tokens.size()); }
   // Rows until the next token can be drawn: 1 while decoding, more while a prompt is computed.
-  uint32_t num_remaining() const { return num_tokens() - num_computed; }
+  uint32_t num_remaining() const { return num_tokens() - kv.num_computed; }
   bool decodes() const { return seat.has_value() && num_remaining() == 1; }
 
-  uint32_t stream = 0;           // part of its random key
-  std::vector<int32_t> tokens;   // prompt and output
-  uint32_t num_computed = 0;     // tokens whose keys and values are in the cache, as of the last result
-  std::optional<SeatId> seat;    // while it runs
-  uint32_t num_blocks_sent = 0;  // of the table: the runner knows them
-  BlockTable table;
-  PrefixChain chain;  // as far as its blocks are indexed
+  uint32_t stream = 0;          // part of its random key
+  std::vector<int32_t> tokens;  // prompt and output
+  SequenceKv kv;
+  std::optional<SeatId> seat;             // while it runs
+  std::vector<uint32_t> num_blocks_sent;  // by KV group, of the table: the runner knows them
   std::optional<double>
       draft_acceptance;  // how likely a draft is right, the one before it being so; once one was tried
   // Of a beam: its output so far, which becomes events when the search ends.
@@ -61,7 +61,7 @@ struct SequenceGroup {
   };
 
   // max_width: streams that may run side by side, at least 1; all beams of a search.
-  SequenceGroup(Request request, uint64_t order, uint32_t max_total_tokens, uint32_t max_width, BlockTable table);
+  SequenceGroup(Request request, uint64_t order, uint32_t max_total_tokens, uint32_t max_width, SequenceKv kv);
   SequenceGroup(const SequenceGroup&) = delete;
   SequenceGroup& operator=(const SequenceGroup&) = delete;
 
@@ -82,11 +82,15 @@ struct SequenceGroup {
   }
   bool has_next_part() const { return first_stream + width < num_streams; }
   // The part has ended: the streams of the next one begin at the prompt. REQUIRES: has_next_part; it holds no memory.
-  void BeginNextPart(BlockTable table);
+  void BeginNextPart(SequenceKv kv);
   // Whether its next tokens can be drawn by a row each: of any of its streams, of all of its beams.
   bool Decodes() const;
   // So that decoding allocates nothing on the heap, up to a bound on what an unusually long answer may set aside.
-  void ExpectGrowth(Sequence& sequence, uint32_t block_size) const;
+  void ExpectGrowth(Sequence& sequence, std::span<const KvGroup> kv_groups, uint32_t block_size) const;
+  // Tokens with which all its sequences begin.
+  uint32_t NumCommonTokens() const;
+  // Some of its sequences have yet to join the first one, and to share what that has.
+  bool AwaitsJoin() const;
   Sequence* Find(SeatId seat);
 
   const Request request;
@@ -112,17 +116,15 @@ struct SequenceGroup {
   uint32_t num_scored = 0;  // prompt tokens whose log-probabilities have been delivered, after the first
 
   std::optional<BeamSearch> beams;
-  std::vector<Hypothesis> hypotheses;       // [width], by place
-  std::vector<BlockTable> reserved_tables;  // of streams to come, where memory is reserved at admission
+  std::vector<Hypothesis> hypotheses;  // [width], by place
+  std::vector<SequenceKv> reserved;    // of streams to come, where memory is reserved at admission
   SwappedTables swapped;
   // Transfers of this stay in memory (or out of it) that have not been reported.
   uint32_t epoch = 0;
   uint32_t num_transfers = 0;
   bool transfer_failed = false;
-  // Blocks of the front sequence that come from the disk, from first_loaded_block on.
-  uint32_t first_loaded_block = 0;
-  PrefixDigest load_parent;
-  std::vector<PrefixDigest> to_load;
+  // Blocks of the front sequence that come from the disk.
+  std::vector<KvManager::Load> to_load;
   uint32_t num_loads_issued = 0;
   std::vector<bool> loaded;
 };

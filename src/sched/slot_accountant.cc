@@ -13,7 +13,7 @@ namespace {
 // The slots of one table, or of a part of it, that begins so many tokens into the sequence.
 void Count(const SequenceGroup& group, const Sequence& sequence, uint32_t begin, uint32_t num_slots,
            SlotAccount& account) {
-  const uint32_t num_held = sequence.num_computed + 1;  // with the current token, as in the paper's Figure 3
+  const uint32_t num_held = sequence.kv.num_computed + 1;  // with the current token, as in the paper's Figure 3
   const auto behind = [begin](uint32_t position) { return position - std::min(position, begin); };
   const SequenceSlots slots = Classify(
       {.num_held = behind(num_held), .max_total_tokens = behind(group.max_total_tokens), .num_slots = num_slots});
@@ -40,32 +40,38 @@ void SlotAccountant::CountRunning(const SchedulerView& view, SlotAccount& accoun
   const uint32_t block_size = view.space.block_size();
   for (const SequenceGroup* group : view.residency.running()) {
     for (const Sequence& sequence : group->sequences) {
-      num_in_tables_ += sequence.table.num_blocks();
-      const uint32_t first = (sequence.num_computed + 1) / block_size * block_size;
-      for (uint32_t begin = first; begin < sequence.table.num_slots(); begin += block_size) {
-        uint32_t& counted = counted_in_[static_cast<size_t>(sequence.table.blocks()[begin / block_size])];
-        if (counted != account_number_) Count(*group, sequence, begin, block_size, account);
-        counted = account_number_;
+      num_in_tables_ += sequence.kv.num_held();
+      const uint32_t first = (sequence.kv.num_computed + 1) / block_size;
+      for (const BlockTable& table : sequence.kv.tables()) {
+        for (uint32_t index = std::max(first, table.first_block()); index < table.num_blocks(); ++index) {
+          uint32_t& counted = counted_in_[static_cast<size_t>(table.at(index))];
+          if (counted != account_number_) Count(*group, sequence, index * block_size, block_size, account);
+          counted = account_number_;
+        }
       }
     }
-    for (const BlockTable& table : group->reserved_tables) {
-      num_in_tables_ += table.num_blocks();
-      const uint32_t num_useful = std::min(group->max_total_tokens, table.num_slots());
-      account.reserved += num_useful;
-      account.internal += table.num_slots() - num_useful;
+    for (const SequenceKv& kv : group->reserved) {
+      num_in_tables_ += kv.num_held();
+      for (const BlockTable& table : kv.tables()) {
+        const uint32_t num_useful = std::min(group->max_total_tokens, table.num_slots());
+        account.reserved += num_useful;
+        account.internal += table.num_slots() - num_useful;
+      }
     }
   }
 }
 
 // Blocks that only those hold whose static batch goes on without them.
 uint64_t SlotAccountant::NumHeld(const SchedulerView& view) {
-  const std::vector<BlockTable>& tables = view.residency.held();
-  if (tables.empty()) return 0;
+  const std::vector<SequenceKv>& held = view.residency.held();
+  if (held.empty()) return 0;
   held_counts_.assign(view.config.num_blocks, 0);
   uint64_t num_held = 0;
-  for (const BlockTable& table : tables) {
-    for (const BlockId block : table.blocks()) {
-      if (++held_counts_[static_cast<size_t>(block)] == view.space.pool().references(block)) ++num_held;
+  for (const SequenceKv& kv : held) {
+    for (const BlockTable& table : kv.tables()) {
+      for (const BlockId block : table.blocks()) {
+        if (++held_counts_[static_cast<size_t>(block)] == view.space.pool().references(block)) ++num_held;
+      }
     }
   }
   return num_held;
@@ -79,7 +85,7 @@ SlotAccount SlotAccountant::Account(const SchedulerView& view) {
   num_in_tables_ = 0;
   SlotAccount account;
   CountRunning(view, account);
-  for (const BlockTable& table : view.residency.pinned()) num_in_tables_ += table.num_blocks();
+  for (const SequenceKv& kv : view.residency.pinned()) num_in_tables_ += kv.num_held();
   const uint64_t num_held = NumHeld(view);
   account.internal += num_held * block_size;
   const uint64_t num_in_transfer = CountInTransfer(view, account);

@@ -40,8 +40,8 @@ class SpeculationTest : public testing::Test {
   // So many sequences, of one request each, that decode at position 9.
   void Decode(uint32_t num_sequences) {
     for (uint32_t i = 0; i < num_sequences; ++i) {
-      groups_.push_back(MakeGroup(PartRequest(i + 1, 10), kv_.MakeTable()));
-      groups_.back()->front().num_computed = 9;
+      groups_.push_back(MakeGroup(PartRequest(i + 1, 10), kv_.MakeSequence()));
+      groups_.back()->front().kv.num_computed = 9;
       groups_.back()->front().stream = i;
       decodes_.push_back({groups_.back().get(), &groups_.back()->front()});
       load_.Add(1, 9);
@@ -104,7 +104,7 @@ TEST_F(SpeculationTest, NoDraftsBehindTheLastTokenNorForBeams) {
   decodes_[1].sequence->tokens.resize(groups_[1]->max_total_tokens - 1);
   Request beams = PartRequest(9, 10, 2);
   beams.params.use_beam_search = true;
-  groups_.push_back(MakeGroup(std::move(beams), kv_.MakeTable()));
+  groups_.push_back(MakeGroup(std::move(beams), kv_.MakeSequence()));
   decodes_.push_back({groups_.back().get(), &groups_.back()->front()});
   EXPECT_EQ(Choose(), (std::vector<size_t>{1, 0, 0}));
   EXPECT_EQ(drafter_->asked, std::vector<uint32_t>{1});

@@ -51,8 +51,12 @@ void StepBuilder::SendForks() {
   StepPlan& plan = step_.plan;
   for (const PendingFork& pending : forks_) {
     plan.forks.push_back(pending.fork);
-    for (uint32_t i = 0; i < pending.copies.size(); ++i) {
-      plan.copies.push_back({pending.fork.child, i, pending.copies[i].first, pending.copies[i].second});
+    for (const KvSpace::Copy& copy : pending.copies) {
+      plan.copies.push_back({.seat = pending.fork.child,
+                             .group = copy.group,
+                             .table_index = copy.table_index,
+                             .source = copy.source,
+                             .destination = copy.destination});
     }
   }
   forks_.clear();
@@ -74,7 +78,7 @@ void StepBuilder::TakeSeat(Sequence& child) {
 
 void StepBuilder::Admit(const SequenceGroup& group, Sequence& sequence) {
   TakeSeat(sequence);
-  sequence.num_blocks_sent = 0;
+  std::ranges::fill(sequence.num_blocks_sent, 0);
   step_.plan.admissions.push_back({.seat = *sequence.seat,
                                    .request = group.request.id,
                                    .stream = sequence.stream,
@@ -108,24 +112,32 @@ void StepBuilder::Drop(SequenceGroup& group) {
   }
 }
 
-void StepBuilder::Fork(const Sequence& parent, Sequence& child, std::vector<std::pair<BlockId, BlockId>> copies) {
+void StepBuilder::Fork(const Sequence& parent, Sequence& child, std::vector<KvSpace::Copy> copies) {
   forks_.push_back(
       {.fork = {.parent = *parent.seat, .child = *child.seat, .stream = child.stream}, .copies = std::move(copies)});
   child.num_blocks_sent = parent.num_blocks_sent;
 }
 
-// The blocks of tokens [0, end), as far as the runner does not know them.
-void StepBuilder::SendBlocks(Sequence& sequence, uint32_t end) {
+// The blocks of tokens [0, end), as far as they are there and the runner does not know them.
+void StepBuilder::SendBlocks(Sequence& sequence, uint32_t group, uint32_t end) {
+  const BlockTable& table = sequence.kv.table(group);
   const uint32_t num_blocks = BlocksForTokens(end, options_.block_size);
-  for (; sequence.num_blocks_sent < num_blocks; ++sequence.num_blocks_sent) {
-    step_.plan.appended_blocks.push_back({*sequence.seat, sequence.table.blocks()[sequence.num_blocks_sent]});
+  uint32_t& num_sent = sequence.num_blocks_sent[group];
+  num_sent = std::max(num_sent, std::min(table.first_block(), num_blocks));
+  for (; num_sent < num_blocks; ++num_sent) {
+    step_.plan.appended_blocks.push_back(
+        {.seat = *sequence.seat, .group = group, .table_index = num_sent, .block = table.at(num_sent)});
   }
 }
 
-void StepBuilder::AddCopies(const Sequence& sequence, std::span<const CopyOnWrite> copies) {
+void StepBuilder::AddCopies(const Sequence& sequence, uint32_t group, std::span<const CopyOnWrite> copies) {
   for (const CopyOnWrite& copy : copies) {
-    QUIRE_CHECK_LT(copy.table_index, sequence.num_blocks_sent);
-    step_.plan.copies.push_back({*sequence.seat, copy.table_index, copy.source, copy.destination});
+    QUIRE_CHECK_LT(copy.table_index, sequence.num_blocks_sent[group]);
+    step_.plan.copies.push_back({.seat = *sequence.seat,
+                                 .group = group,
+                                 .table_index = copy.table_index,
+                                 .source = copy.source,
+                                 .destination = copy.destination});
   }
 }
 
@@ -160,13 +172,13 @@ uint32_t StepBuilder::ChunkFor(const Sequence& sequence, uint32_t num_wanted) co
   if (!options_.ends_chunks_with_blocks || chunk == num_wanted) return chunk;
   // A chunk that ends with a block leaves nothing computed that cannot be shared yet: worth a small part of the chunk.
   constexpr uint32_t kSmallPart = 8;
-  const uint32_t odd = (sequence.num_computed + chunk) % options_.block_size;
+  const uint32_t odd = (sequence.kv.num_computed + chunk) % options_.block_size;
   return odd <= chunk / kSmallPart ? chunk - odd : chunk;
 }
 
 void StepBuilder::PromiseDecode(SequenceGroup& group, Sequence& sequence) {
   promised_.push_back({&group, &sequence});
-  step_.decodes.Add(1, sequence.num_computed);
+  step_.decodes.Add(1, sequence.kv.num_computed);
   --rows_left_;
 }
 
@@ -188,8 +200,8 @@ void StepBuilder::AddRows(const SequenceGroup& group, Sequence& sequence, uint32
   const PlanSpan span = {.seat = *sequence.seat,
                          .first_row = static_cast<uint32_t>(plan.tokens.size()),
                          .num_rows = num_rows,
-                         .first_position = sequence.num_computed};
-  SendBlocks(sequence, span.first_position + num_rows);
+                         .first_position = sequence.kv.num_computed};
+  for (uint32_t i = 0; i < sequence.kv.num_groups(); ++i) SendBlocks(sequence, i, span.first_position + num_rows);
   for (uint32_t i = 0; i < num_known; ++i) plan.tokens.push_back(sequence.tokens[span.first_position + i]);
   for (const int32_t draft : drafts) plan.tokens.push_back(draft);
   plan.spans.push_back(span);

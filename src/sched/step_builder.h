@@ -5,12 +5,12 @@
 
 #include <cstdint>
 #include <span>
-#include <utility>
 #include <vector>
 
 #include "kv/block_id.h"
 #include "kv/block_table.h"
 #include "kv/disk_tier.h"
+#include "kv/kv_space.h"
 #include "kv/prefix_index.h"
 #include "sched/sequence.h"
 #include "sched/step.h"
@@ -69,8 +69,8 @@ class StepBuilder {
   // The sequence takes a seat and the runner is told all about it. REQUIRES: one is free.
   void Admit(const SequenceGroup& group, Sequence& sequence);
   // The runner has to know what is copied before it hears of the copy.
-  void SendBlocks(Sequence& sequence, uint32_t end);
-  void AddCopies(const Sequence& sequence, std::span<const CopyOnWrite> copies);
+  void SendBlocks(Sequence& sequence, uint32_t group, uint32_t end);
+  void AddCopies(const Sequence& sequence, uint32_t group, std::span<const CopyOnWrite> copies);
   // Under way from now on. REQUIRES: the block that it holds, if any, has been given a reference for it.
   Transfer& AddTransfer(const PendingTransfer& transfer);
   // The blocks and digests are in `index`.
@@ -82,7 +82,7 @@ class StepBuilder {
   void SendRemovals();
 
   // Between two plans. REQUIRES: both have seats. `copies`: of the parent's blocks to its own.
-  void Fork(const Sequence& parent, Sequence& child, std::vector<std::pair<BlockId, BlockId>> copies);
+  void Fork(const Sequence& parent, Sequence& child, std::vector<KvSpace::Copy> copies);
   void TakeSeat(Sequence& child);
   // The runner hears of it with the next plan, or SendRemovals. Nothing for who has no seat.
   void FreeSeat(Sequence& sequence);
@@ -93,7 +93,7 @@ class StepBuilder {
  private:
   struct PendingFork {
     SeatFork fork;
-    std::vector<std::pair<BlockId, BlockId>> copies;
+    std::vector<KvSpace::Copy> copies;
   };
 
   void SendForks();

@@ -17,9 +17,9 @@ class StepBuilderTest : public testing::Test {
 
   // A group whose first sequence has slots for all of its tokens.
   SequenceGroup& Make(uint64_t id, uint32_t num_tokens, int32_t n = 1) {
-    groups_.push_back(MakeGroup(PartRequest(id, num_tokens, n), kv_.MakeTable(), kSeats));
+    groups_.push_back(MakeGroup(PartRequest(id, num_tokens, n), kv_.MakeSequence(), kSeats));
     std::vector<CopyOnWrite> copies;
-    EXPECT_TRUE(groups_.back()->front().table.PrepareWrite(0, num_tokens, copies));
+    EXPECT_TRUE(groups_.back()->front().kv.table(0).PrepareWrite(0, num_tokens, copies));
     return *groups_.back();
   }
   void CheckSeats() {
@@ -89,7 +89,7 @@ TEST_F(StepBuilderTest, WhoIsDroppedLeavesNothingInThePlan) {
   builder_.Begin(8);
   builder_.Admit(stays, stays.front());
   builder_.Admit(goes, goes.front());
-  builder_.SendBlocks(goes.front(), 6);
+  builder_.SendBlocks(goes.front(), 0, 6);
   builder_.Drop(goes);
   EXPECT_FALSE(goes.front().seat) << "the runner never heard of it";
   EXPECT_EQ(builder_.plan().admissions.size(), 1U);
@@ -104,7 +104,7 @@ TEST_F(StepBuilderTest, ForksOfOneStepAreSentWithTheNextThoughTheSeatIsLeft) {
   builder_.Admit(group, group.front());
   Run();
   for (uint32_t stream = 1; stream < 3; ++stream) {
-    Sequence& child = group.sequences.emplace_back(kv_.MakeTable(), group.request.prompt);
+    Sequence& child = group.sequences.emplace_back(kv_.MakeSequence(), group.request.prompt);
     child.stream = stream;
     builder_.TakeSeat(child);
   }

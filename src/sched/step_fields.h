@@ -52,11 +52,14 @@ constexpr auto FieldsOf(const PrefixDigest*) {
   return std::tuple(Field{"high", &PrefixDigest::high}, Field{"low", &PrefixDigest::low});
 }
 constexpr auto FieldsOf(const BlockAppend*) {
-  return std::tuple(Field{"seat", &BlockAppend::seat}, Field{"block", &BlockAppend::block});
+  using B = BlockAppend;
+  return std::tuple(Field{"seat", &B::seat}, Field{"group", &B::group}, Field{"table_index", &B::table_index},
+                    Field{"block", &B::block});
 }
 constexpr auto FieldsOf(const BlockCopy*) {
-  return std::tuple(Field{"seat", &BlockCopy::seat}, Field{"table_index", &BlockCopy::table_index},
-                    Field{"source", &BlockCopy::source}, Field{"destination", &BlockCopy::destination});
+  using B = BlockCopy;
+  return std::tuple(Field{"seat", &B::seat}, Field{"group", &B::group}, Field{"table_index", &B::table_index},
+                    Field{"source", &B::source}, Field{"destination", &B::destination});
 }
 constexpr auto FieldsOf(const Transfer*) {
   using T = Transfer;

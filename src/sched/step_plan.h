@@ -40,22 +40,28 @@ struct SeatFork {
   friend bool operator==(const SeatFork&, const SeatFork&) = default;
 };
 
+// The runner's table of `seat` in a KV group becomes longer: `block` is at `table_index`, behind those it has. What is
+// skipped, and what has fallen out of a window since, is not read.
 struct BlockAppend {
   SeatId seat = {};
+  uint32_t group = 0;
+  uint32_t table_index = 0;
   BlockId block = {};
   friend bool operator==(const BlockAppend&, const BlockAppend&) = default;
 };
 
-// Copy-on-write: the runner's table of `seat` at `table_index` becomes `destination`.
+// Copy-on-write: the runner's table of `seat` in a KV group becomes `destination` at `table_index`.
 struct BlockCopy {
   SeatId seat = {};
+  uint32_t group = 0;
   uint32_t table_index = 0;
   BlockId source = {};
   BlockId destination = {};
   friend bool operator==(const BlockCopy&, const BlockCopy&) = default;
 };
 
-// Swap and disk: one block each. Issued by a plan, reported by that step's result or a later one.
+// Swap and disk: one block each, whichever group it is of. Issued by a plan, reported by that step's result or a later
+// one.
 struct Transfer {
   enum class Kind : uint8_t {
     kSwapOut,  // block -> place, before anything of this step writes to the block; reported with this step

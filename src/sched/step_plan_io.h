@@ -10,7 +10,7 @@
 
 namespace quire {
 
-inline constexpr uint8_t kStepPlanFormat = 3;
+inline constexpr uint8_t kStepPlanFormat = 4;
 
 void AppendBytes(const StepPlan& plan, std::string& out);
 void AppendBytes(const StepResult& result, std::string& out);

@@ -40,8 +40,8 @@ Streams::End Streams::Apply(SequenceGroup& group, const GroupRows& rows, const S
 Streams::End Streams::Fail(SequenceGroup& group, const RowTask& task) {
   // One after the other, so that what they share is nobody else's when the last one comes to it.
   for (Sequence& sequence : group.sequences) {
-    parts_.space.cache().Forget(sequence.table.blocks());
-    sequence.table.Clear();
+    parts_.space.cache().Forget(sequence.kv);
+    sequence.kv.Clear();
   }
   SchedulerEvent& failure = parts_.events.Emit(SchedulerEvent::Kind::kFailed, group);
   failure.stream = task.stream;
@@ -58,10 +58,11 @@ void Streams::CommitRows(SequenceGroup& group, const PlanSpan& span) {
 }
 
 void Streams::Commit(SequenceGroup& group, Sequence& sequence, uint32_t num_computed) {
-  sequence.num_computed = num_computed;
-  if (!group.request.writes_prefix_cache) return;
-  sequence.chain = parts_.space.cache().Commit(sequence.table, group.scope(), sequence.chain,
-                                               std::span(sequence.tokens).first(num_computed));
+  sequence.kv.num_computed = num_computed;
+  if (group.request.writes_prefix_cache) {
+    parts_.space.cache().Commit(sequence.kv, group.scope(), std::span(sequence.tokens).first(num_computed));
+  }
+  parts_.residency.GiveBackUnseen(group, sequence);
 }
 
 void Streams::EmitScores(SequenceGroup& group, const RowTask& task, std::span<const TokenOutput> scores,
@@ -83,11 +84,11 @@ void Streams::EmitScores(SequenceGroup& group, const RowTask& task, std::span<co
 void Streams::AddSequences(SequenceGroup& group) {
   group.sequences.reserve(group.width);
   while (group.sequences.size() < group.width) {
-    Sequence& child = group.sequences.emplace_back(parts_.space.cache().MakeTable(), group.request.prompt);
+    Sequence& child = group.sequences.emplace_back(parts_.space.cache().MakeSequence(), group.request.prompt);
     child.stream = group.first_stream + static_cast<uint32_t>(group.sequences.size() - 1);
-    if (!group.reserved_tables.empty()) {
-      child.table = std::move(group.reserved_tables.back());
-      group.reserved_tables.pop_back();
+    if (!group.reserved.empty()) {
+      child.kv = std::move(group.reserved.back());
+      group.reserved.pop_back();
     }
     parts_.builder.TakeSeat(child);
   }
@@ -99,13 +100,12 @@ void Streams::ForkInto(SequenceGroup& group, Sequence& child, const Sequence& pa
   child.tokens = parent.tokens;
   child.outputs = parent.outputs;
   child.candidates = parent.candidates;
-  child.num_computed = parent.num_computed;
-  child.chain = parent.chain;
-  std::vector<std::pair<BlockId, BlockId>> copies =
-      parts_.space.Fork(parent.table, child.table, parent.num_blocks_sent);
+  std::vector<KvSpace::Copy> copies = parts_.space.Fork(parent.kv, child.kv, parent.num_blocks_sent.front());
+  child.kv.num_computed = parent.kv.num_computed;
+  child.kv.chain = parent.kv.chain;
   parts_.residency.CountCopies(copies.size());
   parts_.builder.Fork(parent, child, std::move(copies));
-  group.ExpectGrowth(child, parts_.config.block_size);
+  group.ExpectGrowth(child, parts_.space.cache().groups(), parts_.config.block_size);
 }
 
 }  // namespace quire

@@ -80,7 +80,7 @@ TEST_F(StreamsTest, ThePromptsLastRowDrawsForAllAndEachGoesItsWay) {
   ASSERT_EQ(group.sequences.size(), 2U);
   EXPECT_EQ(group.sequences[1].stream, 2U);
   EXPECT_EQ(group.sequences[1].tokens.back(), 7);
-  EXPECT_EQ(group.sequences[1].table.blocks()[0], group.front().table.blocks()[0]) << "shared";
+  EXPECT_EQ(group.sequences[1].kv.table(0).at(0), group.front().kv.table(0).at(0)) << "shared";
   EXPECT_EQ(parts_.residency.num_seats(), 2U);
 
   Begin();

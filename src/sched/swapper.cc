@@ -8,7 +8,9 @@ constexpr uint64_t kStepsOfRest = 1000;
 
 std::vector<BlockTable*> TablesOf(SequenceGroup& group) {
   std::vector<BlockTable*> tables;
-  for (Sequence& sequence : group.sequences) tables.push_back(&sequence.table);
+  for (Sequence& sequence : group.sequences) {
+    for (BlockTable& table : sequence.kv.tables()) tables.push_back(&table);
+  }
   return tables;
 }
 

@@ -13,10 +13,10 @@ class SwapperTest : public testing::Test {
   SwapperTest() {
     builder_.Begin(64);
     std::vector<CopyOnWrite> copies;
-    EXPECT_TRUE(group_->front().table.PrepareWrite(0, 12, copies));
-    Sequence& twin = group_->sequences.emplace_back(space_->cache().MakeTable(), group_->request.prompt);
-    twin.table = group_->front().table.Fork();
-    EXPECT_TRUE(twin.table.PrepareWrite(11, 12, copies)) << "the last block is its own, two are shared";
+    EXPECT_TRUE(group_->front().kv.table(0).PrepareWrite(0, 12, copies));
+    Sequence& twin = group_->sequences.emplace_back(space_->cache().MakeSequence(), group_->request.prompt);
+    twin.kv = group_->front().kv.Fork();
+    EXPECT_TRUE(twin.kv.table(0).PrepareWrite(11, 12, copies)) << "the last block is its own, two are shared";
   }
 
   // The transfers of the step are reported, all but the last well; with what the runner says of their time.
@@ -47,7 +47,7 @@ class SwapperTest : public testing::Test {
   const std::unique_ptr<KvSpace> space_ = KvSpace::Make({.num_blocks = 8, .block_size = 4});
   StepBuilder builder_{{.num_seats = 4, .block_size = 4}};
   Swapper swapper_{6, *space_, builder_};
-  std::unique_ptr<SequenceGroup> group_ = MakeGroup(PartRequest(1, 12, 2), space_->cache().MakeTable());
+  std::unique_ptr<SequenceGroup> group_ = MakeGroup(PartRequest(1, 12, 2), space_->cache().MakeSequence());
 };
 
 TEST_F(SwapperTest, SharedBlocksGoOnceAndComeBackShared) {
@@ -62,8 +62,8 @@ TEST_F(SwapperTest, SharedBlocksGoOnceAndComeBackShared) {
 
   EXPECT_TRUE(swapper_.In(*group_));
   EXPECT_EQ(space_->num_available(), 4U);
-  const auto& blocks = group_->front().table.blocks();
-  const auto& twin = group_->sequences[1].table.blocks();
+  const auto& blocks = group_->front().kv.table(0).blocks();
+  const auto& twin = group_->sequences[1].kv.table(0).blocks();
   EXPECT_EQ(blocks[0], twin[0]);
   EXPECT_EQ(blocks[1], twin[1]);
   EXPECT_NE(blocks[2], twin[2]);
@@ -73,18 +73,18 @@ TEST_F(SwapperTest, SharedBlocksGoOnceAndComeBackShared) {
 
 TEST_F(SwapperTest, AllOrNothing) {
   std::vector<CopyOnWrite> copies;
-  EXPECT_TRUE(group_->front().table.PrepareWrite(12, 28, copies));
+  EXPECT_TRUE(group_->front().kv.table(0).PrepareWrite(12, 28, copies));
   EXPECT_EQ(space_->num_available(), 0U);
   EXPECT_FALSE(swapper_.Out(*group_)) << "8 blocks, 6 places";
   EXPECT_TRUE(builder_.plan().transfers.empty());
   EXPECT_EQ(space_->num_available(), 0U);
-  group_->sequences[1].table.Clear();
-  group_->front().table.Clear();
-  EXPECT_TRUE(group_->front().table.PrepareWrite(0, 24, copies));
+  group_->sequences[1].kv.Clear();
+  group_->front().kv.Clear();
+  EXPECT_TRUE(group_->front().kv.table(0).PrepareWrite(0, 24, copies));
   EXPECT_TRUE(swapper_.Out(*group_));
   EXPECT_EQ(Report(true, 1, 0), Swapper::Progress::kDone);
-  BlockTable other = space_->cache().MakeTable();
-  EXPECT_TRUE(other.PrepareWrite(0, 12, copies));
+  SequenceKv other = space_->cache().MakeSequence();
+  EXPECT_TRUE(other.table(0).PrepareWrite(0, 12, copies));
   const uint32_t epoch = group_->epoch;
   EXPECT_FALSE(swapper_.In(*group_)) << "6 blocks, and the pool has 5";
   EXPECT_EQ(group_->epoch, epoch);

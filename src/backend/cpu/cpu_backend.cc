@@ -334,7 +334,7 @@ class CpuBackend : public Backend {
                              .sin = args.rope.sin + position * half,
                              .rotary_dim = args.rope.rotary_dim});
     }
-    StoreRow(cache, args.layer, span.block_table, position, qkv + args.num_heads * head_dim);
+    StoreRow(cache, args.layer, span.table(args.group), position, qkv + args.num_heads * head_dim);
   }
 
   // `keys`: of all heads, values of all heads after them.
@@ -383,7 +383,7 @@ class CpuBackend : public Backend {
                      .scale = args.scale,
                      .window = args.window,
                      .first_position = span.first_position + static_cast<int32_t>(row),
-                     .block_table = span.block_table,
+                     .block_table = span.table(args.group),
                      .keys = keys,
                      .values = keys + cache.head_bytes() / 2,
                      .block_bytes = static_cast<int64_t>(cache.block_bytes()),

@@ -222,8 +222,8 @@ class RefBackend : public Backend {
       ref::RotateHead(vector, args.rope.cos + position * half, args.rope.sin + position * half, args.rope.rotary_dim);
     }
     const float* keys = qkv + args.num_heads * head_dim;
-    cache.Store(args.layer, span.block_table, position, 0, keys);
-    cache.Store(args.layer, span.block_table, position, 1, keys + kv_heads * head_dim);
+    cache.Store(args.layer, span.table(args.group), position, 0, keys);
+    cache.Store(args.layer, span.table(args.group), position, 1, keys + kv_heads * head_dim);
   }
 
   static void AttendHead(const AttentionArgs& args, const BatchSpan& span, int32_t row, int32_t head) {
@@ -235,7 +235,7 @@ class RefBackend : public Backend {
     const int64_t batch_row = span.first_row + row;
     float loaded[ref::kMaxHeadDim];
     const auto at = [&](int32_t position, int32_t which) {
-      cache.Load(args.layer, span.block_table, position, which, kv_head, loaded);
+      cache.Load(args.layer, span.table(args.group), position, which, kv_head, loaded);
       return static_cast<const float*>(loaded);
     };
     ref::AttendRow(
