@@ -1,13 +1,14 @@
 // Scheduling is invisible in the output: whatever the block size, budget, chunks, preemptions by recompute and by swap,
-// prefix-cache hits in memory and from disk, memory policy, batching, threads, neighbours, drafts that are right or
-// wrong and disks that fail, each request, with all its samples or beams, gets the very tokens and log-probabilities,
-// bit for bit, that it gets alone.
+// prefix-cache hits in memory and from disk, windows that give memory back, memory policy, batching, threads,
+// neighbours, drafts that are right or wrong and disks that fail, each request, with all its samples or beams, gets the
+// very tokens and log-probabilities, bit for bit, that it gets alone.
 #include <gtest/gtest.h>
 
 #include <map>
 #include <set>
 
 #include "base/env_testing.h"
+#include "kv/kv_space.h"
 #include "runner/disk_store.h"
 #include "runner/swap_file.h"
 #include "runner/tiny_model_testing.h"
@@ -26,10 +27,16 @@ struct Schedule {
   int num_threads = 1;
 };
 
-uint32_t Blocks(uint32_t block_size) { return (RequestMaker::kMaxLen + block_size - 1) / block_size; }
+std::vector<KvGroup> KvGroupsOf(const TestModel& model) {
+  std::vector<KvGroup> groups;
+  for (const KvLayerGroup& group : model.model->kv_layout().groups) {
+    groups.push_back({.window = static_cast<uint32_t>(group.window)});
+  }
+  return groups;
+}
 
 // What there are few kinds of goes by the schedule's number: chance could leave one out.
-Schedule RandomSchedule(std::mt19937& random, int index) {
+Schedule RandomSchedule(std::mt19937& random, int index, const std::vector<KvGroup>& kv_groups) {
   const auto below = [&](uint32_t bound) { return static_cast<uint32_t>(random() % bound); };
   Schedule schedule;
   schedule.num_threads = 1 + index % 2;
@@ -39,13 +46,14 @@ Schedule RandomSchedule(std::mt19937& random, int index) {
   config.max_num_seqs = 8 + below(kMaxSeqs - 7);
   config.max_num_batched_tokens = config.max_num_seqs + below(60);
   config.max_model_len = RequestMaker::kMaxLen;
+  config.kv_groups = kv_groups;
+  config.max_drafts = index % 3 == 2 ? 0 : 1 + static_cast<uint32_t>(index % 5);
   if (index % 5 == 4) config.kv_policy = static_cast<KvPolicyKind>(1 + index / 5 % 3);
   config.batching = index % 7 == 6 ? Batching::kStatic : Batching::kContinuous;
   // Room for the widest request and a little more: growth beside a neighbour means preemption.
-  const uint32_t longest = config.kv_policy == KvPolicyKind::kPaged
-                               ? Blocks(config.block_size)
-                               : ChunkBlocks(RequestMaker::kMaxLen, config.block_size);
-  config.num_blocks = RequestMaker::kMaxWidth * longest + below(1 + longest / 2);
+  const KvWorstCase worst = WorstCaseOf(KvConfigOf(config), 1, RequestMaker::kMaxLen);
+  config.num_blocks = static_cast<uint32_t>(worst.total(RequestMaker::kMaxWidth)) +
+                      below(1 + static_cast<uint32_t>(worst.total(1)) / 2);
   config.enable_prefix_caching = index / 2 % 2 == 0;
   config.preemption_mode = static_cast<PreemptionMode>(index / 3 % 3);
   config.num_swap_blocks = index % 3 == 0 ? 0 : config.num_blocks;
@@ -59,7 +67,6 @@ Schedule RandomSchedule(std::mt19937& random, int index) {
   config.chunk_budget.target_ratio = 0;
   config.paces_drafts = false;
   config.hash_seed = 7;
-  config.max_drafts = index % 3 == 2 ? 0 : 1 + static_cast<uint32_t>(index % 5);
   return schedule;
 }
 
@@ -89,7 +96,9 @@ std::map<RequestId, Transcript> ServeAlone(const TestModel& model, const std::ve
   config.max_num_seqs = RequestMaker::kMaxWidth;
   config.max_num_batched_tokens = RequestMaker::kMaxLen;
   config.max_model_len = RequestMaker::kMaxLen;
-  config.num_blocks = RequestMaker::kMaxWidth * Blocks(config.block_size);
+  config.kv_groups = KvGroupsOf(model);
+  config.num_blocks = static_cast<uint32_t>(config.kv_groups.size()) * RequestMaker::kMaxWidth * 2 *
+                      BlocksForTokens(RequestMaker::kMaxLen, config.block_size);
   config.enable_prefix_caching = false;
   std::map<RequestId, Transcript> answers;
   for (const Job& job : jobs) {
@@ -174,7 +183,7 @@ class InvisibleScheduling : public testing::TestWithParam<Setting> {
     const std::map<RequestId, Transcript> alone = ServeAlone(models[0], jobs, setting.kv_dtype);
 
     for (int i = 0; i < kSchedules && !HasFailure(); ++i) {
-      const Schedule schedule = RandomSchedule(random, i);
+      const Schedule schedule = RandomSchedule(random, i, KvGroupsOf(models[0]));
       SCOPED_TRACE(Describe(schedule));
       // A quarter of the requests, other ones each time, so that their neighbours differ too.
       std::vector<Job> some;
@@ -298,7 +307,8 @@ TEST_P(InvisibleScheduling, DisksThatFailChangeNothing) {
 
 INSTANTIATE_TEST_SUITE_P(Models, InvisibleScheduling,
                          testing::Values(Setting{"qwen3", DType::kF32, 1}, Setting{"qwen2-bf16", DType::kBf16, 2},
-                                         Setting{"mistral-window", DType::kBf16, 7}),
+                                         Setting{"mistral-window", DType::kBf16, 7},
+                                         Setting{"qwen3-windows", DType::kF32, 4}),
                          [](const auto& info) { return "Setting" + std::to_string(info.index); });
 
 }  // namespace

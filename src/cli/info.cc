@@ -14,7 +14,7 @@ std::string KvGroupsText(const KvLayout& layout) {
   for (const KvLayerGroup& group : layout.groups) {
     if (!text.empty()) text += ", ";
     text += group.window == 0 ? "full" : fmt::format("window of {}", group.window);
-    text += fmt::format(" ({} layers)", group.layers.size());
+    text += fmt::format(" ({} layer{})", group.layers.size(), group.layers.size() == 1 ? "" : "s");
   }
   return text;
 }

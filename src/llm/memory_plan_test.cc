@@ -24,6 +24,37 @@ TEST(PlanMemory, GivesTheKvCacheAShareOfWhatIsFree) {
   EXPECT_DOUBLE_EQ(plan->full_length_sequences, 4.0);
 }
 
+// Six groups of a sixth of the layers each, five of them windows of 1,024, beside all layers in one.
+TEST(PlanMemory, AModelOfWindowsServesTheMoreSequences) {
+  MemoryPlanInput input = {.kv_bytes_per_token = 600,
+                           .block_size = 16,
+                           .max_num_seqs = 256,
+                           .model_max_len = 32'768,
+                           .kv_cache_bytes = size_t{600} * 10 * 32'768,
+                           .available_bytes = size_t{1} << 40};
+  const Result<MemoryPlan> all_full = PlanMemory(input);
+  EXPECT_DOUBLE_EQ(all_full->full_length_sequences, 10.0);
+  input.kv_bytes_per_token = 100;
+  input.kv_groups.assign(6, KvGroup{.window = 1024});
+  input.kv_groups[0].window = 0;
+  const Result<MemoryPlan> mostly_windows = PlanMemory(input);
+  EXPECT_EQ(mostly_windows->num_blocks, 6 * all_full->num_blocks);
+  EXPECT_EQ(mostly_windows->max_model_len, 32'768);
+  EXPECT_NEAR(mostly_windows->full_length_sequences, 51.7, 0.05);
+  EXPECT_NE(FormatMemoryPlan(*mostly_windows).find("in one of 6 KV groups"), std::string::npos);
+}
+
+TEST(PlanMemory, AWindowAloneFitsAnyContext) {
+  MemoryPlanInput input = SmallModel();
+  input.num_blocks = 40;
+  EXPECT_EQ(PlanMemory(input)->max_model_len, 100);
+  input.model_max_len = 100'000;
+  EXPECT_EQ(PlanMemory(input)->max_model_len, 160);
+  input.kv_groups = {KvGroup{.window = 8}};
+  input.max_num_batched_tokens = 64;
+  EXPECT_EQ(PlanMemory(input)->max_model_len, 100'000);
+}
+
 TEST(PlanMemory, TakesNoMoreThanEverySlotAtFullLengthCanUse) {
   MemoryPlanInput input = SmallModel();
   input.max_num_seqs = 2;

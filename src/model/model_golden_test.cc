@@ -32,7 +32,8 @@ constexpr const char* kGoldenModels[] = {"llama2",
                                          "qwen2",
                                          "qwen2-bf16",
                                          "qwen3",
-                                         "qwen3-untied"};
+                                         "qwen3-untied",
+                                         "qwen3-windows"};
 
 std::unique_ptr<Backend> MakeBackend(const std::string& isa, int num_threads = 1) {
   auto backend = MakeCpuBackend({.num_threads = num_threads, .isa = isa});

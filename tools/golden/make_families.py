@@ -56,6 +56,13 @@ YARN_ROPE = dict(
     beta_fast=32.0,
     beta_slow=1.0,
 )
+# Windows beside full layers, more of the former; the window ends within a block of every size.
+WINDOWS = dict(
+    use_sliding_window=True,
+    sliding_window=21,
+    max_window_layers=0,
+    layer_types=["sliding_attention", "full_attention"] * 2 + ["sliding_attention"],
+)
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,7 @@ FAMILIES = [
     Family("qwen2-bf16", Qwen2Config, dict(num_hidden_layers=3), rope_theta=1000000.0, dtype=torch.bfloat16),
     Family("qwen3", Qwen3Config, dict(head_dim=32, tie_word_embeddings=True), rope_theta=1000000.0),
     Family("qwen3-untied", Qwen3Config, dict(head_dim=32, num_hidden_layers=3), rope_theta=1000000.0, nested_rope=True),
+    Family("qwen3-windows", Qwen3Config, dict(head_dim=16, num_hidden_layers=5, **WINDOWS), rope_theta=1000000.0),
 ]
 
 # How Transformers names things in config.json, beyond the shape itself.
