@@ -70,7 +70,7 @@ HostTime Measure(uint32_t num_seqs, uint32_t num_waiting, std::shared_ptr<const 
   auto engine = *Engine::Create(options, std::move(owned), std::move(tokenizer));
   std::vector<RequestHandle> handles;
   for (uint32_t i = 0; i < num_seqs + num_waiting; ++i) {
-    SubmitArgs args;
+    Request args;
     args.prompt.assign(kPrompt, static_cast<int32_t>(i % 100));
     args.prompt[0] = static_cast<int32_t>(i % 1000);
     args.params.max_tokens = kOutput;

@@ -71,7 +71,9 @@ std::map<RequestId, Transcript> Serve(const std::string& model_directory, const 
   Serving serving(config, **runner);
   auto transcript = serving.Run(jobs);
   const SchedulerStats stats = serving.scheduler().Stats();
-  EXPECT_GT(mode == PreemptionMode::kSwap ? stats.num_preemptions_swap : stats.num_preemptions_recompute, 0U);
+  EXPECT_GT(mode == PreemptionMode::kSwap ? stats.preemptions[PreemptionMode::kSwap]
+                                          : stats.preemptions[PreemptionMode::kRecompute],
+            0U);
   return transcript;
 }
 

@@ -39,7 +39,7 @@ LoadedModel Load(const std::string& name, const std::string& dtype) {
 std::vector<std::vector<int32_t>> Greedy(Engine& engine, const Json& golden) {
   std::vector<RequestHandle> handles;
   for (const Json& entry : golden["prompts"]) {
-    SubmitArgs args;
+    Request args;
     args.prompt = entry["prompt_ids"].get<std::vector<int32_t>>();
     args.params.temperature = 0;
     args.params.max_tokens = golden["max_new_tokens"].get<int32_t>();

@@ -159,7 +159,7 @@ void ExpectEmptyPool(const SchedulerStats& stats) {
   EXPECT_EQ(stats.num_blocks_used, 0U);
   EXPECT_EQ(stats.num_blocks_free + stats.num_blocks_cached, stats.num_blocks_total);
   EXPECT_EQ(stats.num_running + stats.num_waiting + stats.num_swapped, 0U);
-  EXPECT_EQ(stats.slots.swapped, 0U);
+  EXPECT_EQ(stats.slots[SlotState::kSwapped], 0U);
 }
 
 struct Setting {
@@ -235,14 +235,14 @@ class InvisibleScheduling : public testing::TestWithParam<Setting> {
   }
 
   void Count(const SchedulerStats& stats) {
-    num_recomputed_ += stats.num_preemptions_recompute;
-    num_swapped_ += stats.num_preemptions_swap;
+    num_recomputed_ += stats.preemptions[PreemptionMode::kRecompute];
+    num_swapped_ += stats.preemptions[PreemptionMode::kSwap];
     num_hits_ += stats.prefix_hit_tokens;
-    num_loaded_ += stats.num_disk_blocks_loaded;
+    num_loaded_ += stats.transfers[Transfer::Kind::kLoad].completed;
     num_copied_ += stats.num_blocks_copied;
-    num_load_failures_ += stats.num_disk_load_failures;
-    num_store_failures_ += stats.num_disk_store_failures;
-    num_swap_failures_ += stats.num_swap_failures;
+    num_load_failures_ += stats.transfers[Transfer::Kind::kLoad].failed;
+    num_store_failures_ += stats.transfers[Transfer::Kind::kStore].failed;
+    num_swap_failures_ += stats.num_swap_failures();
     num_accepted_ += stats.speculation.num_accepted_tokens;
     num_rejected_ += stats.speculation.num_draft_tokens - stats.speculation.num_accepted_tokens;
   }

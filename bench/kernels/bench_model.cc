@@ -190,7 +190,7 @@ class Benchmark {
   }
 
   RequestHandle Submit(int num_prompt_tokens, int num_tokens) {
-    SubmitArgs args;
+    Request args;
     for (int i = 0; i < num_prompt_tokens; ++i) {
       const auto bits = Philox({.seed = num_submitted_, .position = static_cast<uint32_t>(i)}, 0);
       args.prompt.push_back(static_cast<int32_t>(bits[0] % static_cast<uint32_t>(model_.config.vocab_size)));

@@ -12,6 +12,7 @@ namespace quire {
 
 enum class ErrorCode {
   kInvalidArgument,    // the caller's input is wrong: HTTP 400
+  kContextLength,      // prompt and answer are longer than the model's context: HTTP 400
   kNotFound,           // HTTP 404
   kUnauthenticated,    // HTTP 401
   kResourceExhausted,  // a queue or memory is full now; later may work: HTTP 429
@@ -29,6 +30,7 @@ const char* ErrorCodeName(ErrorCode code);
 struct Error {
   ErrorCode code = ErrorCode::kInternal;
   std::string message;
+  std::string field;  // of the request or option that is wrong, if it is one: "top_p"
 };
 
 template <typename T>

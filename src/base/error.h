@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "quire/result.h"
@@ -12,6 +14,24 @@ namespace quire {
 template <typename... Args>
 Error MakeError(ErrorCode code, fmt::format_string<Args...> format, Args&&... args) {
   return Error{code, fmt::format(format, std::forward<Args>(args)...)};
+}
+
+// InvalidField("top_p", "is {}: must be in (0, 1]", p): of a field of a request, whose name comes first.
+template <typename... Args>
+Error InvalidField(std::string_view field, fmt::format_string<Args...> format, Args&&... args) {
+  return Error{ErrorCode::kInvalidArgument,
+               fmt::format("{} {}", field, fmt::format(format, std::forward<Args>(args)...)), std::string(field)};
+}
+// An error that has been told already, of a field.
+inline Error OfField(std::string_view field, Error error) {
+  error.field = field;
+  return error;
+}
+
+// Prompt and answer are too long for the model; `field` is what to shorten.
+template <typename... Args>
+Error TooLong(std::string_view field, fmt::format_string<Args...> format, Args&&... args) {
+  return Error{ErrorCode::kContextLength, fmt::format(format, std::forward<Args>(args)...), std::string(field)};
 }
 
 #define QUIRE_DEFINE_ERROR(Name)                                               \

@@ -41,8 +41,8 @@ std::vector<BenchRequest> MakeRequests(const BenchCommand& command, int32_t coun
   return requests;
 }
 
-SubmitArgs ToSubmit(const BenchRequest& request) {
-  SubmitArgs args;
+Request ToSubmit(const BenchRequest& request) {
+  Request args;
   args.prompt = request.prompt;
   args.params.temperature = 0;
   args.params.max_tokens = request.output_len;
@@ -179,7 +179,7 @@ Status Bench(const BenchCommand& command) {
   QUIRE_ASSIGN_OR_RETURN(RunningModel running, RunningModel::Start(WithQueueFor(num_requests, command.load)));
   QUIRE_ASSIGN_OR_RETURN(nlohmann::ordered_json report,
                          throughput ? Throughput(command, running) : Latency(command, running));
-  AddSpeculation(running.engine().Stats().speculation, report);
+  AddSpeculation(running.engine().Stats().scheduler.speculation, report);
   Print(report, command.json);
   return {};
 }

@@ -64,9 +64,9 @@ Result<std::vector<WorkloadRequest>> Requests(const BenchKvCommand& command, uin
 }
 
 // Random tokens, so that no two prompts share a prefix; an answer is as long as the workload says.
-SubmitArgs ArgsOf(const BenchKvCommand& command, const WorkloadRequest& request, size_t index, int32_t vocab_size) {
+Request ArgsOf(const BenchKvCommand& command, const WorkloadRequest& request, size_t index, int32_t vocab_size) {
   std::mt19937_64 random(command.seed + index);
-  SubmitArgs args;
+  Request args;
   args.prompt.resize(request.num_prompt_tokens);
   for (int32_t& id : args.prompt) id = static_cast<int32_t>(random() % static_cast<uint64_t>(vocab_size));
   args.params.n = command.n;
@@ -142,37 +142,25 @@ class WorkloadRun {
   Run run_;
 };
 
-struct Class {
-  const char* name;
-  double SlotSeconds::*seconds;
-  uint64_t SlotAccount::*slots;
-};
-constexpr Class kClasses[] = {{"token", &SlotSeconds::token, &SlotAccount::token},
-                              {"reserved", &SlotSeconds::reserved, &SlotAccount::reserved},
-                              {"internal", &SlotSeconds::internal, &SlotAccount::internal},
-                              {"external", &SlotSeconds::external, &SlotAccount::external},
-                              {"cached", &SlotSeconds::cached, &SlotAccount::cached},
-                              {"free", &SlotSeconds::free, &SlotAccount::free},
-                              {"shared", &SlotSeconds::shared, &SlotAccount::shared},
-                              {"swapped", &SlotSeconds::swapped, &SlotAccount::swapped},
-                              {"on_disk", &SlotSeconds::on_disk, &SlotAccount::on_disk}};
-
 Json ReportSlots(const SlotSeconds& passed, const StatsSnapshot& after) {
   const auto share = [](double part, double whole) { return whole > 0 ? 100 * part / whole : 0; };
   Json slots = Json::object();
-  for (const Class& one : kClasses) {
-    slots[one.name] = {{"mean_pct", share(passed.*one.seconds, passed.total())},
-                       {"peak_pct", share(static_cast<double>(after.most_slots.*one.slots),
-                                          static_cast<double>(after.slots.total()))}};
+  for (size_t i = 0; i < kNumSlotStates; ++i) {
+    slots[SlotStateName(SlotSeconds::At(i))] = {
+        {"mean_pct", share(passed.values[i], passed.total())},
+        {"peak_pct",
+         share(static_cast<double>(after.most_slots.values[i]), static_cast<double>(after.scheduler.slots.total()))}};
   }
   return slots;
 }
 
 Json Report(const BenchKvCommand& command, const Run& run) {
   const StatsSnapshot &a = run.before, &b = run.after;
-  const SlotSeconds passed = b.slot_seconds.Since(a.slot_seconds);
-  const double used = passed.token + passed.reserved + passed.internal;
-  const double shared_pct = passed.shared > 0 ? 100 * passed.shared / (used + passed.shared) : 0;
+  SlotSeconds passed = b.slot_seconds;
+  for (size_t i = 0; i < kNumSlotStates; ++i) passed.values[i] -= a.slot_seconds.values[i];
+  const double used = passed[SlotState::kToken] + passed[SlotState::kReserved] + passed[SlotState::kInternal];
+  const double shared_pct =
+      passed[SlotState::kShared] > 0 ? 100 * passed[SlotState::kShared] / (used + passed[SlotState::kShared]) : 0;
   const auto rate = [&](double count) { return run.duration_s > 0 ? count / run.duration_s : 0; };
   return {{"workload", command.workload},
           {"kv_policy", command.load.kv_policy},
@@ -185,15 +173,17 @@ Json Report(const BenchKvCommand& command, const Run& run) {
           {"output_tokens_per_second", rate(static_cast<double>(run.num_output_tokens))},
           {"normalized_latency_s", run.normalized_latency_s},
           {"mean_running_sequences", rate(b.running_seconds - a.running_seconds)},
-          {"kv_slots_total", b.slots.total()},
+          {"kv_slots_total", b.scheduler.slots.total()},
           {"waste_pct", passed.waste_pct()},
           {"shared_savings_pct", shared_pct},
           {"slots", ReportSlots(passed, b)},
-          {"preemptions_recompute", b.preemptions_recompute - a.preemptions_recompute},
-          {"preemptions_swap", b.preemptions_swap - a.preemptions_swap},
-          {"blocks_copied", b.blocks_copied - a.blocks_copied},
-          {"prefix_query_tokens", b.prefix_queries - a.prefix_queries},
-          {"prefix_hit_tokens", b.prefix_hits - a.prefix_hits}};
+          {"preemptions_recompute",
+           b.scheduler.preemptions[PreemptionMode::kRecompute] - a.scheduler.preemptions[PreemptionMode::kRecompute]},
+          {"preemptions_swap",
+           b.scheduler.preemptions[PreemptionMode::kSwap] - a.scheduler.preemptions[PreemptionMode::kSwap]},
+          {"blocks_copied", b.scheduler.num_blocks_copied - a.scheduler.num_blocks_copied},
+          {"prefix_query_tokens", b.scheduler.prefix_query_tokens - a.scheduler.prefix_query_tokens},
+          {"prefix_hit_tokens", b.scheduler.prefix_hit_tokens - a.scheduler.prefix_hit_tokens}};
 }
 
 void PrintSlots(const Json& slots) {

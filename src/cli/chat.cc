@@ -24,7 +24,7 @@ using Json = nlohmann::ordered_json;
 Result<std::string> Answer(RunningModel& running, const Json& messages, const SamplingOptions& sampling) {
   const LoadedModel& loaded = running.loaded();
   QUIRE_ASSIGN_OR_RETURN(const std::string prompt, RenderChat(*loaded.chat_template, {.messages = messages}));
-  SubmitArgs args;
+  Request args;
   QUIRE_ASSIGN_OR_RETURN(args.prompt, loaded.tokenizer->Encode(prompt, false));
   args.params = MakeSamplingParams(loaded.config, sampling);
   return StreamToTerminal(running.engine(), std::move(args));

@@ -59,8 +59,11 @@ void RunningModel::StorePrefixCache(FunctionRef<bool()> gives_up) {
   }
   const StatsSnapshot after = engine().Stats();
   LogInfo("prefix_cache_stored blocks={} failed={} blocks_on_disk={} complete={}",
-          after.disk_blocks_stored - before.disk_blocks_stored, after.disk_store_failures - before.disk_store_failures,
-          after.blocks_on_disk, *end == End::kStored);
+          after.scheduler.transfers[Transfer::Kind::kStore].completed -
+              before.scheduler.transfers[Transfer::Kind::kStore].completed,
+          after.scheduler.transfers[Transfer::Kind::kStore].failed -
+              before.scheduler.transfers[Transfer::Kind::kStore].failed,
+          after.scheduler.num_disk_blocks, *end == End::kStored);
 }
 
 LoadOptions WithQueueFor(int64_t num_requests, LoadOptions options) {
@@ -85,7 +88,7 @@ SamplingParams MakeSamplingParams(const ModelConfig& config, const SamplingOptio
   return params;
 }
 
-Result<std::string> StreamToTerminal(Engine& engine, SubmitArgs args) {
+Result<std::string> StreamToTerminal(Engine& engine, Request args) {
   QUIRE_ASSIGN_OR_RETURN(RequestHandle handle, engine.Submit(std::move(args)));
   const InterruptGuard guard;
   std::string text;

@@ -51,7 +51,7 @@ LoadOptions WithQueueFor(int64_t num_requests, LoadOptions options);
 SamplingParams MakeSamplingParams(const ModelConfig& config, const SamplingOptions& options);
 
 // Prints the text of the request as it comes; returns it whole. Ctrl-C ends the request, not the program.
-Result<std::string> StreamToTerminal(Engine& engine, SubmitArgs args);
+Result<std::string> StreamToTerminal(Engine& engine, Request args);
 
 // "quire: message" on standard error; the exit code for it.
 int Complain(const Error& error);

@@ -26,7 +26,7 @@ Result<std::string> RunPrompt(const RunCommand& command) {
   QUIRE_ASSIGN_OR_RETURN(RunningModel running, RunningModel::Start(command.load));
   std::string prompt = command.prompt;
   if (prompt == "-") prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
-  SubmitArgs args;
+  Request args;
   QUIRE_ASSIGN_OR_RETURN(args.prompt, EncodePrompt(running.loaded(), prompt, command.chat));
   args.params = MakeSamplingParams(running.loaded().config, command.sampling);
   if (!command.chat) std::printf("%s", prompt.c_str());

@@ -83,7 +83,7 @@ void PrintWelcome(const ServeCommand& command, const LoadedModel& loaded, const 
   if (host.find(':') != std::string::npos) host = "[" + host + "]";
   const bool chat = loaded.chat_template != nullptr;
   std::printf("%s", FormatMemoryPlan(loaded.memory).c_str());
-  if (const uint64_t num_pinned = loaded.engine->Stats().blocks_pinned; num_pinned > 0) {
+  if (const uint64_t num_pinned = loaded.engine->Stats().scheduler.num_blocks_pinned; num_pinned > 0) {
     std::printf("  %-8s  %llu blocks of the KV cache, with %zu shared %s\n", "pinned",
                 static_cast<unsigned long long>(num_pinned), command.load.shared_prefixes.size(),
                 command.load.shared_prefixes.size() == 1 ? "prefix" : "prefixes");

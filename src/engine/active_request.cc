@@ -8,25 +8,6 @@ namespace {
 
 double Seconds(TimeUs duration) { return static_cast<double>(duration) * 1e-6; }
 
-void CountFinished(FinishReason reason, StatsSnapshot& stats) {
-  switch (reason) {
-    case FinishReason::kNone:
-      break;
-    case FinishReason::kStop:
-      ++stats.requests_stop;
-      break;
-    case FinishReason::kLength:
-      ++stats.requests_length;
-      break;
-    case FinishReason::kAbort:
-      ++stats.requests_abort;
-      break;
-    case FinishReason::kError:
-      ++stats.requests_error;
-      break;
-  }
-}
-
 }  // namespace
 
 ActiveRequest::ActiveRequest(const Submission& submission, const Tokenizer* tokenizer)
@@ -138,7 +119,7 @@ void ActiveRequest::Complete(TimeUs now, StatsSnapshot& stats) {
     stats.decode_time_s.Observe(Seconds(last_token_ - first_token_));
     if (longest > 1) stats.time_per_output_token_s.Observe(Seconds(last_token_ - first_token_) / (longest - 1));
   }
-  CountFinished(streams_.front().reason(), stats);
+  ++stats.finished[streams_.front().reason()];
   if (!gathers_) {
     for (uint32_t stream = 0; stream < num_choices_; ++stream) Publish(stream);
     return;
@@ -148,7 +129,7 @@ void ActiveRequest::Complete(TimeUs now, StatsSnapshot& stats) {
 }
 
 void ActiveRequest::Fail(FinishReason reason, const Error& error, StatsSnapshot& stats) {
-  CountFinished(reason, stats);
+  ++stats.finished[reason];
   for (uint32_t choice = 0; choice < num_choices_; ++choice) {
     StreamOutput& stream = streams_[choice];
     if (!gathers_ && stream.ended()) continue;

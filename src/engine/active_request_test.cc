@@ -128,7 +128,7 @@ TEST_F(ActiveRequestTest, AFailureEndsEveryChoiceThatRuns) {
   EXPECT_EQ(read.at(1).finish_reason, FinishReason::kStop);
   EXPECT_EQ(read.at(2).error->message, "NaN");
   EXPECT_TRUE(queue_->finished());
-  EXPECT_EQ(stats_.requests_error, 1U);
+  EXPECT_EQ(stats_.finished[FinishReason::kError], 1U);
 }
 
 TEST_F(ActiveRequestTest, AFailureOfGatheredStreamsSaysNothingElse) {
@@ -173,7 +173,7 @@ TEST_F(ActiveRequestTest, ARequestIsMeasuredOnceAndItsStreamsByToken) {
   EXPECT_EQ(stats_.longest_generation.sum, 3);
   EXPECT_EQ(stats_.time_per_output_token_s.count, 1U);
   EXPECT_NEAR(stats_.time_per_output_token_s.sum, 0.002, 1e-9);
-  EXPECT_EQ(stats_.requests_length, 1U);
+  EXPECT_EQ(stats_.finished[FinishReason::kLength], 1U);
   EXPECT_EQ(stats_.e2e_latency_s.count, 1U);
 }
 

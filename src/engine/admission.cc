@@ -2,7 +2,6 @@
 
 #include <array>
 #include <random>
-#include <utility>
 
 #include "base/error.h"
 #include "base/rng.h"
@@ -16,17 +15,18 @@ uint64_t RandomSeed() {
 }
 
 Status CheckPrompt(const EngineOptions& options, const std::vector<int32_t>& prompt) {
-  if (prompt.empty()) return InvalidArgument("the prompt has no tokens: give at least one");
+  if (prompt.empty()) return OfField("prompt", InvalidArgument("the prompt has no tokens: give at least one"));
   for (const int32_t id : prompt) {
     if (id < 0 || id >= options.vocab_size) {
-      return InvalidArgument("the prompt holds token id {}: it must be from 0 to {}", id, options.vocab_size - 1);
+      return OfField("prompt", InvalidArgument("the prompt holds token id {}: it must be from 0 to {}", id,
+                                               options.vocab_size - 1));
     }
   }
   const size_t max_len = options.scheduler.max_model_len;
   if (prompt.size() < max_len) return {};
-  return InvalidArgument(
-      "This model's maximum context length is {} tokens, but the prompt has {}: shorten it to at most {}", max_len,
-      prompt.size(), max_len - 1);
+  return TooLong("prompt",
+                 "This model's maximum context length is {} tokens, but the prompt has {}: shorten it to at most {}",
+                 max_len, prompt.size(), max_len - 1);
 }
 
 // Sets max_tokens, if it is absent, to what the context leaves.
@@ -34,13 +34,14 @@ Status FitMaxTokens(size_t max_len, size_t num_prompt_tokens, SamplingParams& pa
   const auto room = static_cast<int32_t>(max_len - num_prompt_tokens);
   if (!params.max_tokens) params.max_tokens = room;
   if (*params.max_tokens > room) {
-    return InvalidArgument(
+    return TooLong(
+        "max_tokens",
         "This model's maximum context length is {} tokens, but the prompt has {} and max_tokens is {}: at most {} fit",
         max_len, num_prompt_tokens, *params.max_tokens, room);
   }
   if (params.min_tokens <= *params.max_tokens) return {};
-  return InvalidArgument("min_tokens is {}, but only {} tokens can follow this prompt", params.min_tokens,
-                         *params.max_tokens);
+  return InvalidField("min_tokens", "is {}, but only {} tokens can follow this prompt", params.min_tokens,
+                      *params.max_tokens);
 }
 
 }  // namespace
@@ -54,22 +55,12 @@ uint64_t NewSeed(const EngineOptions& options, uint64_t request_id) {
   return uint64_t{bits[0]} << 32 | bits[1];
 }
 
-Result<Request> MakeRequest(const EngineOptions& options, SubmitArgs args, uint32_t num_pinned_blocks) {
-  QUIRE_RETURN_IF_ERROR(ValidateSamplingParams(args.params, options.vocab_size));
-  QUIRE_RETURN_IF_ERROR(CheckPrompt(options, args.prompt));
-  QUIRE_RETURN_IF_ERROR(FitMaxTokens(options.scheduler.max_model_len, args.prompt.size(), args.params));
-  QUIRE_RETURN_IF_ERROR(ProveFits(options.scheduler, args.prompt.size(), args.params, num_pinned_blocks));
-  Request request;
-  request.prompt = std::move(args.prompt);
-  request.params = std::move(args.params);
+Status CompleteRequest(const EngineOptions& options, uint32_t num_pinned_blocks, Request& request) {
+  QUIRE_RETURN_IF_ERROR(ValidateSamplingParams(request.params, options.vocab_size));
+  QUIRE_RETURN_IF_ERROR(CheckPrompt(options, request.prompt));
+  QUIRE_RETURN_IF_ERROR(FitMaxTokens(options.scheduler.max_model_len, request.prompt.size(), request.params));
   request.eos_token_ids = options.eos_token_ids;
-  request.priority = args.priority;
-  request.cache_salt = std::move(args.cache_salt);
-  request.reads_prefix_cache = args.reads_prefix_cache;
-  request.writes_prefix_cache = args.writes_prefix_cache;
-  request.client_key = std::move(args.client_key);
-  request.external_id = std::move(args.external_id);
-  return request;
+  return ProveFits(options.scheduler, request.prompt.size(), request.params, num_pinned_blocks);
 }
 
 }  // namespace quire

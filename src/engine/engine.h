@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "engine/engine_options.h"
 #include "engine/request_handle.h"
 #include "engine/stats.h"
 #include "quire/result.h"
@@ -18,32 +19,6 @@
 #include "text/tokenizer.h"
 
 namespace quire {
-
-struct EngineOptions {
-  SchedulerConfig scheduler;
-  std::vector<PrefixDigest> on_disk;  // what the prefix cache on disk holds, the least recently used first
-  std::shared_ptr<Drafter> drafter;   // whose guesses are verified, scheduler.max_drafts at a time; null: none
-  int32_t vocab_size = 0;
-  std::vector<int32_t> eos_token_ids;
-  // Beyond either: kResourceExhausted. Tokens are those of prompts that have not started; a prompt that is longer than
-  // the limit is taken when no other waits. 0: no limit.
-  size_t max_queued_requests = 4096;
-  uint64_t max_queued_tokens = 0;
-  std::optional<uint64_t> seed;  // of those of requests that have none; absent: they are random
-  std::string trace_path;        // --trace FILE: plans and results, for replay
-};
-
-// What a front end fills in; the engine makes a Request of it.
-struct SubmitArgs {
-  std::vector<int32_t> prompt;
-  SamplingParams params;
-  int32_t priority = 0;
-  std::string cache_salt;
-  bool reads_prefix_cache = true;
-  bool writes_prefix_cache = true;
-  std::string client_key;
-  std::string external_id;
-};
 
 // What /debug/kv shows: the scheduler's report, and what its requests are called outside.
 struct EngineKvReport {
@@ -58,10 +33,11 @@ class Engine {
                                                 const Clock& clock = Clock::Real());
   ~Engine();
 
-  // Any thread. Validates, proves that the request can ever fit, and that the queue has room.
-  Result<RequestHandle> Submit(SubmitArgs args);
+  // Any thread. Validates, proves that the request can ever fit, and that the queue has room. The id, the end tokens
+  // and the time of arrival are the engine's to give, as is a seed, where there is none.
+  Result<RequestHandle> Submit(Request request);
   void Abort(RequestId id);
-  // A copy of the numbers as of the last step; what is integrated over time reaches until now.
+  // A copy of the numbers as of the last step; what is integrated over time reaches until now. Delays no step.
   StatsSnapshot Stats() const;
   // kUnavailable with the reason once the engine has failed or is stopped.
   Status Health() const;

@@ -47,8 +47,8 @@ std::unique_ptr<Engine> MakeEngine(EngineOptions options = SmallOptions(),
   return *std::move(engine);
 }
 
-SubmitArgs Ask(std::vector<int32_t> prompt, int32_t max_tokens, uint64_t seed = 1) {
-  SubmitArgs args;
+Request Ask(std::vector<int32_t> prompt, int32_t max_tokens, uint64_t seed = 1) {
+  Request args;
   args.prompt = std::move(prompt);
   args.params.max_tokens = max_tokens;
   args.params.seed = seed;
@@ -74,9 +74,9 @@ TEST(Engine, DeliversWhatTheRequestSaysAlone) {
     EXPECT_EQ(delta->num_prompt_tokens, 5U);
   }
   const StatsSnapshot stats = engine->Stats();
-  EXPECT_EQ(stats.requests_length, 6U);
+  EXPECT_EQ(stats.finished[FinishReason::kLength], 6U);
   EXPECT_EQ(stats.generation_tokens, 75U);
-  EXPECT_EQ(stats.blocks_used, 0U);
+  EXPECT_EQ(stats.scheduler.num_blocks_used, 0U);
 }
 
 TEST(Engine, StopStringEndsAcrossTokensAndFreesTheSequence) {
@@ -85,7 +85,7 @@ TEST(Engine, StopStringEndsAcrossTokensAndFreesTheSequence) {
   const std::vector<int32_t> says = FakeRunner::Continue({1, 2, 3}, 1, 20, kVocab);
   NumberTokenizer tokenizer;
   const std::string stop = std::to_string(says[4]) + "," + std::to_string(says[5]);
-  SubmitArgs args = Ask({1, 2, 3}, 20);
+  Request args = Ask({1, 2, 3}, 20);
   args.params.stop = {stop};
   RequestHandle handle = *engine->Submit(std::move(args));
   RunDry(*engine);
@@ -96,7 +96,7 @@ TEST(Engine, StopStringEndsAcrossTokensAndFreesTheSequence) {
   EXPECT_EQ(delta->stop_string, stop);
   EXPECT_EQ(delta->finish_reason, FinishReason::kStop);
   EXPECT_LT(delta->token_ids.size(), 20U);
-  EXPECT_EQ(engine->Stats().blocks_used, 0U);
+  EXPECT_EQ(engine->Stats().scheduler.num_blocks_used, 0U);
 }
 
 // All that is there, by choice.
@@ -129,7 +129,7 @@ TEST(Engine, TheTokenThatEndsAnAnswerIsNoPartOfItsText) {
       EngineOptions options = SmallOptions();
       if (is_eos) options.eos_token_ids = {end};
       const auto engine = *Engine::Create(options, SmallRunner(), std::make_shared<NumberTokenizer>());
-      SubmitArgs args = Ask(prompt, 20);
+      Request args = Ask(prompt, 20);
       if (!is_eos) args.params.stop_token_ids = {end};
       args.params.ignore_eos = false;
       args.params.include_stop_str_in_output = include;
@@ -154,7 +154,7 @@ TEST(Engine, AnAnswerThatLengthEndsIsShownWhole) {
 
 TEST(Engine, StreamsOfARequestShareItsPromptAndSayWhatTheySayAlone) {
   const auto engine = MakeEngine();
-  SubmitArgs args = Ask({1, 2, 3, 4, 5}, 10, 7);
+  Request args = Ask({1, 2, 3, 4, 5}, 10, 7);
   args.params.n = 3;
   RequestHandle handle = *engine->Submit(std::move(args));
   RunDry(*engine);
@@ -167,17 +167,17 @@ TEST(Engine, StreamsOfARequestShareItsPromptAndSayWhatTheySayAlone) {
   const StatsSnapshot stats = engine->Stats();
   EXPECT_EQ(stats.prompt_tokens, 5U);
   EXPECT_EQ(stats.generation_tokens, 30U);
-  EXPECT_EQ(stats.requests_length, 1U);
+  EXPECT_EQ(stats.finished[FinishReason::kLength], 1U);
   EXPECT_EQ(stats.time_to_first_token_s.count, 1U);
-  EXPECT_GT(stats.blocks_copied, 0U) << "the last block of the prompt is written by each";
-  EXPECT_EQ(stats.blocks_used, 0U);
+  EXPECT_GT(stats.scheduler.num_blocks_copied, 0U) << "the last block of the prompt is written by each";
+  EXPECT_EQ(stats.scheduler.num_blocks_used, 0U);
 }
 
 TEST(Engine, AStopStringEndsOneStreamAndTheOthersGoOn) {
   SetLogLevel(LogLevel::kOff);
   const auto engine = *Engine::Create(SmallOptions(), SmallRunner(), std::make_shared<NumberTokenizer>());
   const std::vector<int32_t> says = FakeRunner::Continue({1, 2, 3}, 8, 20, kVocab);  // stream 1
-  SubmitArgs args = Ask({1, 2, 3}, 20, 7);
+  Request args = Ask({1, 2, 3}, 20, 7);
   args.params.n = 2;
   args.params.stop = {std::to_string(says[4]) + "," + std::to_string(says[5]) + ","};
   RequestHandle handle = *engine->Submit(std::move(args));
@@ -188,15 +188,15 @@ TEST(Engine, AStopStringEndsOneStreamAndTheOthersGoOn) {
   EXPECT_EQ(read.at(0).finish_reason, FinishReason::kLength);
   EXPECT_EQ(read.at(1).token_ids, std::vector<int32_t>(says.begin(), says.begin() + 6));
   EXPECT_EQ(read.at(1).finish_reason, FinishReason::kStop);
-  EXPECT_EQ(engine->Stats().blocks_used, 0U);
+  EXPECT_EQ(engine->Stats().scheduler.num_blocks_used, 0U);
 }
 
 TEST(Engine, BestOfReturnsTheBestOfWhatAllStreamsSay) {
   const auto engine = MakeEngine();
-  SubmitArgs all = Ask({1, 2, 3, 4, 5}, 6, 7);
+  Request all = Ask({1, 2, 3, 4, 5}, 6, 7);
   all.params.n = 4;
   all.params.logprobs = 0;
-  SubmitArgs best = Ask({1, 2, 3, 4, 5}, 6, 7);
+  Request best = Ask({1, 2, 3, 4, 5}, 6, 7);
   best.params.n = 2;
   best.params.best_of = 4;
   RequestHandle all_handle = *engine->Submit(std::move(all));
@@ -220,7 +220,7 @@ TEST(Engine, BestOfReturnsTheBestOfWhatAllStreamsSay) {
 
 TEST(Engine, BeamSearchTellsItsHypothesesAtTheEndBestFirst) {
   const auto engine = MakeEngine();
-  SubmitArgs args = Ask({1, 2, 3, 4, 5}, 6);
+  Request args = Ask({1, 2, 3, 4, 5}, 6);
   args.params.n = 2;
   args.params.use_beam_search = true;
   args.params.beam_width = 3;
@@ -235,27 +235,27 @@ TEST(Engine, BeamSearchTellsItsHypothesesAtTheEndBestFirst) {
   EXPECT_GE(*read.at(0).score, *read.at(1).score);
   EXPECT_NE(read.at(0).token_ids, read.at(1).token_ids);
   EXPECT_EQ(read.at(0).token_ids.size(), 6U);
-  EXPECT_EQ(engine->Stats().blocks_used, 0U);
+  EXPECT_EQ(engine->Stats().scheduler.num_blocks_used, 0U);
 }
 
 TEST(Engine, DestroyingAHandleFreesAllStreams) {
   const auto engine = MakeEngine();
   {
-    SubmitArgs args = Ask({4, 5, 6}, 30);
+    Request args = Ask({4, 5, 6}, 30);
     args.params.n = 3;
     const RequestHandle dropped = *engine->Submit(std::move(args));
     for (int i = 0; i < 5; ++i) engine->Step();
-    EXPECT_EQ(engine->Stats().num_running, 3U);
+    EXPECT_EQ(engine->Stats().scheduler.num_running, 3U);
   }
   engine->Step();
   EXPECT_FALSE(engine->HasWork());
-  EXPECT_EQ(engine->Stats().blocks_used, 0U);
-  EXPECT_EQ(engine->Stats().requests_abort, 1U);
+  EXPECT_EQ(engine->Stats().scheduler.num_blocks_used, 0U);
+  EXPECT_EQ(engine->Stats().finished[FinishReason::kAbort], 1U);
 }
 
 TEST(Engine, RefusesWhatCanNeverFitWithTheNumbers) {
   const auto engine = MakeEngine();
-  const auto message = [&](SubmitArgs args) { return engine->Submit(std::move(args)).error().message; };
+  const auto message = [&](Request args) { return engine->Submit(std::move(args)).error().message; };
   EXPECT_NE(message(Ask(std::vector<int32_t>(64, 1), 1)).find("64 tokens, but the prompt has 64"), std::string::npos);
   EXPECT_NE(message(Ask({1, 2}, 63)).find("at most 62 fit"), std::string::npos);
   EXPECT_NE(message(Ask({}, 1)).find("no tokens"), std::string::npos);
@@ -284,7 +284,7 @@ TEST(Engine, WhoWaitsForMemoryCountsAgainstTheQueueWhateverSeatsAreFree) {
   engine->Step();
   handles.push_back(*engine->Submit(most_of_the_pool(2)));
   engine->Step();
-  ASSERT_EQ(engine->Stats().num_running, 1U);
+  ASSERT_EQ(engine->Stats().scheduler.num_running, 1U);
   handles.push_back(*engine->Submit(Ask({1}, 4)));
   const auto refused = engine->Submit(Ask({1}, 4));
   ASSERT_FALSE(refused.ok());
@@ -318,7 +318,7 @@ TEST(Engine, TokensThatWaitAreBounded) {
 
 TEST(Engine, ReportsEverySlotAndWhoHoldsIt) {
   const auto engine = MakeEngine();
-  SubmitArgs args = Ask({1, 2, 3, 4, 5}, 10);
+  Request args = Ask({1, 2, 3, 4, 5}, 10);
   args.params.n = 2;
   args.external_id = "cmpl-7";
   const RequestHandle handle = *engine->Submit(std::move(args));
@@ -348,11 +348,11 @@ TEST(Engine, ResetsThePrefixCacheWhenNothingRuns) {
   ASSERT_TRUE(status);
   EXPECT_NE(status->error().message.find("in use"), std::string::npos);
   RunDry(*engine);
-  EXPECT_GT(engine->Stats().blocks_cached, 0U);
+  EXPECT_GT(engine->Stats().scheduler.num_blocks_cached, 0U);
   engine->ResetPrefixCache(note);
   engine->Step();
   EXPECT_TRUE(status->ok());
-  EXPECT_EQ(engine->Stats().blocks_cached, 0U);
+  EXPECT_EQ(engine->Stats().scheduler.num_blocks_cached, 0U);
 }
 
 class ManualClock final : public Clock {
@@ -370,12 +370,13 @@ TEST(Engine, IntegratesSlotsOverTime) {
   const StatsSnapshot before = engine->Stats();
   clock.now += 2'000'000;
   const StatsSnapshot after = engine->Stats();
-  const SlotSeconds passed = after.slot_seconds.Since(before.slot_seconds);
+  SlotSeconds passed = after.slot_seconds;
+  for (size_t i = 0; i < kNumSlotStates; ++i) passed.values[i] -= before.slot_seconds.values[i];
   EXPECT_DOUBLE_EQ(passed.total(), 2 * 32 * 4);
-  EXPECT_DOUBLE_EQ(passed.token, 2.0 * static_cast<double>(before.slots.token));
-  EXPECT_DOUBLE_EQ(passed.waste_pct(), before.slots.waste_pct());
+  EXPECT_DOUBLE_EQ(passed[SlotState::kToken], 2.0 * static_cast<double>(before.scheduler.slots[SlotState::kToken]));
+  EXPECT_DOUBLE_EQ(passed.waste_pct(), before.scheduler.slots.waste_pct());
   EXPECT_DOUBLE_EQ(after.running_seconds - before.running_seconds, 2);
-  EXPECT_GE(after.most_slots.token, before.slots.token);
+  EXPECT_GE(after.most_slots[SlotState::kToken], before.scheduler.slots[SlotState::kToken]);
 }
 
 TEST(Engine, DestroyingAHandleFreesItsSequenceWithinOneStep) {
@@ -384,11 +385,11 @@ TEST(Engine, DestroyingAHandleFreesItsSequenceWithinOneStep) {
   {
     const RequestHandle dropped = *engine->Submit(Ask({4, 5, 6}, 40));
     for (int i = 0; i < 5; ++i) engine->Step();
-    EXPECT_EQ(engine->Stats().num_running, 2U);
+    EXPECT_EQ(engine->Stats().scheduler.num_running, 2U);
   }
   engine->Step();
-  EXPECT_EQ(engine->Stats().num_running, 1U);
-  EXPECT_EQ(engine->Stats().requests_abort, 1U);
+  EXPECT_EQ(engine->Stats().scheduler.num_running, 1U);
+  EXPECT_EQ(engine->Stats().finished[FinishReason::kAbort], 1U);
   RunDry(*engine);
   EXPECT_EQ(kept.TryNext()->token_ids, FakeRunner::Continue({1, 2, 3}, 1, 40, kVocab));
 }
@@ -461,7 +462,7 @@ TEST(EngineThread, PinsAPrefixForWhoeverStartsWithIt) {
   std::promise<Status> reset;
   engine->ResetPrefixCache([&](Status status) { reset.set_value(std::move(status)); });
   EXPECT_TRUE(reset.get_future().get().ok()) << "pinned blocks do not hinder it";
-  EXPECT_EQ(engine->Stats().blocks_pinned, 2U) << "and stay";
+  EXPECT_EQ(engine->Stats().scheduler.num_blocks_pinned, 2U) << "and stay";
   EXPECT_TRUE(engine->Submit(Ask({60}, 119)).ok());
   EXPECT_FALSE(engine->Submit(Ask({60}, 120)).ok()) << "they are out of reach of others";
 }
@@ -538,7 +539,7 @@ TEST(EngineThread, StoresThePrefixCacheBeforeTheEnd) {
   std::future<Status> status = stored.get_future();
   ASSERT_EQ(status.wait_for(std::chrono::seconds(10)), std::future_status::ready);
   EXPECT_TRUE(status.get().ok());
-  EXPECT_EQ(engine->Stats().disk_blocks_stored, 4U);
+  EXPECT_EQ(engine->Stats().scheduler.transfers[Transfer::Kind::kStore].completed, 4U);
   thread.Stop();
   EXPECT_EQ(disk->entries.size(), 4U);
 }

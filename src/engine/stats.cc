@@ -48,54 +48,19 @@ StatsSnapshot::StatsSnapshot()
 void StatsSnapshot::AdvanceTo(TimeUs now) {
   if (as_of_ >= 0 && now > as_of_) {
     const double seconds = static_cast<double>(now - as_of_) * 1e-6;
-    slot_seconds.Add(slots, seconds);
-    running_seconds += static_cast<double>(num_running) * seconds;
+    for (size_t i = 0; i < kNumSlotStates; ++i) {
+      slot_seconds.values[i] += static_cast<double>(scheduler.slots.values[i]) * seconds;
+    }
+    running_seconds += static_cast<double>(scheduler.num_running) * seconds;
   }
   as_of_ = std::max(as_of_, now);
 }
 
-void StatsSnapshot::SetSlots(const SlotAccount& now) {
-  const auto raise = [](uint64_t& most, uint64_t value) { most = std::max(most, value); };
-  slots = now;
-  raise(most_slots.token, now.token);
-  raise(most_slots.reserved, now.reserved);
-  raise(most_slots.internal, now.internal);
-  raise(most_slots.external, now.external);
-  raise(most_slots.cached, now.cached);
-  raise(most_slots.free, now.free);
-  raise(most_slots.shared, now.shared);
-  raise(most_slots.swapped, now.swapped);
-  raise(most_slots.on_disk, now.on_disk);
-}
-
-void SlotSeconds::Add(const SlotAccount& slots, double seconds) {
-  const auto add = [seconds](double& to, uint64_t count) { to += static_cast<double>(count) * seconds; };
-  add(token, slots.token);
-  add(reserved, slots.reserved);
-  add(internal, slots.internal);
-  add(external, slots.external);
-  add(cached, slots.cached);
-  add(free, slots.free);
-  add(shared, slots.shared);
-  add(swapped, slots.swapped);
-  add(on_disk, slots.on_disk);
-}
-
-SlotSeconds SlotSeconds::Since(const SlotSeconds& earlier) const {
-  return {.token = token - earlier.token,
-          .reserved = reserved - earlier.reserved,
-          .internal = internal - earlier.internal,
-          .external = external - earlier.external,
-          .cached = cached - earlier.cached,
-          .free = free - earlier.free,
-          .shared = shared - earlier.shared,
-          .swapped = swapped - earlier.swapped,
-          .on_disk = on_disk - earlier.on_disk};
-}
-
-double SlotSeconds::waste_pct() const {
-  const double waste = reserved + internal + external;
-  return token + waste > 0 ? 100 * waste / (token + waste) : 0;
+void StatsSnapshot::SetScheduler(const SchedulerStats& now) {
+  scheduler = now;
+  for (size_t i = 0; i < kNumSlotStates; ++i) {
+    most_slots.values[i] = std::max(most_slots.values[i], now.slots.values[i]);
+  }
 }
 
 }  // namespace quire

@@ -2,30 +2,49 @@
 // and 3, and what a cache adds to them; they add up to the pool, under every policy.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+
+#include "base/enum_array.h"
 
 namespace quire {
 
-struct SlotAccount {
-  uint64_t token = 0;     // hold keys and values of running or pinned sequences; a shared slot counts once
-  uint64_t reserved = 0;  // given to a sequence that will still fill them
-  uint64_t internal = 0;  // given to a sequence that can never fill them
-  uint64_t external = 0;  // free, but in pieces too small for the request that waits
-  uint64_t cached = 0;    // of nobody, but reusable as a prefix
-  uint64_t free = 0;
-
+enum class SlotState : uint8_t {
+  kToken,     // holds keys and values of running or pinned sequences; a shared slot counts once
+  kReserved,  // given to a sequence that will still fill it
+  kInternal,  // given to a sequence that can never fill it
+  kExternal,  // free, but in pieces too small for the request that waits
+  kCached,    // of nobody, but reusable as a prefix
+  kFree,
   // Beside the pool.
-  uint64_t shared = 0;   // would be needed on top if sequences shared nothing
-  uint64_t swapped = 0;  // in swap space
-  uint64_t on_disk = 0;  // in the prefix cache on disk
+  kShared,   // would be needed on top if sequences shared nothing
+  kSwapped,  // in swap space
+  kOnDisk,   // in the prefix cache on disk
+};
+inline constexpr size_t kNumSlotStates = 9;
+inline constexpr size_t kNumPoolStates = 6;  // the first ones: of slots that are in the pool
+// "token", "reserved", ..., "on_disk".
+const char* SlotStateName(SlotState state);
 
-  uint64_t total() const { return token + reserved + internal + external + cached + free; }
+// Slots by state, or slot-seconds.
+template <typename T>
+struct SlotCounts : EnumArray<SlotState, T, kNumSlotStates> {
+  // Of the pool.
+  T total() const {
+    T sum = 0;
+    for (size_t i = 0; i < kNumPoolStates; ++i) sum += this->values[i];
+    return sum;
+  }
   // Reserved, internal and external as a share of the memory in use, in percent.
   double waste_pct() const {
-    const uint64_t waste = reserved + internal + external;
-    return token + waste == 0 ? 0 : 100.0 * static_cast<double>(waste) / static_cast<double>(token + waste);
+    const auto& self = *this;
+    const auto waste =
+        static_cast<double>(self[SlotState::kReserved] + self[SlotState::kInternal] + self[SlotState::kExternal]);
+    const double used = static_cast<double>(self[SlotState::kToken]) + waste;
+    return used > 0 ? 100 * waste / used : 0;
   }
 };
+using SlotAccount = SlotCounts<uint64_t>;
 
 // The slots of one sequence's block table, or of a part of it.
 struct SequenceSlots {

@@ -33,10 +33,12 @@ TEST(SlotAccountTest, WhatIsNotComputedOfAPromptIsReserved) {
 }
 
 TEST(SlotAccountTest, TheClassesAddUpAndWasteIsAShareOfTheMemoryInUse) {
-  const SlotAccount account = {.token = 90, .reserved = 4, .internal = 5, .external = 1, .cached = 20, .free = 8};
+  const SlotAccount account = {{90, 4, 5, 1, 20, 8, 1000, 1000, 1000}};
   EXPECT_EQ(account.total(), 128U);
   EXPECT_DOUBLE_EQ(account.waste_pct(), 10.0);
   EXPECT_EQ(SlotAccount{}.waste_pct(), 0);
+  EXPECT_EQ(account[SlotState::kCached], 20U);
+  EXPECT_STREQ(SlotStateName(SlotState::kOnDisk), "on_disk");
 }
 
 }  // namespace

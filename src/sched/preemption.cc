@@ -56,7 +56,7 @@ bool Residency::SwapOut(SequenceGroup& group, std::string_view reason) {
   }
   group.state = State::kSwapped;
   Insert(swapped_, group);
-  ++counters_.num_preemptions_swap;
+  ++counters_.preemptions[PreemptionMode::kSwap];
   SchedulerEvent& event = parts_.events.Emit(SchedulerEvent::Kind::kPreempted, group);
   event.preemption = PreemptionMode::kSwap;
   event.error = reason;
@@ -104,7 +104,7 @@ void Residency::LoseSwapped(SequenceGroup& group, bool out) {
   } else {
     std::erase(running_, &group);
     ReleaseMemory(group);
-    ++counters_.num_preemptions_recompute;  // otherwise it is the preemption that was counted as a swap
+    ++counters_.preemptions[PreemptionMode::kRecompute];  // otherwise it is the preemption that was counted as a swap
   }
   Requeue(group);
   parts_.events.Emit(SchedulerEvent::Kind::kPreempted, group).error = "swapping failed";
@@ -118,7 +118,7 @@ void Residency::PreemptAll() {
 void Residency::GiveUpAll(SequenceGroup& group, std::string_view reason) {
   ReleaseMemory(group);
   Requeue(group);
-  ++counters_.num_preemptions_recompute;
+  ++counters_.preemptions[PreemptionMode::kRecompute];
   parts_.events.Emit(SchedulerEvent::Kind::kPreempted, group).error = reason;
 }
 

@@ -1,6 +1,7 @@
 // What the client asked: immutable once submitted.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -28,6 +29,7 @@ struct Request {
 };
 
 enum class FinishReason : uint8_t { kNone, kStop, kLength, kAbort, kError };
+inline constexpr size_t kNumFinishReasons = 5;
 
 // "stop", "length", "abort", "error".
 const char* FinishReasonName(FinishReason reason);

@@ -23,8 +23,7 @@
 namespace quire {
 
 struct ResidencyCounters {
-  uint64_t num_preemptions_recompute = 0;
-  uint64_t num_preemptions_swap = 0;
+  EnumArray<PreemptionMode, uint64_t, 2> preemptions;
   uint64_t num_blocks_copied = 0;  // on write
 };
 

@@ -68,7 +68,7 @@ TEST_F(ResidencyTest, TheYoungestGivesWayAndTheOldestGoesOn) {
   residency_.PrepareWrite(oldest.front(), 13);
   Decode(middle);
   EXPECT_TRUE(residency_.MakeRoomToDecode(middle)) << "two blocks came back";
-  EXPECT_EQ(residency_.counters().num_preemptions_recompute, 1U);
+  EXPECT_EQ(residency_.counters().preemptions[PreemptionMode::kRecompute], 1U);
   EXPECT_EQ(residency_.num_seats(), 2U);
 }
 
@@ -106,7 +106,7 @@ TEST_F(ResidencyTest, WhatIsLostOnTheWayIsComputedAgain) {
   EXPECT_EQ(victim.front().kv.num_computed, 0U);
   EXPECT_TRUE(residency_.swapped().empty());
   EXPECT_EQ(residency_.swapper().num_used_places(), 0U);
-  EXPECT_EQ(residency_.swapper().counters().num_failures, 4U);
+  EXPECT_EQ(residency_.swapper().counters()[Transfer::Kind::kSwapOut].failed, 4U);
 }
 
 TEST_F(ResidencyTest, DraftsTakeNoMemoryThatADecodeMayNeed) {

@@ -68,32 +68,36 @@ Status ProveFits(const SchedulerConfig& config, size_t num_prompt_tokens, const 
                  uint32_t num_pinned_blocks) {
   const int32_t max_tokens = params.max_tokens.value_or(0);
   const auto num_streams = static_cast<uint32_t>(params.num_streams());
-  if (num_prompt_tokens == 0) return InvalidArgument("the prompt is empty");
-  if (max_tokens < 1) return InvalidArgument("max_tokens is {}: must be at least 1", max_tokens);
+  if (num_prompt_tokens == 0) return OfField("prompt", InvalidArgument("the prompt is empty"));
+  if (max_tokens < 1) return InvalidField("max_tokens", "is {}: must be at least 1", max_tokens);
   if (num_prompt_tokens >= config.max_model_len) {
-    return InvalidArgument("the prompt has {} tokens: the model's context of {} tokens leaves no room for an answer",
-                           num_prompt_tokens, config.max_model_len);
+    return TooLong("prompt", "the prompt has {} tokens: the model's context of {} tokens leaves no room for an answer",
+                   num_prompt_tokens, config.max_model_len);
   }
   const uint64_t total = num_prompt_tokens + static_cast<uint64_t>(max_tokens);
   if (total > config.max_model_len) {
-    return InvalidArgument(
-        "the prompt has {} tokens and max_tokens is {}, together {}: the model's context is {} tokens",
-        num_prompt_tokens, max_tokens, total, config.max_model_len);
+    return TooLong("max_tokens",
+                   "the prompt has {} tokens and max_tokens is {}, together {}: the model's context is {} tokens",
+                   num_prompt_tokens, max_tokens, total, config.max_model_len);
   }
   const uint32_t num_needed = params.use_beam_search ? num_streams : 1;  // side by side
   if (num_needed > config.max_num_seqs) {
-    return InvalidArgument("the request searches with {} beams side by side, and max_num_seqs is {}", num_needed,
-                           config.max_num_seqs);
+    return OfField(params.beam_width ? "beam_width"
+                   : params.best_of  ? "best_of"
+                                     : "n",
+                   InvalidArgument("the request searches with {} beams side by side, and max_num_seqs is {}",
+                                   num_needed, config.max_num_seqs));
   }
   const KvWorstCase worst =
       WorstCaseOf(KvConfigOf(config), static_cast<uint32_t>(num_prompt_tokens), static_cast<uint32_t>(total));
   const uint64_t num_blocks = worst.total(num_needed);
   const uint32_t num_usable = config.num_blocks - std::min(num_pinned_blocks, config.num_blocks);
   if (num_blocks > num_usable) {
-    return InvalidArgument(
-        "the prompt has {} tokens, max_tokens is {} and {} sequences run side by side: they need {} KV blocks of {} "
-        "tokens, and the cache has {}",
-        num_prompt_tokens, max_tokens, num_needed, num_blocks, config.block_size, num_usable);
+    return OfField("prompt", InvalidArgument("the prompt has {} tokens, max_tokens is {} and {} sequences run side by "
+                                             "side: they need {} KV blocks of {} "
+                                             "tokens, and the cache has {}",
+                                             num_prompt_tokens, max_tokens, num_needed, num_blocks, config.block_size,
+                                             num_usable));
   }
   return {};
 }

@@ -45,7 +45,7 @@ TEST(SchedulerGroupTest, TheFirstWritersCopyTheSharedBlockInOneBatchAndTheLastWr
   h.Run(plan);
   h.Apply();
   EXPECT_EQ(h.scheduler.Stats().num_blocks_used, 1U + 3U);
-  EXPECT_EQ(h.scheduler.Stats().slots.shared, 2U * 16U);
+  EXPECT_EQ(h.scheduler.Stats().slots[SlotState::kShared], 2U * 16U);
 }
 
 TEST(SchedulerGroupTest, AFullLastBlockIsSharedWithoutACopy) {
@@ -199,7 +199,7 @@ TEST(SchedulerGroupTest, BeamsShareMoreThanHalfOfTheirBlocks) {
   h.Add(BeamRequest(1, 100, 60, 6));
   for (int step = 0; step < 50; ++step) h.Step();
   const SlotAccount slots = h.scheduler.Stats().slots;
-  EXPECT_GT(slots.shared, (slots.token + slots.shared) / 2);
+  EXPECT_GT(slots[SlotState::kShared], (slots[SlotState::kToken] + slots[SlotState::kShared]) / 2);
 }
 
 TEST(SchedulerGroupTest, AGroupIsSwappedWholeAndComesBackWithoutComputing) {
@@ -215,8 +215,8 @@ TEST(SchedulerGroupTest, AGroupIsSwappedWholeAndComesBackWithoutComputing) {
   EXPECT_EQ(num_rows, 77U + 29U + 33U + 3U * 11U) << "nothing twice";
   for (uint32_t s = 0; s < 3; ++s) EXPECT_EQ(h.of(2).transcript.streams[s].ids(), Alone(GroupRequest(2, 33, 12, 3), s));
   const SchedulerStats stats = h.scheduler.Stats();
-  EXPECT_EQ(stats.num_blocks_swapped_in, stats.num_blocks_swapped_out);
-  EXPECT_EQ(stats.slots.swapped, 0U);
+  EXPECT_EQ(stats.transfers[Transfer::Kind::kSwapIn].completed, stats.transfers[Transfer::Kind::kSwapOut].completed);
+  EXPECT_EQ(stats.slots[SlotState::kSwapped], 0U);
 }
 
 TEST(SchedulerGroupTest, SharedBlocksAreSwappedOnceAndStayShared) {
@@ -225,11 +225,11 @@ TEST(SchedulerGroupTest, SharedBlocksAreSwappedOnceAndStayShared) {
   h.Add(TestRequest(1, 62, 20));
   h.Add(GroupRequest(2, 33, 12, 3));
   for (int i = 0; i < 100 && h.of(2).num_swaps == 0; ++i) h.Step();
-  EXPECT_EQ(h.scheduler.Stats().slots.swapped, (2U + 3U) * 16U);
+  EXPECT_EQ(h.scheduler.Stats().slots[SlotState::kSwapped], (2U + 3U) * 16U);
   h.scheduler.Abort(RequestId{1});
   h.Step();
   EXPECT_EQ(h.scheduler.Stats().num_blocks_used, 5U);
-  EXPECT_EQ(h.scheduler.Stats().slots.shared, 4U * 16U);
+  EXPECT_EQ(h.scheduler.Stats().slots[SlotState::kShared], 4U * 16U);
 }
 
 TEST(SchedulerGroupTest, SwappedGroupsResumeBeforeWaitingOnesAreAdmitted) {
@@ -268,8 +268,8 @@ TEST_P(SwapFailure, MeansThatTheGroupIsComputedAgainAndLosesNothing) {
   h.Add(GroupRequest(2, 33, 12, 3));
   h.RunAll();
   EXPECT_GE(h.of(2).num_swaps, 1U);
-  EXPECT_GT(h.scheduler.Stats().num_swap_failures, 0U);
-  EXPECT_EQ(h.scheduler.Stats().slots.swapped, 0U);
+  EXPECT_GT(h.scheduler.Stats().num_swap_failures(), 0U);
+  EXPECT_EQ(h.scheduler.Stats().slots[SlotState::kSwapped], 0U);
   for (uint32_t s = 0; s < 3; ++s) EXPECT_EQ(h.of(2).transcript.streams[s].ids(), Alone(GroupRequest(2, 33, 12, 3), s));
 }
 
@@ -308,8 +308,8 @@ TEST(SchedulerGroupTest, APriceThatOnceWasTooHighIsAskedAgain) {
   for (uint64_t id = 1; id <= 200; ++id) h.Add(TestRequest(id, 60, 40));
   h.RunAll();
   const SchedulerStats stats = h.scheduler.Stats();
-  EXPECT_GT(stats.num_preemptions_swap, 1U);
-  EXPECT_LT(stats.num_preemptions_swap, stats.num_preemptions_recompute / 4);
+  EXPECT_GT(stats.preemptions[PreemptionMode::kSwap], 1U);
+  EXPECT_LT(stats.preemptions[PreemptionMode::kSwap], stats.preemptions[PreemptionMode::kRecompute] / 4);
 }
 
 enum class AbortWhen { kWaiting, kChunked, kRunning, kSwapped, kResuming, kMidBeam };
@@ -362,7 +362,7 @@ TEST_P(AbortOfAGroup, LeaksNothingAndDoesNotShowInOthers) {
   h.Step();
   EXPECT_EQ(h.of(1).tokens, Alone(TestRequest(1, 75, 30)));
   EXPECT_EQ(h.scheduler.Stats().num_blocks_used, 0U);
-  EXPECT_EQ(h.scheduler.Stats().slots.swapped, 0U);
+  EXPECT_EQ(h.scheduler.Stats().slots[SlotState::kSwapped], 0U);
   EXPECT_EQ(h.runner.num_occupied_seats(), 0U);
 }
 

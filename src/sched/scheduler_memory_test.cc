@@ -276,10 +276,10 @@ TEST(SchedulerMemoryTest, EverySlotIsATokenReservedWastedCachedOrFree) {
   h.Add(TestRequest(2, 100, 5));
   h.Step();
   const SlotAccount slots = h.scheduler.Stats().slots;
-  EXPECT_EQ(slots.token, 21U + 33U) << "with the current ones";
-  EXPECT_EQ(slots.reserved, 4U + 72U) << "for the prompt's rest and for the answers";
-  EXPECT_EQ(slots.internal, 7U + 7U);
-  EXPECT_EQ(slots.external + slots.cached, 0U);
+  EXPECT_EQ(slots[SlotState::kToken], 21U + 33U) << "with the current ones";
+  EXPECT_EQ(slots[SlotState::kReserved], 4U + 72U) << "for the prompt's rest and for the answers";
+  EXPECT_EQ(slots[SlotState::kInternal], 7U + 7U);
+  EXPECT_EQ(slots[SlotState::kExternal] + slots[SlotState::kCached], 0U);
   EXPECT_EQ(slots.total(), 30U * 16U);
 }
 

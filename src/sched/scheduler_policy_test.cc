@@ -15,9 +15,9 @@ TEST(SchedulerPolicyTest, ReservingForTheLongestSequenceLeavesTheRestInternal) {
   for (uint64_t id = 1; id <= 3; ++id) h.Add(TestRequest(id, 20, 12));
   EXPECT_EQ(h.Step(), (Rows{20, 20})) << "two chunks of 512 tokens fill the pool";
   const SlotAccount slots = h.scheduler.Stats().slots;
-  EXPECT_EQ(slots.token, 2U * 21U);
-  EXPECT_EQ(slots.reserved, 2U * 11U);
-  EXPECT_EQ(slots.internal, 2U * (512U - 32U));
+  EXPECT_EQ(slots[SlotState::kToken], 2U * 21U);
+  EXPECT_EQ(slots[SlotState::kReserved], 2U * 11U);
+  EXPECT_EQ(slots[SlotState::kInternal], 2U * (512U - 32U));
   h.RunAll();
   for (uint64_t id = 1; id <= 3; ++id) EXPECT_EQ(h.of(id).tokens, Alone(TestRequest(id, 20, 12)));
 }
@@ -44,8 +44,8 @@ TEST(SchedulerPolicyTest, FreeChunksTooSmallForTheHeadAreExternalFragmentation) 
   h.Add(TestRequest(2, 60, 60));
   h.Step();
   const SlotAccount slots = h.scheduler.Stats().slots;
-  EXPECT_EQ(slots.external, 16U * 4U);
-  EXPECT_EQ(slots.free, 0U);
+  EXPECT_EQ(slots[SlotState::kExternal], 16U * 4U);
+  EXPECT_EQ(slots[SlotState::kFree], 0U);
 }
 
 TEST(SchedulerPolicyTest, EveryStreamHasAChunkOfItsOwnAndAForkCopiesBlocks) {
@@ -56,7 +56,7 @@ TEST(SchedulerPolicyTest, EveryStreamHasAChunkOfItsOwnAndAForkCopiesBlocks) {
   h.Add(GroupRequest(1, 10, 20, 3));
   h.Step();
   EXPECT_EQ(h.scheduler.Stats().num_blocks_used, 3U * 8U);
-  EXPECT_EQ(h.scheduler.Stats().slots.shared, 0U);
+  EXPECT_EQ(h.scheduler.Stats().slots[SlotState::kShared], 0U);
   EXPECT_EQ(h.Plan().copies.size(), 2U * 3U);
   SchedulerHarness beams(config);
   beams.Add(BeamRequest(1, 10, 20, 3));
@@ -76,7 +76,7 @@ TEST(SchedulerPolicyTest, AStaticBatchRunsToCompletionAndKeepsItsMemoryUntilThen
   EXPECT_EQ(h.of(1).reason, FinishReason::kLength);
   EXPECT_EQ(h.scheduler.Stats().num_running, 1U) << "nobody joins a batch that runs";
   EXPECT_EQ(h.scheduler.Stats().num_blocks_used, 4U);
-  EXPECT_EQ(h.scheduler.Stats().slots.internal, 2U * 16U + 2U);
+  EXPECT_EQ(h.scheduler.Stats().slots[SlotState::kInternal], 2U * 16U + 2U);
   h.RunAll();
   EXPECT_EQ(h.of(3).tokens, Alone(TestRequest(3, 20, 3)));
 }

@@ -100,7 +100,7 @@ TEST(SchedulerDiskTest, EvictedBlocksGoToDiskAndComeBackOnAHit) {
   h.Add(again);
   h.RunAll();
   EXPECT_GT(h.of(9).cached_tokens.at(0), 0U);
-  EXPECT_GT(h.scheduler.Stats().num_disk_blocks_loaded, 0U);
+  EXPECT_GT(h.scheduler.Stats().transfers[Transfer::Kind::kLoad].completed, 0U);
   EXPECT_EQ(h.of(9).tokens, h.of(1).tokens);
 }
 
@@ -133,7 +133,8 @@ TEST(SchedulerDiskTest, AtTheEndASmallDiskGetsWhatWouldBeEvictedLast) {
   }
   h.scheduler.StorePrefixCache();
   for (int step = 0; step < 100 && h.scheduler.stores_prefix_cache(); ++step) h.Step();
-  EXPECT_EQ(h.scheduler.Stats().num_disk_blocks_stored, 7U) << "nothing is stored to be given up again";
+  EXPECT_EQ(h.scheduler.Stats().transfers[Transfer::Kind::kStore].completed, 7U)
+      << "nothing is stored to be given up again";
   config.max_disk_transfers = 10;
   Scheduler next(config, Contents(*options.disk));
   ASSERT_TRUE(next.Add(TestRequest(4, 100, 2)).ok());
@@ -196,7 +197,7 @@ TEST(SchedulerDiskTest, AFileThatIsGoneMeansComputingAndIsNotAskedForAgain) {
     h.RunAll();
     EXPECT_EQ(h.of(id).tokens, Alone(TestRequest(1, 100, 5)));
   }
-  EXPECT_GT(h.scheduler.Stats().num_disk_load_failures, 0U);
+  EXPECT_GT(h.scheduler.Stats().transfers[Transfer::Kind::kLoad].failed, 0U);
 }
 
 TEST(SchedulerDiskTest, AResetForgetsTheDiskToo) {
@@ -308,7 +309,7 @@ TEST(SchedulerCollisionTest, PrefixesWithOneNameAreToldApartOnDisk) {
     h.scheduler.StorePrefixCache();
     while (h.scheduler.stores_prefix_cache()) h.Step();
   }
-  EXPECT_GT(h.scheduler.Stats().num_disk_load_failures, 0U) << "what was there was another one's";
+  EXPECT_GT(h.scheduler.Stats().transfers[Transfer::Kind::kLoad].failed, 0U) << "what was there was another one's";
 }
 
 }  // namespace

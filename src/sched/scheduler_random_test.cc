@@ -299,7 +299,7 @@ class RandomRun {
     }
     EXPECT_EQ(runner_.num_occupied_seats(), 0U);
     EXPECT_EQ(scheduler_.Stats().num_blocks_used, 0U);
-    EXPECT_EQ(scheduler_.Stats().slots.swapped, 0U);
+    EXPECT_EQ(scheduler_.Stats().slots[SlotState::kSwapped], 0U);
     EXPECT_TRUE(scheduler_.ResetPrefixCache());
     EXPECT_EQ(scheduler_.Stats().num_blocks_free, config_.num_blocks);
     scheduler_.CheckInvariants();
@@ -323,7 +323,7 @@ class RandomRun {
 };
 
 TEST(SchedulerRandomTest, EveryRequestIsToldWhatItIsToldAloneOverHalfAMillionSteps) {
-  uint64_t num_steps = 0, num_finished = 0, num_groups = 0, num_beams = 0;
+  uint64_t num_steps = 0, num_finished = 0, num_groups = 0, num_beams = 0, num_swap_failures = 0;
   SchedulerStats sum, sum_of_windows;
   for (uint64_t seed = 1; num_steps < 600'000; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
@@ -336,36 +336,36 @@ TEST(SchedulerRandomTest, EveryRequestIsToldWhatItIsToldAloneOverHalfAMillionSte
     num_beams += run.num_beams_finished();
     const SchedulerStats stats = run.stats();
     if (run.has_windows()) {
-      sum_of_windows.num_preemptions_swap += stats.num_preemptions_swap;
-      sum_of_windows.num_disk_blocks_loaded += stats.num_disk_blocks_loaded;
+      sum_of_windows.preemptions[PreemptionMode::kSwap] += stats.preemptions[PreemptionMode::kSwap];
+      sum_of_windows.transfers[Transfer::Kind::kLoad].completed += stats.transfers[Transfer::Kind::kLoad].completed;
       sum_of_windows.prefix_hit_tokens += stats.prefix_hit_tokens;
     }
-    sum.num_preemptions_recompute += stats.num_preemptions_recompute;
-    sum.num_preemptions_swap += stats.num_preemptions_swap;
-    sum.num_swap_failures += stats.num_swap_failures;
+    sum.preemptions[PreemptionMode::kRecompute] += stats.preemptions[PreemptionMode::kRecompute];
+    sum.preemptions[PreemptionMode::kSwap] += stats.preemptions[PreemptionMode::kSwap];
+    num_swap_failures += stats.num_swap_failures();
     sum.num_blocks_copied += stats.num_blocks_copied;
     sum.prefix_hit_tokens += stats.prefix_hit_tokens;
-    sum.num_disk_blocks_stored += stats.num_disk_blocks_stored;
-    sum.num_disk_blocks_loaded += stats.num_disk_blocks_loaded;
-    sum.num_disk_load_failures += stats.num_disk_load_failures;
+    sum.transfers[Transfer::Kind::kStore].completed += stats.transfers[Transfer::Kind::kStore].completed;
+    sum.transfers[Transfer::Kind::kLoad].completed += stats.transfers[Transfer::Kind::kLoad].completed;
+    sum.transfers[Transfer::Kind::kLoad].failed += stats.transfers[Transfer::Kind::kLoad].failed;
     sum.speculation.num_draft_tokens += stats.speculation.num_draft_tokens;
     sum.speculation.num_accepted_tokens += stats.speculation.num_accepted_tokens;
   }
   // The workload meets what it is for.
-  EXPECT_GT(sum_of_windows.num_preemptions_swap, 50U);
-  EXPECT_GT(sum_of_windows.num_disk_blocks_loaded, 50U);
+  EXPECT_GT(sum_of_windows.preemptions[PreemptionMode::kSwap], 50U);
+  EXPECT_GT(sum_of_windows.transfers[Transfer::Kind::kLoad].completed, 50U);
   EXPECT_GT(sum_of_windows.prefix_hit_tokens, 5'000U);
   EXPECT_GT(num_finished, 5'000U);
   EXPECT_GT(num_groups, 1'000U);
   EXPECT_GT(num_beams, 500U);
-  EXPECT_GT(sum.num_preemptions_recompute, 1'000U);
-  EXPECT_GT(sum.num_preemptions_swap, 500U);
-  EXPECT_GT(sum.num_swap_failures, 50U);
+  EXPECT_GT(sum.preemptions[PreemptionMode::kRecompute], 1'000U);
+  EXPECT_GT(sum.preemptions[PreemptionMode::kSwap], 500U);
+  EXPECT_GT(num_swap_failures, 50U);
   EXPECT_GT(sum.num_blocks_copied, 5'000U);
   EXPECT_GT(sum.prefix_hit_tokens, 20'000U);
-  EXPECT_GT(sum.num_disk_blocks_stored, 1'000U);
-  EXPECT_GT(sum.num_disk_blocks_loaded, 200U);
-  EXPECT_GT(sum.num_disk_load_failures, 10U);
+  EXPECT_GT(sum.transfers[Transfer::Kind::kStore].completed, 1'000U);
+  EXPECT_GT(sum.transfers[Transfer::Kind::kLoad].completed, 200U);
+  EXPECT_GT(sum.transfers[Transfer::Kind::kLoad].failed, 10U);
   EXPECT_GT(sum.speculation.num_accepted_tokens, 10'000U);
   EXPECT_GT(sum.speculation.num_draft_tokens - sum.speculation.num_accepted_tokens, 10'000U);
 }

@@ -53,30 +53,27 @@ KvReport::Group ReportGroup(const BlockPool& pool, const SequenceGroup& group) {
 SchedulerStats StatsOf(const SchedulerView& view, const SlotAccount& slots) {
   const BlockPool& pool = view.space.pool();
   const ResidencyCounters& residency = view.residency.counters();
-  const SwapCounters& swaps = view.residency.swapper().counters();
+  const auto& swaps = view.residency.swapper().counters();
   const DiskTierCounters& disk = view.disk.counters();
   const auto num_swapped = static_cast<uint32_t>(view.residency.swapped().size());
   SchedulerStats stats = {.num_waiting = static_cast<uint32_t>(view.waiting.size()) + num_swapped,
                           .num_swapped = num_swapped,
                           .num_waiting_tokens = view.waiting.num_tokens(),
-                          .num_preemptions_recompute = residency.num_preemptions_recompute,
-                          .num_preemptions_swap = residency.num_preemptions_swap,
-                          .num_blocks_swapped_out = swaps.num_blocks_out,
-                          .num_blocks_swapped_in = swaps.num_blocks_in,
-                          .num_swap_failures = swaps.num_failures,
+                          .preemptions = residency.preemptions,
+                          .transfers = {{swaps[Transfer::Kind::kSwapOut],
+                                         swaps[Transfer::Kind::kSwapIn],
+                                         {.completed = disk.num_stored, .failed = disk.num_store_failures},
+                                         {.completed = disk.num_loaded, .failed = disk.num_load_failures}}},
                           .num_blocks_copied = residency.num_blocks_copied,
                           .num_blocks_total = pool.num_total(),
                           .num_blocks_used = pool.num_used(),
                           .num_blocks_cached = pool.num_cached(),
                           .num_blocks_free = pool.num_free(),
+                          .num_blocks_pinned = view.residency.num_pinned_blocks(),
                           .prefix_query_tokens = view.admitter.counters().query_tokens,
                           .prefix_hit_tokens = view.admitter.counters().hit_tokens,
                           .recent_prefix_hit_rate = view.admitter.RecentHitRate(),
                           .num_disk_blocks = view.disk.num_blocks(),
-                          .num_disk_blocks_stored = disk.num_stored,
-                          .num_disk_blocks_loaded = disk.num_loaded,
-                          .num_disk_store_failures = disk.num_store_failures,
-                          .num_disk_load_failures = disk.num_load_failures,
                           .num_disk_blocks_missed = view.disk.num_missed(),
                           .speculation = view.speculation.counters(),
                           .slots = slots};

@@ -5,10 +5,13 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/enum_array.h"
 #include "kv/block_id.h"
 #include "kv/slot_account.h"
 #include "sched/ids.h"
+#include "sched/scheduler_config.h"
 #include "sched/speculation_counters.h"
+#include "sched/step_plan.h"
 
 namespace quire {
 
@@ -19,7 +22,6 @@ class Residency;
 class Speculation;
 class StepBuilder;
 class WaitingQueue;
-struct SchedulerConfig;
 
 // The parts that are looked at. Between steps, or between a plan and its result.
 struct SchedulerView {
@@ -33,30 +35,36 @@ struct SchedulerView {
   const Speculation& speculation;
 };
 
+struct TransferCounts {
+  uint64_t completed = 0;
+  uint64_t failed = 0;
+};
+
 struct SchedulerStats {
   uint32_t num_running = 0;  // sequences
   uint32_t num_waiting = 0;  // requests, with those that were preempted
   uint32_t num_swapped = 0;  // requests of these in swap space
   uint64_t num_waiting_tokens = 0;
-  uint64_t num_preemptions_recompute = 0;
-  uint64_t num_preemptions_swap = 0;
-  uint64_t num_preemptions() const { return num_preemptions_recompute + num_preemptions_swap; }
-  uint64_t num_blocks_swapped_out = 0;
-  uint64_t num_blocks_swapped_in = 0;
-  uint64_t num_swap_failures = 0;
+  EnumArray<PreemptionMode, uint64_t, 2> preemptions;
+  uint64_t num_preemptions() const {
+    return preemptions[PreemptionMode::kRecompute] + preemptions[PreemptionMode::kSwap];
+  }
+  // Blocks that were moved; those of a load that failed: files that were gone, damaged, foreign, or unreadable just
+  // then.
+  EnumArray<Transfer::Kind, TransferCounts, kNumTransferKinds> transfers;
+  uint64_t num_swap_failures() const {
+    return transfers[Transfer::Kind::kSwapOut].failed + transfers[Transfer::Kind::kSwapIn].failed;
+  }
   uint64_t num_blocks_copied = 0;  // on write
   uint32_t num_blocks_total = 0;
   uint32_t num_blocks_used = 0;
   uint32_t num_blocks_cached = 0;
   uint32_t num_blocks_free = 0;
+  uint32_t num_blocks_pinned = 0;
   uint64_t prefix_query_tokens = 0;   // counted once per admission
   uint64_t prefix_hit_tokens = 0;     // in memory or on disk
   double recent_prefix_hit_rate = 0;  // of the latest thousand admissions
   uint32_t num_disk_blocks = 0;
-  uint64_t num_disk_blocks_stored = 0;
-  uint64_t num_disk_blocks_loaded = 0;
-  uint64_t num_disk_store_failures = 0;
-  uint64_t num_disk_load_failures = 0;  // files that were gone, damaged, foreign, or unreadable just then
   uint64_t num_disk_blocks_missed = 0;  // evicted from memory before they could be stored
   SpeculationCounters speculation;
   SlotAccount slots;

@@ -17,8 +17,8 @@ void Count(const SequenceGroup& group, const Sequence& sequence, uint32_t begin,
   const auto behind = [begin](uint32_t position) { return position - std::min(position, begin); };
   const SequenceSlots slots = Classify(
       {.num_held = behind(num_held), .max_total_tokens = behind(group.max_total_tokens), .num_slots = num_slots});
-  account.reserved += slots.reserved;
-  account.internal += slots.internal;
+  account[SlotState::kReserved] += slots.reserved;
+  account[SlotState::kInternal] += slots.internal;
 }
 
 // Blocks that only a transfer holds: their content is stored, or is on its way.
@@ -27,7 +27,8 @@ uint64_t CountInTransfer(const SchedulerView& view, SlotAccount& account) {
   for (const auto& [id, transfer] : view.builder.ledger().transfers()) {
     if (!transfer.held || view.space.pool().references(*transfer.held) > 1) continue;
     ++num_blocks;
-    (transfer.kind == Transfer::Kind::kStore ? account.cached : account.free) += view.space.block_size();
+    const bool is_store = transfer.kind == Transfer::Kind::kStore;
+    account[is_store ? SlotState::kCached : SlotState::kFree] += view.space.block_size();
   }
   return num_blocks;
 }
@@ -54,8 +55,8 @@ void SlotAccountant::CountRunning(const SchedulerView& view, SlotAccount& accoun
       num_in_tables_ += kv.num_held();
       for (const BlockTable& table : kv.tables()) {
         const uint32_t num_useful = std::min(group->max_total_tokens, table.num_slots());
-        account.reserved += num_useful;
-        account.internal += table.num_slots() - num_useful;
+        account[SlotState::kReserved] += num_useful;
+        account[SlotState::kInternal] += table.num_slots() - num_useful;
       }
     }
   }
@@ -87,17 +88,17 @@ SlotAccount SlotAccountant::Account(const SchedulerView& view) {
   CountRunning(view, account);
   for (const SequenceKv& kv : view.residency.pinned()) num_in_tables_ += kv.num_held();
   const uint64_t num_held = NumHeld(view);
-  account.internal += num_held * block_size;
+  account[SlotState::kInternal] += num_held * block_size;
   const uint64_t num_in_transfer = CountInTransfer(view, account);
-  account.cached += pool.num_cached() * block_size;
+  account[SlotState::kCached] += pool.num_cached() * block_size;
   const SequenceGroup* next = view.waiting.First();
-  account.external = next == nullptr ? 0 : view.space.NumExternalSlots(view.residency.EntryOf(*next));
-  account.free += pool.num_free() * block_size - account.external;
+  account[SlotState::kExternal] = next == nullptr ? 0 : view.space.NumExternalSlots(view.residency.EntryOf(*next));
+  account[SlotState::kFree] += pool.num_free() * block_size - account[SlotState::kExternal];
   const uint64_t num_in_use = pool.num_used() - num_in_transfer;
-  account.token = num_in_use * block_size - account.reserved - account.internal;
-  account.shared = (num_in_tables_ - std::min(num_in_tables_, num_in_use - num_held)) * block_size;
-  account.swapped = view.residency.swapper().num_used_places() * block_size;
-  account.on_disk = view.disk.num_blocks() * block_size;
+  account[SlotState::kToken] = num_in_use * block_size - account[SlotState::kReserved] - account[SlotState::kInternal];
+  account[SlotState::kShared] = (num_in_tables_ - std::min(num_in_tables_, num_in_use - num_held)) * block_size;
+  account[SlotState::kSwapped] = view.residency.swapper().num_used_places() * block_size;
+  account[SlotState::kOnDisk] = view.disk.num_blocks() * block_size;
   return account;
 }
 

@@ -7,6 +7,7 @@
 // position is the history's end. Drafts alone are not history before they are accepted.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -80,6 +81,8 @@ struct Transfer {
   uint32_t num_tokens = 0;
   friend bool operator==(const Transfer&, const Transfer&) = default;
 };
+
+inline constexpr size_t kNumTransferKinds = 5;
 
 // num_rows consecutive rows of the step, at consecutive positions of one sequence.
 struct PlanSpan {

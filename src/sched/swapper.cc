@@ -57,11 +57,7 @@ void Swapper::Observe(const StepResult& result) {
 }
 
 Swapper::Progress Swapper::Report(SequenceGroup* group, Transfer::Kind kind, bool completed) {
-  if (!completed) {
-    ++counters_.num_failures;
-  } else {
-    ++(kind == Transfer::Kind::kSwapOut ? counters_.num_blocks_out : counters_.num_blocks_in);
-  }
+  ++(completed ? counters_[kind].completed : counters_[kind].failed);
   if (group == nullptr) return Progress::kUnderWay;
   group->transfer_failed = group->transfer_failed || !completed;
   if (--group->num_transfers > 0) return Progress::kUnderWay;

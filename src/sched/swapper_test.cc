@@ -56,7 +56,7 @@ TEST_F(SwapperTest, SharedBlocksGoOnceAndComeBackShared) {
   EXPECT_EQ(swapper_.num_used_places(), 4U);
   EXPECT_EQ(space_->num_available(), 8U) << "what is in the plan is carried out before anybody writes";
   EXPECT_EQ(Report(true, 400, 0), Swapper::Progress::kDone);
-  EXPECT_EQ(swapper_.counters().num_blocks_out, 4U);
+  EXPECT_EQ(swapper_.counters()[Transfer::Kind::kSwapOut].completed, 4U);
   EXPECT_DOUBLE_EQ(swapper_.RoundTripUs(4), 4 * (100 + 100))
       << "the way back counts as the way there until it is known";
 
@@ -96,8 +96,8 @@ TEST_F(SwapperTest, AfterAFailureItRestsAndTheGroupHasLostItAll) {
   EXPECT_TRUE(swapper_.enabled());
   EXPECT_TRUE(swapper_.Out(*group_));
   EXPECT_EQ(Report(false, 400, 0), Swapper::Progress::kFailed);
-  EXPECT_EQ(swapper_.counters().num_failures, 1U);
-  EXPECT_EQ(swapper_.counters().num_blocks_out, 3U);
+  EXPECT_EQ(swapper_.counters()[Transfer::Kind::kSwapOut].failed, 1U);
+  EXPECT_EQ(swapper_.counters()[Transfer::Kind::kSwapOut].completed, 3U);
   EXPECT_FALSE(swapper_.enabled());
   for (int i = 0; i < 1000; ++i) {
     RunStep(builder_);
@@ -111,7 +111,7 @@ TEST_F(SwapperTest, WhoHasGoneItsWayIsNotMissed) {
   for (const Transfer& transfer : builder_.plan().transfers) {
     EXPECT_EQ(swapper_.Report(nullptr, transfer.kind, true), Swapper::Progress::kUnderWay);
   }
-  EXPECT_EQ(swapper_.counters().num_blocks_out, 4U);
+  EXPECT_EQ(swapper_.counters()[Transfer::Kind::kSwapOut].completed, 4U);
 }
 
 }  // namespace

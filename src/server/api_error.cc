@@ -1,7 +1,5 @@
 #include "server/api_error.h"
 
-#include <algorithm>
-#include <array>
 #include <string_view>
 
 #include "server/json_writer.h"
@@ -27,33 +25,6 @@ std::string_view CodeOf(int status) {
   }
 }
 
-// The field that a message about a request begins with: "top_p is 2: …", "a logit_bias is …".
-std::string_view FieldNamedBy(std::string_view message) {
-  static constexpr auto kFields = std::to_array<std::string_view>({"temperature",
-                                                                   "top_p",
-                                                                   "top_k",
-                                                                   "min_p",
-                                                                   "repetition_penalty",
-                                                                   "presence_penalty",
-                                                                   "frequency_penalty",
-                                                                   "logit_bias",
-                                                                   "max_tokens",
-                                                                   "min_tokens",
-                                                                   "stop",
-                                                                   "stop_token_ids",
-                                                                   "logprobs",
-                                                                   "prompt_logprobs",
-                                                                   "n",
-                                                                   "best_of",
-                                                                   "use_beam_search",
-                                                                   "beam_width",
-                                                                   "length_penalty",
-                                                                   "early_stopping"});
-  if (message.starts_with("a ")) message.remove_prefix(2);
-  const std::string_view word = message.substr(0, message.find(' '));
-  return std::ranges::find(kFields, word) == kFields.end() ? std::string_view() : word;
-}
-
 void WriteText(std::string_view key, std::string_view value, JsonWriter& json) {
   json.Key(key);
   value.empty() ? json.Null() : json.String(value);
@@ -64,6 +35,7 @@ void WriteText(std::string_view key, std::string_view value, JsonWriter& json) {
 int StatusOf(ErrorCode code) {
   switch (code) {
     case ErrorCode::kInvalidArgument:
+    case ErrorCode::kContextLength:
     case ErrorCode::kUnimplemented:
       return 400;
     case ErrorCode::kNotFound:
@@ -85,13 +57,11 @@ int StatusOf(ErrorCode code) {
 
 ApiError ToApiError(const Error& error) {
   const int status = StatusOf(error.code);
-  return {.status = status, .message = error.message, .code = std::string(CodeOf(status))};
-}
-
-ApiError ToRequestError(const Error& error) {
-  ApiError api_error = ToApiError(error);
-  if (api_error.status == 400) api_error.param = FieldNamedBy(error.message);
-  return api_error;
+  const bool too_long = error.code == ErrorCode::kContextLength;
+  return {.status = status,
+          .message = error.message,
+          .param = error.field,
+          .code = std::string(too_long ? "context_length_exceeded" : CodeOf(status))};
 }
 
 void WriteError(const ApiError& error, JsonWriter& json) {

@@ -18,10 +18,8 @@ struct ApiError {
 };
 
 int StatusOf(ErrorCode code);
-// With the status that belongs to the error's code.
+// With the status that belongs to the error's code, and its field.
 ApiError ToApiError(const Error& error);
-// The same for an error of SamplingParams or of admission, whose message names the field.
-ApiError ToRequestError(const Error& error);
 
 // Writes {"error": ...}.
 void WriteError(const ApiError& error, JsonWriter& json);

@@ -220,8 +220,8 @@ class StreamedAnswer final : public HttpExchange {
   bool failed_ = false;
 };
 
-SubmitArgs ArgsOf(const GenerationRequest& request, const Prompt& prompt, int32_t max_model_len) {
-  SubmitArgs args;
+Request ArgsOf(const GenerationRequest& request, const Prompt& prompt, int32_t max_model_len) {
+  Request args;
   args.prompt = prompt.ids;
   args.params = request.params;
   const auto room = static_cast<int64_t>(max_model_len) - static_cast<int64_t>(args.prompt.size());
@@ -237,16 +237,10 @@ SubmitArgs ArgsOf(const GenerationRequest& request, const Prompt& prompt, int32_
   return args;
 }
 
-ApiError SubmitError(const GenerationRequest& request, const Prompt& prompt, const Error& error,
-                     int32_t max_model_len) {
-  ApiError api_error = ToRequestError(error);
-  if (api_error.status != 400 || !api_error.param.empty()) return api_error;
-  const size_t num_prompt_tokens = prompt.ids.size();
-  const auto wanted = static_cast<size_t>(request.max_tokens_given ? *request.params.max_tokens : 1);
-  const auto context = static_cast<size_t>(max_model_len);
-  const bool too_many_wanted = num_prompt_tokens < context && num_prompt_tokens + wanted > context;
-  api_error.param = too_many_wanted ? "max_tokens" : request.chat ? "messages" : "prompt";
-  if (num_prompt_tokens + wanted > context) api_error.code = "context_length_exceeded";
+// In a chat, the prompt is what its messages have become.
+ApiError SubmitError(const GenerationRequest& request, const Error& error) {
+  ApiError api_error = ToApiError(error);
+  if (request.chat && api_error.param == "prompt") api_error.param = "messages";
   return api_error;
 }
 
@@ -265,7 +259,7 @@ std::unique_ptr<HttpExchange> StartGeneration(const ModelContext& context, Gener
   for (const Prompt& prompt : request.prompts) {
     Result<RequestHandle> handle = context.model.engine->Submit(ArgsOf(request, prompt, max_model_len));
     if (!handle.ok()) {
-      const ApiError error = SubmitError(request, prompt, handle.error(), max_model_len);
+      const ApiError error = SubmitError(request, handle.error());
       LogInfo("request_refused id={} status={} reason={}", LogValue(request.id), error.status, LogValue(error.message));
       return std::make_unique<KnownAnswer>(ToReply(error));
     }

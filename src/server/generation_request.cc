@@ -175,7 +175,7 @@ ParsedRequest Finish(const ModelContext& context, const FieldReader& fields, Gen
   counters.unknown_fields.Note(fields.Unknown());
   if (fields.failed()) return *fields.error();
   const Status valid = ValidateSamplingParams(request.params, context.model.engine->options().vocab_size);
-  if (!valid.ok()) return ToRequestError(valid.error());
+  if (!valid.ok()) return ToApiError(valid.error());
   return request;
 }
 

@@ -63,11 +63,16 @@ class EngineExchange final : public HttpExchange {
 void WriteSlots(const KvReport& kv, JsonWriter& json) {
   const SlotAccount& slots = kv.slots;
   json.Key("total_slots").Int(Number(slots.total())).Key("slots").BeginObject();
-  json.Key("token").Int(Number(slots.token)).Key("reserved").Int(Number(slots.reserved));
-  json.Key("internal").Int(Number(slots.internal)).Key("external").Int(Number(slots.external));
-  json.Key("cached").Int(Number(slots.cached)).Key("free").Int(Number(slots.free)).EndObject();
-  json.Key("shared_slots").Int(Number(slots.shared)).Key("swapped_slots").Int(Number(slots.swapped));
-  json.Key("disk_slots").Int(Number(slots.on_disk)).Key("waste_pct").Float(static_cast<float>(slots.waste_pct()));
+  for (size_t i = 0; i < kNumPoolStates; ++i) json.Key(SlotStateName(SlotAccount::At(i))).Int(Number(slots.values[i]));
+  json.EndObject();
+  json.Key("shared_slots")
+      .Int(Number(slots[SlotState::kShared]))
+      .Key("swapped_slots")
+      .Int(Number(slots[SlotState::kSwapped]));
+  json.Key("disk_slots")
+      .Int(Number(slots[SlotState::kOnDisk]))
+      .Key("waste_pct")
+      .Float(static_cast<float>(slots.waste_pct()));
 }
 
 void WriteSequence(const KvReport::Sequence& sequence, JsonWriter& json) {

@@ -82,7 +82,7 @@ TEST_F(LiveConnections, BodiesOfRequestsThatRunDoNotCount) {
   ASSERT_TRUE(stream.ReadUntil("data: "));
   const std::string body = R"({"tokens": [72]})" + std::string(900, ' ');
   EXPECT_TRUE(Eventually([&] { return Ask(Post("/detokenize", body)).status == 200; }));
-  EXPECT_EQ(model_->engine().Stats().num_running, 1U);
+  EXPECT_EQ(model_->engine().Stats().scheduler.num_running, 1U);
 }
 
 TEST_F(LiveConnections, SlowRequestsTimeOut) {
@@ -132,17 +132,17 @@ TEST_F(LiveConnections, HangingUpFreesTheSequenceOfAStream) {
   ASSERT_TRUE(client.ReadUntil("data: "));
   client.HangUp();
   EXPECT_TRUE(BecomesIdle());
-  EXPECT_EQ(model_->engine().Stats().requests_abort, 1U);
+  EXPECT_EQ(model_->engine().Stats().finished[FinishReason::kAbort], 1U);
 }
 
 TEST_F(LiveConnections, HangingUpFreesTheSequenceOfAWholeAnswer) {
   StartSlow();
   Client client = Connect();
   client.Send(Completion(8000));
-  ASSERT_TRUE(Eventually([&] { return model_->engine().Stats().num_running == 1; }));
+  ASSERT_TRUE(Eventually([&] { return model_->engine().Stats().scheduler.num_running == 1; }));
   client.HangUp();
   EXPECT_TRUE(BecomesIdle());
-  EXPECT_EQ(model_->engine().Stats().requests_abort, 1U);
+  EXPECT_EQ(model_->engine().Stats().finished[FinishReason::kAbort], 1U);
 }
 
 TEST_F(LiveConnections, ClientThatDoesNotReadIsCutOff) {
@@ -163,7 +163,7 @@ TEST_F(LiveConnections, FullQueueIs429) {
   }
   ASSERT_TRUE(Eventually([&] {
     const StatsSnapshot stats = model_->engine().Stats();
-    return stats.num_running + stats.num_waiting == 4;
+    return stats.scheduler.num_running + stats.scheduler.num_waiting == 4;
   }));
   const Reply reply = Ask(Completion(1));
   EXPECT_EQ(reply.status, 429);
@@ -177,9 +177,9 @@ TEST_F(LiveConnections, TooManyWaitingTokensAre429) {
   StartSlow({}, {.max_num_seqs = 1, .max_queued_tokens = 10});
   Client running = Connect(), waiting = Connect();
   running.Send(Completion(8000));
-  ASSERT_TRUE(Eventually([&] { return model_->engine().Stats().num_running == 1; }));
+  ASSERT_TRUE(Eventually([&] { return model_->engine().Stats().scheduler.num_running == 1; }));
   waiting.Send(Completion(8000));
-  ASSERT_TRUE(Eventually([&] { return model_->engine().Stats().num_waiting == 1; }));
+  ASSERT_TRUE(Eventually([&] { return model_->engine().Stats().scheduler.num_waiting == 1; }));
   const Reply reply = Ask(Completion(1));
   EXPECT_EQ(reply.status, 429);
   EXPECT_NE(reply.head.find("Retry-After: "), std::string::npos);
@@ -250,7 +250,7 @@ TEST_F(LiveConnections, FailedEngineTellsEveryone) {
   stream.Send(Completion(8000, R"(, "stream": true)"));
   whole.Send(Completion(8000));
   ASSERT_TRUE(stream.ReadUntil("data: "));
-  ASSERT_TRUE(Eventually([&] { return model_->engine().Stats().num_running == 2; }));
+  ASSERT_TRUE(Eventually([&] { return model_->engine().Stats().scheduler.num_running == 2; }));
   model_->runner().FailNow();
   EXPECT_NE(stream.Read().body.find("the device is on fire"), std::string::npos);
   const Reply reply = whole.Read();

@@ -119,7 +119,7 @@ TEST_F(LiveServer, StreamsEveryChoiceOfEveryPrompt) {
   }
   EXPECT_EQ(num_ends, 4);
   for (size_t i = 0; i < 4; ++i) EXPECT_EQ(texts[i], Says(i < 2 ? "a" : "b", 8, 5 + i % 2));
-  EXPECT_EQ(model_->engine().Stats().prefix_queries, 4U) << "a prompt is submitted once";
+  EXPECT_EQ(model_->engine().Stats().scheduler.prefix_query_tokens, 4U) << "a prompt is submitted once";
 }
 
 TEST_F(LiveServer, BestOfReturnsAndCountsTheBestOnly) {
@@ -179,7 +179,7 @@ TEST_F(LiveServer, ResetsThePrefixCacheUnlessItIsInUse) {
   client.HangUp();
   ASSERT_TRUE(BecomesIdle());
   EXPECT_EQ(Ask(Post("/reset_prefix_cache", "")).status, 200);
-  EXPECT_EQ(model_->engine().Stats().blocks_cached, 0U);
+  EXPECT_EQ(model_->engine().Stats().scheduler.num_blocks_cached, 0U);
   EXPECT_EQ(Ask(Get("/reset_prefix_cache")).status, 405);
 }
 

@@ -169,7 +169,7 @@ class LiveServer : public testing::Test {
   bool BecomesIdle() const {
     return Eventually([&] {
       return server_->num_active_requests() == 0 && model_->engine().Drained() &&
-             model_->engine().Stats().num_running == 0;
+             model_->engine().Stats().scheduler.num_running == 0;
     });
   }
   static std::string Says(const std::string& prompt, uint32_t num_tokens, uint64_t seed = 1) {

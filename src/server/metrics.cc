@@ -60,75 +60,80 @@ class Page {
 };
 
 void AddState(const StatsSnapshot& stats, const SchedulerConfig& config, Page& page) {
-  page.Gauge("vllm:num_requests_running", "Requests in the running batch.", static_cast<double>(stats.num_running));
+  page.Gauge("vllm:num_requests_running", "Requests in the running batch.",
+             static_cast<double>(stats.scheduler.num_running));
   page.Gauge("vllm:num_requests_waiting", "Requests that wait for memory or a place in the batch.",
-             static_cast<double>(stats.num_waiting));
+             static_cast<double>(stats.scheduler.num_waiting));
   page.Gauge("vllm:num_requests_swapped", "Of these, requests whose memory is in swap space.",
-             static_cast<double>(stats.num_swapped));
+             static_cast<double>(stats.scheduler.num_swapped));
   page.Gauge("quire_num_queued_tokens", "Prompt tokens of requests that have not started.",
              static_cast<double>(stats.queued_tokens));
-  page.Gauge("vllm:cpu_cache_usage_perc", "Share of swap space in use; 1 is all.", stats.swap_usage);
-  page.Gauge("vllm:kv_cache_usage_perc", "Share of the KV cache's blocks in use; 1 is all.", stats.kv_cache_usage);
-  page.Gauge("vllm:gpu_cache_usage_perc", "The same under its older name.", stats.kv_cache_usage);
+  const auto share = [](uint64_t part, uint64_t whole) {
+    return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0;
+  };
+  const uint64_t num_swap_slots = uint64_t{config.num_swap_blocks} * config.block_size;
+  const double kv_usage = share(stats.scheduler.num_blocks_used, stats.scheduler.num_blocks_total);
+  page.Gauge("vllm:cpu_cache_usage_perc", "Share of swap space in use; 1 is all.",
+             share(stats.scheduler.slots[SlotState::kSwapped], num_swap_slots));
+  page.Gauge("vllm:kv_cache_usage_perc", "Share of the KV cache's blocks in use; 1 is all.", kv_usage);
+  page.Gauge("vllm:gpu_cache_usage_perc", "The same under its older name.", kv_usage);
   page.Gauge("vllm:cache_config_info", "The KV cache's configuration.", 1,
              {{"block_size", std::to_string(config.block_size)},
               {"num_gpu_blocks", std::to_string(config.num_blocks)},
               {"num_cpu_blocks", std::to_string(config.num_swap_blocks)},
               {"enable_prefix_caching", config.enable_prefix_caching ? "True" : "False"}});
   const char* help = "Blocks of the KV cache by what they hold.";
-  page.Gauge("quire_kv_blocks", help, static_cast<double>(stats.blocks_used), {{"state", "used"}});
-  page.Gauge("quire_kv_blocks", help, static_cast<double>(stats.blocks_cached), {{"state", "cached"}});
-  page.Gauge("quire_kv_blocks", help, static_cast<double>(stats.blocks_free), {{"state", "free"}});
-  page.Gauge("quire_kv_blocks_capacity", "Blocks of the KV cache.", static_cast<double>(stats.blocks_total));
+  page.Gauge("quire_kv_blocks", help, static_cast<double>(stats.scheduler.num_blocks_used), {{"state", "used"}});
+  page.Gauge("quire_kv_blocks", help, static_cast<double>(stats.scheduler.num_blocks_cached), {{"state", "cached"}});
+  page.Gauge("quire_kv_blocks", help, static_cast<double>(stats.scheduler.num_blocks_free), {{"state", "free"}});
+  page.Gauge("quire_kv_blocks_capacity", "Blocks of the KV cache.",
+             static_cast<double>(stats.scheduler.num_blocks_total));
   page.Gauge("quire_kv_pinned_blocks", "Blocks of shared prefixes that stay.",
-             static_cast<double>(stats.blocks_pinned));
+             static_cast<double>(stats.scheduler.num_blocks_pinned));
 }
 
 void AddSlots(const StatsSnapshot& stats, Page& page) {
-  struct State {
-    const char* name;
-    uint64_t SlotAccount::*now;
-    double SlotSeconds::*seconds;
-  };
-  static constexpr State kStates[] = {{"token", &SlotAccount::token, &SlotSeconds::token},
-                                      {"reserved", &SlotAccount::reserved, &SlotSeconds::reserved},
-                                      {"internal", &SlotAccount::internal, &SlotSeconds::internal},
-                                      {"external", &SlotAccount::external, &SlotSeconds::external},
-                                      {"cached", &SlotAccount::cached, &SlotSeconds::cached},
-                                      {"free", &SlotAccount::free, &SlotSeconds::free}};
-  for (const State& state : kStates) {
+  const SlotAccount& slots = stats.scheduler.slots;
+  for (size_t i = 0; i < kNumPoolStates; ++i) {
     page.Gauge("quire_kv_slots", "Token slots of the KV cache by what they hold: they add up to the cache.",
-               static_cast<double>(stats.slots.*state.now), {{"state", state.name}});
+               static_cast<double>(slots.values[i]), {{"state", SlotStateName(SlotAccount::At(i))}});
   }
   page.Gauge("quire_kv_shared_slots", "Slots that would be needed on top if sequences shared nothing.",
-             static_cast<double>(stats.slots.shared));
-  page.Gauge("quire_kv_swapped_slots", "Slots in swap space.", static_cast<double>(stats.slots.swapped));
-  page.Gauge("quire_kv_disk_slots", "Slots of the prefix cache on disk.", static_cast<double>(stats.slots.on_disk));
+             static_cast<double>(slots[SlotState::kShared]));
+  page.Gauge("quire_kv_swapped_slots", "Slots in swap space.", static_cast<double>(slots[SlotState::kSwapped]));
+  page.Gauge("quire_kv_disk_slots", "Slots of the prefix cache on disk.",
+             static_cast<double>(slots[SlotState::kOnDisk]));
   const char* help = "Slots by what they held, times seconds; shared, swapped and on_disk are beside the cache.";
-  for (const State& state : kStates) {
-    page.Total("quire_kv_slot_seconds_total", help, stats.slot_seconds.*state.seconds, {{"state", state.name}});
+  for (size_t i = 0; i < kNumSlotStates; ++i) {
+    page.Total("quire_kv_slot_seconds_total", help, stats.slot_seconds.values[i],
+               {{"state", SlotStateName(SlotSeconds::At(i))}});
   }
-  page.Total("quire_kv_slot_seconds_total", help, stats.slot_seconds.shared, {{"state", "shared"}});
-  page.Total("quire_kv_slot_seconds_total", help, stats.slot_seconds.swapped, {{"state", "swapped"}});
-  page.Total("quire_kv_slot_seconds_total", help, stats.slot_seconds.on_disk, {{"state", "on_disk"}});
 }
 
 void AddMoves(const StatsSnapshot& stats, Page& page) {
-  page.Counter("vllm:num_preemptions_total", "Preemptions of running requests.", stats.preemptions());
+  page.Counter("vllm:num_preemptions_total", "Preemptions of running requests.", stats.scheduler.num_preemptions());
   const char* help = "Preemptions by what happened to the memory.";
-  page.Counter("quire_preemptions_total", help, stats.preemptions_recompute, {{"mode", "recompute"}});
-  page.Counter("quire_preemptions_total", help, stats.preemptions_swap, {{"mode", "swap"}});
-  page.Counter("quire_swapped_out_blocks_total", "Blocks moved to swap space.", stats.blocks_swapped_out);
-  page.Counter("quire_swapped_in_blocks_total", "Blocks moved back.", stats.blocks_swapped_in);
+  page.Counter("quire_preemptions_total", help, stats.scheduler.preemptions[PreemptionMode::kRecompute],
+               {{"mode", "recompute"}});
+  page.Counter("quire_preemptions_total", help, stats.scheduler.preemptions[PreemptionMode::kSwap], {{"mode", "swap"}});
+  page.Counter("quire_swapped_out_blocks_total", "Blocks moved to swap space.",
+               stats.scheduler.transfers[Transfer::Kind::kSwapOut].completed);
+  page.Counter("quire_swapped_in_blocks_total", "Blocks moved back.",
+               stats.scheduler.transfers[Transfer::Kind::kSwapIn].completed);
   page.Counter("quire_swap_failures_total", "Moves that failed: the requests were computed again.",
-               stats.swap_failures);
-  page.Counter("quire_copied_blocks_total", "Shared blocks copied because one sequence wrote.", stats.blocks_copied);
+               stats.scheduler.num_swap_failures());
+  page.Counter("quire_copied_blocks_total", "Shared blocks copied because one sequence wrote.",
+               stats.scheduler.num_blocks_copied);
   help = "Blocks of the prefix cache on disk by what happened to them.";
-  page.Counter("quire_disk_blocks_total", help, stats.disk_blocks_stored, {{"event", "stored"}});
-  page.Counter("quire_disk_blocks_total", help, stats.disk_blocks_loaded, {{"event", "loaded"}});
-  page.Counter("quire_disk_blocks_total", help, stats.disk_store_failures, {{"event", "store_failed"}});
-  page.Counter("quire_disk_blocks_total", help, stats.disk_load_failures, {{"event", "load_failed"}});
-  page.Counter("quire_disk_blocks_total", help, stats.disk_blocks_missed, {{"event", "missed"}});
+  page.Counter("quire_disk_blocks_total", help, stats.scheduler.transfers[Transfer::Kind::kStore].completed,
+               {{"event", "stored"}});
+  page.Counter("quire_disk_blocks_total", help, stats.scheduler.transfers[Transfer::Kind::kLoad].completed,
+               {{"event", "loaded"}});
+  page.Counter("quire_disk_blocks_total", help, stats.scheduler.transfers[Transfer::Kind::kStore].failed,
+               {{"event", "store_failed"}});
+  page.Counter("quire_disk_blocks_total", help, stats.scheduler.transfers[Transfer::Kind::kLoad].failed,
+               {{"event", "load_failed"}});
+  page.Counter("quire_disk_blocks_total", help, stats.scheduler.num_disk_blocks_missed, {{"event", "missed"}});
 }
 
 void AddSpeculation(const SpeculationCounters& drafts, uint32_t max_drafts, Page& page) {
@@ -144,18 +149,21 @@ void AddSpeculation(const SpeculationCounters& drafts, uint32_t max_drafts, Page
 }
 
 void AddCounts(const StatsSnapshot& stats, Page& page) {
-  page.Counter("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", stats.prefix_queries);
-  page.Counter("vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", stats.prefix_hits);
+  page.Counter("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.",
+               stats.scheduler.prefix_query_tokens);
+  page.Counter("vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.",
+               stats.scheduler.prefix_hit_tokens);
   page.Gauge("quire_prefix_cache_hit_rate", "Share of prompt tokens found in the prefix cache, latest 1000 admissions.",
-             stats.recent_prefix_hit_rate);
+             stats.scheduler.recent_prefix_hit_rate);
   page.Counter("vllm:prompt_tokens_total", "Prompt tokens processed.", stats.prompt_tokens);
   page.Counter("vllm:prompt_tokens_cached_total", "Of these, found in the prefix cache.", stats.prompt_tokens_cached);
   page.Counter("vllm:generation_tokens_total", "Tokens generated.", stats.generation_tokens);
   const char* help = "Requests by how they ended.";
-  page.Counter("vllm:request_success_total", help, stats.requests_stop, {{"finished_reason", "stop"}});
-  page.Counter("vllm:request_success_total", help, stats.requests_length, {{"finished_reason", "length"}});
-  page.Counter("vllm:request_success_total", help, stats.requests_abort, {{"finished_reason", "abort"}});
-  page.Counter("vllm:request_success_total", help, stats.requests_error, {{"finished_reason", "error"}});
+  for (const FinishReason reason :
+       {FinishReason::kStop, FinishReason::kLength, FinishReason::kAbort, FinishReason::kError}) {
+    page.Counter("vllm:request_success_total", help, stats.finished[reason],
+                 {{"finished_reason", FinishReasonName(reason)}});
+  }
   page.Counter("quire_engine_steps_total", "Steps of the engine.", stats.steps);
 }
 
@@ -205,7 +213,7 @@ std::string MetricsText(const ModelContext& context, const ServerCounters& count
   AddState(stats, context.model.engine->options().scheduler, page);
   AddSlots(stats, page);
   AddMoves(stats, page);
-  AddSpeculation(stats.speculation, context.model.engine->options().scheduler.max_drafts, page);
+  AddSpeculation(stats.scheduler.speculation, context.model.engine->options().scheduler.max_drafts, page);
   AddCounts(stats, page);
   AddHistograms(stats, page);
   AddServer(counters, page);
