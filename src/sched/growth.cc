@@ -1,4 +1,5 @@
-// Memory as sequences go on: room for their next rows, taken from younger ones if need be, and what windows leave behind.
+// Memory as sequences go on: room for their next rows, taken from younger ones if need be, and what windows leave
+// behind.
 #include <algorithm>
 #include <ranges>
 #include <utility>
