@@ -224,6 +224,7 @@ class InvisibleScheduling : public testing::TestWithParam<Setting> {
                     MakeDrafter(alone, jobs, model.model->config().vocab_size, config.num_blocks));
     const size_t num_compared = ExpectSame(alone, serving.Run(jobs), jobs);
     EXPECT_GT(num_compared, 0U);
+    serving.StorePrefixCache();
     const SchedulerStats stats = serving.scheduler().Stats();
     ExpectEmptyPool(stats);
     served_.kv_policies.insert(config.kv_policy);
@@ -278,9 +279,8 @@ class InvisibleScheduling : public testing::TestWithParam<Setting> {
 
 TEST_P(InvisibleScheduling, EveryRandomScheduleGivesWhatEachRequestGetsAlone) {
   ServeRandomSchedules();
-  // How many depends on how fast the disk is: the seeds are some that give twice as many.
   EXPECT_GT(num_swapped_, 30U);
-  EXPECT_GT(num_loaded_, 10U);
+  EXPECT_GT(num_loaded_, 50U);
   EXPECT_EQ(num_load_failures_, 0U);
   EXPECT_EQ(num_store_failures_, 0U);
   EXPECT_EQ(num_swap_failures_, 0U);

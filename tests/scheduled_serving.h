@@ -42,6 +42,12 @@ class Serving {
     return std::move(answers_);
   }
 
+  // As a process does that ends: the prefix cache goes to the disk, as far as there is one and it works.
+  void StorePrefixCache() {
+    scheduler_.StorePrefixCache();
+    while (scheduler_.stores_prefix_cache() || scheduler_.HasWork()) Step();
+  }
+
   const Scheduler& scheduler() const { return scheduler_; }
 
  private:

@@ -12,10 +12,8 @@ struct EnumArray {
 
   T& operator[](Enum index) { return values[static_cast<size_t>(index)]; }
   const T& operator[](Enum index) const { return values[static_cast<size_t>(index)]; }
-  static constexpr size_t size() { return kSize; }
   // The n-th enumerator.
   static constexpr Enum At(size_t n) { return static_cast<Enum>(n); }
-  friend bool operator==(const EnumArray&, const EnumArray&) = default;
 };
 
 }  // namespace quire

@@ -113,7 +113,7 @@ Result<std::string> StreamToTerminal(Engine& engine, Request args) {
 
 int Complain(const Error& error) {
   std::fprintf(stderr, "quire: %s\n", error.message.c_str());
-  return error.code == ErrorCode::kInvalidArgument ? 2 : 1;
+  return error.code == ErrorCode::kInvalidArgument || error.code == ErrorCode::kContextLength ? 2 : 1;
 }
 
 }  // namespace quire

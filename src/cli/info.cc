@@ -8,7 +8,7 @@
 namespace quire {
 namespace {
 
-// "full of 4 layers, window of 1024 of 4, ...".
+// "full (4 layers), window of 1024 (4 layers), ...".
 std::string KvGroupsText(const KvLayout& layout) {
   std::string text;
   for (const KvLayerGroup& group : layout.groups) {

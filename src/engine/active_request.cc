@@ -21,6 +21,7 @@ ActiveRequest::ActiveRequest(const Submission& submission, const Tokenizer* toke
   const auto num_streams =
       beams_ ? num_choices_ : static_cast<uint32_t>(submission.request.params.num_streams());  // that are told of
   gathers_ = num_streams > num_choices_;
+  told_end_.resize(num_choices_);
   streams_.reserve(num_streams);
   for (uint32_t i = 0; i < num_streams; ++i) {
     streams_.emplace_back(submission.request, tokenizer, submission.shown_logprobs);
@@ -79,7 +80,9 @@ void ActiveRequest::Push(StreamOutput& stream, uint32_t choice) {
   delta.num_prompt_tokens = num_prompt_tokens_;
   delta.num_cached_tokens = num_cached_tokens_;
   delta.num_output_tokens = stream.num_tokens();
+  const bool ends = delta.finished();
   queue_->Push(std::move(delta));
+  if (ends) told_end_[choice] = true;
 }
 
 void ActiveRequest::Publish(uint32_t stream) {
@@ -89,11 +92,7 @@ void ActiveRequest::Publish(uint32_t stream) {
 bool ActiveRequest::EndStream(uint32_t stream, const StreamEnd& end, TimeUs now, StatsSnapshot& stats) {
   streams_[stream].End(end.reason, end.stop_token, beams_ ? std::optional(end.score) : std::nullopt);
   const bool last = ++num_ended_ == streams_.size();
-  if (last) {
-    Complete(now, stats);
-  } else {
-    Publish(stream);
-  }
+  if (last) Complete(now, stats);
   return last;
 }
 
@@ -120,6 +119,9 @@ void ActiveRequest::Complete(TimeUs now, StatsSnapshot& stats) {
     if (longest > 1) stats.time_per_output_token_s.Observe(Seconds(last_token_ - first_token_) / (longest - 1));
   }
   ++stats.finished[streams_.front().reason()];
+}
+
+void ActiveRequest::PublishEnd() {
   if (!gathers_) {
     for (uint32_t stream = 0; stream < num_choices_; ++stream) Publish(stream);
     return;
@@ -128,13 +130,11 @@ void ActiveRequest::Complete(TimeUs now, StatsSnapshot& stats) {
   for (StreamOutput* stream : BestFirst()) Push(*stream, choice++);
 }
 
-void ActiveRequest::Fail(FinishReason reason, const Error& error, StatsSnapshot& stats) {
-  ++stats.finished[reason];
+void ActiveRequest::Fail(FinishReason reason, const Error& error) {
   for (uint32_t choice = 0; choice < num_choices_; ++choice) {
-    StreamOutput& stream = streams_[choice];
-    if (!gathers_ && stream.ended()) continue;
-    stream.Fail(reason, error);
-    Push(stream, choice);
+    if (told_end_[choice]) continue;
+    streams_[choice].Fail(reason, error);
+    Push(streams_[choice], choice);
   }
 }
 

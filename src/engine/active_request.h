@@ -45,12 +45,15 @@ class ActiveRequest {
   // follow.
   // REQUIRES: the stream has not ended.
   bool OnTokens(const SchedulerEvent& event, TimeUs now, StatsSnapshot& stats);
-  // Pushes what the stream has said since, if anything of it may be shown yet.
-  void Publish(uint32_t stream);
-  // Returns true when it was the last stream: then everything has been pushed. REQUIRES: the stream has not ended.
+  // Returns true when it was the last stream. REQUIRES: the stream has not ended.
   bool EndStream(uint32_t stream, const StreamEnd& end, TimeUs now, StatsSnapshot& stats);
-  // Ends every choice that has not ended, with the error.
-  void Fail(FinishReason reason, const Error& error, StatsSnapshot& stats);
+
+  // What the client reads. Pushes what the stream has said since, if anything of it may be shown yet.
+  void Publish(uint32_t stream);
+  // All that is left. REQUIRES: the last stream has ended.
+  void PublishEnd();
+  // Ends every choice whose end the client has not been told, with the error.
+  void Fail(FinishReason reason, const Error& error);
 
  private:
   void Push(StreamOutput& stream, uint32_t choice);
@@ -60,6 +63,7 @@ class ActiveRequest {
   std::shared_ptr<OutputQueue> queue_;
   std::string external_id_;
   std::vector<StreamOutput> streams_;
+  std::vector<bool> told_end_;  // [choices]
   uint32_t num_choices_ = 1;
   uint32_t num_ended_ = 0;
   bool gathers_ = false;  // nothing is pushed before the last stream ends

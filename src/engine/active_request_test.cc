@@ -35,7 +35,9 @@ class ActiveRequestTest : public testing::Test {
     return stopped;
   }
   bool End(uint32_t stream, FinishReason reason, float score = 0) {
-    return request_->EndStream(stream, {.reason = reason, .score = score}, 2 * kMs, stats_);
+    const bool last = request_->EndStream(stream, {.reason = reason, .score = score}, 2 * kMs, stats_);
+    last ? request_->PublishEnd() : request_->Publish(stream);
+    return last;
   }
   // Everything that was pushed, merged, by choice.
   std::map<uint32_t, OutputDelta> Read() {
@@ -122,20 +124,31 @@ TEST_F(ActiveRequestTest, AFailureEndsEveryChoiceThatRuns) {
   Start(Submit({.n = 3}));
   for (const uint32_t stream : {0U, 1U, 2U}) Say(stream, 5, -1);
   End(1, FinishReason::kStop);
-  request_->Fail(FinishReason::kError, Error{ErrorCode::kInternal, "NaN"}, stats_);
+  request_->Fail(FinishReason::kError, Error{ErrorCode::kInternal, "NaN"});
   const std::map<uint32_t, OutputDelta> read = Read();
   EXPECT_EQ(read.at(0).finish_reason, FinishReason::kError);
   EXPECT_EQ(read.at(1).finish_reason, FinishReason::kStop);
   EXPECT_EQ(read.at(2).error->message, "NaN");
   EXPECT_TRUE(queue_->finished());
-  EXPECT_EQ(stats_.finished[FinishReason::kError], 1U);
+}
+
+TEST_F(ActiveRequestTest, AnEndThatCouldNotBeToldIsToldAsAFailureAndNoOtherTwice) {
+  Start(Submit({.n = 2}));
+  for (const uint32_t stream : {0U, 1U}) Say(stream, 5, -1);
+  End(0, FinishReason::kStop);
+  EXPECT_TRUE(request_->EndStream(1, {.reason = FinishReason::kLength}, 2 * kMs, stats_));
+  request_->Fail(FinishReason::kError, Error{ErrorCode::kInternal, "no memory"});
+  const std::map<uint32_t, OutputDelta> read = Read();
+  EXPECT_EQ(read.at(0).finish_reason, FinishReason::kStop);
+  EXPECT_EQ(read.at(1).finish_reason, FinishReason::kError);
+  EXPECT_TRUE(queue_->finished());
 }
 
 TEST_F(ActiveRequestTest, AFailureOfGatheredStreamsSaysNothingElse) {
   Start(Submit({.n = 1, .best_of = 3}));
   Say(2, 5, -1);
   End(2, FinishReason::kStop);
-  request_->Fail(FinishReason::kAbort, Error{ErrorCode::kCancelled, "gone"}, stats_);
+  request_->Fail(FinishReason::kAbort, Error{ErrorCode::kCancelled, "gone"});
   const std::map<uint32_t, OutputDelta> read = Read();
   ASSERT_EQ(read.size(), 1U);
   EXPECT_EQ(read.at(0).finish_reason, FinishReason::kAbort);

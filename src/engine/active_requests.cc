@@ -15,29 +15,36 @@ std::string ActiveRequests::ExternalIdOf(RequestId id) const {
 
 void ActiveRequests::Admit(Submission& submission) {
   const RequestId id = submission.request.id;
-  auto created = std::make_unique<ActiveRequest>(submission, tokenizer_);
+  active_.emplace(id, std::make_unique<ActiveRequest>(submission, tokenizer_));
   stats_.max_tokens_param.Observe(*submission.request.params.max_tokens);
   stats_.n_param.Observe(submission.request.params.n);
-  ActiveRequest& request = *active_.emplace(id, std::move(created)).first->second;
-  if (const Status status = scheduler_.Add(std::move(submission.request)); !status.ok()) {
-    request.Fail(FinishReason::kError, status.error(), stats_);
-    Retire(id, request);
-  }
+  const Status status = scheduler_.Add(std::move(submission.request));
+  if (!status.ok()) Fail(id, {FinishReason::kError, status.error()});
 }
 
 void ActiveRequests::Cancel(RequestId id) {
-  const auto found = active_.find(id);
-  if (found == active_.end()) return;
+  if (!contains(id)) return;
   scheduler_.Abort(id);
-  found->second->Fail(FinishReason::kAbort, Cancelled("the request was cancelled"), stats_);
-  Retire(id, *found->second);
+  Fail(id, {FinishReason::kAbort, Cancelled("the request was cancelled")});
 }
 
 void ActiveRequests::Take(std::span<const SchedulerEvent> events, TimeUs planned_at, TimeUs now) {
   for (const SchedulerEvent& event : events) Handle(event, planned_at, now);
+}
+
+void ActiveRequests::Publish(std::span<const SchedulerEvent> events) {
   for (const SchedulerEvent& event : events) {
-    if (event.kind != SchedulerEvent::Kind::kTokens) continue;
+    if (event.kind != SchedulerEvent::Kind::kTokens && event.kind != SchedulerEvent::Kind::kFinished) continue;
     if (const auto found = active_.find(event.request); found != active_.end()) found->second->Publish(event.stream);
+  }
+  for (; !ended_.empty(); ended_.pop_front()) {
+    ActiveRequest& request = *ended_.front().request;
+    if (const std::optional<Failure>& failure = ended_.front().failure) {
+      request.Fail(failure->reason, failure->error);
+    } else {
+      request.PublishEnd();
+    }
+    intake_.Leave();
   }
 }
 
@@ -67,8 +74,7 @@ void ActiveRequests::Handle(const SchedulerEvent& event, TimeUs planned_at, Time
       break;
     case SchedulerEvent::Kind::kFailed:
       LogError("request_failed id={} reason={}", LogValue(request.external_id()), LogValue(event.error));
-      request.Fail(FinishReason::kError, Internal("{}", event.error), stats_);
-      Retire(event.request, request);
+      Fail(event.request, {FinishReason::kError, Internal("{}", event.error)});
       break;
   }
 }
@@ -82,24 +88,34 @@ void ActiveRequests::TakeTokens(const SchedulerEvent& event, TimeUs now, ActiveR
 void ActiveRequests::EndStream(const SchedulerEvent& event, ActiveRequest& request, FinishReason reason, TimeUs now) {
   const bool last = request.EndStream(
       event.stream, {.reason = reason, .stop_token = event.stop_token, .score = event.score}, now, stats_);
-  if (last) Retire(event.request, request);
+  if (last) Retire(event.request, std::nullopt);
 }
 
+// One that has ended and could not be told is told this instead.
 void ActiveRequests::FailAll(const Error& reason) {
+  for (Ended& ended : ended_) {
+    if (!ended.failure) ended.failure = Failure{FinishReason::kError, reason};
+  }
   while (!active_.empty()) {
-    const auto& [id, request] = *active_.begin();
+    const RequestId id = active_.begin()->first;
     scheduler_.Abort(id);
-    request->Fail(FinishReason::kError, reason, stats_);
-    Retire(id, *request);
+    Fail(id, {FinishReason::kError, reason});
   }
 }
 
-// REQUIRES: the request has had its last push and the scheduler has forgotten it.
-void ActiveRequests::Retire(RequestId id, ActiveRequest& ended) {
-  LogDebug("request_retired id={} tokens={}", LogValue(ended.external_id()), ended.num_output_tokens());
-  if (!ended.started()) intake_.LeaveQueue(ended.num_prompt_tokens());
-  active_.erase(id);
-  intake_.Leave();
+void ActiveRequests::Fail(RequestId id, Failure failure) {
+  ++stats_.finished[failure.reason];
+  Retire(id, std::move(failure));
+}
+
+// REQUIRES: the scheduler has forgotten the request.
+void ActiveRequests::Retire(RequestId id, std::optional<Failure> failure) {
+  const auto found = active_.find(id);
+  ActiveRequest& request = *found->second;
+  LogDebug("request_retired id={} tokens={}", LogValue(request.external_id()), request.num_output_tokens());
+  if (!request.started()) intake_.LeaveQueue(request.num_prompt_tokens());
+  ended_.push_back({std::move(found->second), std::move(failure)});
+  active_.erase(found);
 }
 
 }  // namespace quire

@@ -1,8 +1,10 @@
-// ActiveRequests: the requests that the engine has taken: what the scheduler says of them becomes what their clients
-// read, and the engine's numbers. Engine thread only.
+// ActiveRequests: the requests that the engine has taken: what the scheduler says of them becomes the engine's numbers,
+// and then what their clients read: so that whoever has read an answer finds it in the numbers. Engine thread only.
 #pragma once
 
+#include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -33,21 +35,34 @@ class ActiveRequests {
   void Cancel(RequestId id);
   // Of a step that was planned and applied at these times.
   void Take(std::span<const SchedulerEvent> events, TimeUs planned_at, TimeUs now);
-  // Ends all of them.
+  // Somebody has ended and has not been told.
+  bool has_ended() const { return !ended_.empty(); }
+  // Tells the clients what these events say, which have been taken, and who has ended.
+  void Publish(std::span<const SchedulerEvent> events);
+  // All of them end. They are told by Publish.
   void FailAll(const Error& reason);
 
  private:
-  using Map = std::unordered_map<RequestId, std::unique_ptr<ActiveRequest>>;
+  struct Failure {
+    FinishReason reason = FinishReason::kError;
+    Error error;
+  };
+  struct Ended {
+    std::unique_ptr<ActiveRequest> request;
+    std::optional<Failure> failure;
+  };
 
   void Handle(const SchedulerEvent& event, TimeUs planned_at, TimeUs now);
   void TakeTokens(const SchedulerEvent& event, TimeUs now, ActiveRequest& request);
   void EndStream(const SchedulerEvent& event, ActiveRequest& request, FinishReason reason, TimeUs now);
-  void Retire(RequestId id, ActiveRequest& request);
+  void Fail(RequestId id, Failure failure);
+  void Retire(RequestId id, std::optional<Failure> failure);
 
   Scheduler& scheduler_;
   Intake& intake_;
   const Tokenizer* const tokenizer_;
-  Map active_;
+  std::unordered_map<RequestId, std::unique_ptr<ActiveRequest>> active_;
+  std::deque<Ended> ended_;  // and not told
   StatsSnapshot stats_;
 };
 

@@ -1,6 +1,5 @@
 #include "engine/engine.h"
 
-#include <algorithm>
 #include <future>
 #include <mutex>
 #include <utility>
@@ -158,6 +157,9 @@ void Engine::Impl::DrainInbox() {
   num_admitted = num_called = 0;
   for (; num_admitted < taken.submissions.size(); ++num_admitted) active.Admit(taken.submissions[num_admitted]);
   for (const RequestId id : taken.aborts) active.Cancel(id);
+  if (!active.has_ended()) return;
+  PublishStats(clock.NowUs());
+  active.Publish({});
 }
 
 void Engine::Impl::RunCalls() {
@@ -213,7 +215,8 @@ Status Engine::Impl::RunStep(const StepPlan& plan, TimeUs planned_at) {
   ++active.stats().steps;
   active.stats().tokens_per_step.Observe(static_cast<double>(plan.num_rows()));
   active.Take(events, planned_at, now);
-  PublishStats(now);
+  PublishStats(clock.NowUs());
+  active.Publish(events);
   return {};
 }
 
@@ -260,6 +263,7 @@ void Engine::Impl::FailAll(const Error& reason) {
   if (prefix_cache_stored) std::exchange(prefix_cache_stored, nullptr)(reason);
   active.FailAll(reason);
   PublishStats(clock.NowUs());
+  active.Publish({});
 }
 
 void Engine::Fail(const Error& reason) {

@@ -4,7 +4,6 @@
 
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -60,7 +59,7 @@ class Engine {
 
   // Engine thread only. One step: drain the inbox, plan, run, apply, publish. False when there is nothing to do.
   bool Step();
-  // Blocks until there is something to do or `stop_requested`.
+  // Blocks until there is something to do, or Wake.
   void WaitForWork();
   // Ends every request with the error and refuses new ones. Stop is the same for an end that is meant.
   void Fail(const Error& reason);

@@ -379,6 +379,23 @@ TEST(Engine, IntegratesSlotsOverTime) {
   EXPECT_GE(after.most_slots[SlotState::kToken], before.scheduler.slots[SlotState::kToken]);
 }
 
+TEST(Engine, WhoeverIsToldFindsItInTheNumbersAlready) {
+  const auto engine = MakeEngine();
+  RequestHandle handle = *engine->Submit(Ask({1, 2, 3}, 5));
+  std::vector<uint64_t> seen;
+  std::optional<OutputDelta> delta;
+  uint32_t num_output_tokens = 0;
+  handle.SetNotify([&] { seen.push_back(engine->Stats().generation_tokens); });
+  while (!delta || !delta->finished()) {
+    engine->Step();
+    if (!(delta = handle.TryNext())) continue;
+    num_output_tokens = delta->num_output_tokens;
+    EXPECT_EQ(seen.back(), num_output_tokens);
+  }
+  EXPECT_EQ(num_output_tokens, 5U);
+  EXPECT_EQ(engine->Stats().finished[FinishReason::kLength], 1U);
+}
+
 TEST(Engine, DestroyingAHandleFreesItsSequenceWithinOneStep) {
   const auto engine = MakeEngine();
   RequestHandle kept = *engine->Submit(Ask({1, 2, 3}, 40));

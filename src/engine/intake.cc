@@ -1,5 +1,6 @@
 #include "engine/intake.h"
 
+#include <new>
 #include <utility>
 
 #include "base/error.h"
@@ -18,15 +19,22 @@ Result<Request> Intake::Prove(Request request) {
 }
 
 Result<RequestHandle> Intake::Enqueue(Request request) {
-  QUIRE_RETURN_IF_ERROR(TakePlace(request.prompt.size()));
   const RequestId id = request.id;
+  const size_t num_prompt_tokens = request.prompt.size();
   SamplingParams& params = request.params;
   const std::optional<int32_t> shown_logprobs = params.logprobs;
   const bool ranks = !params.use_beam_search && params.num_streams() > params.n;
   if (ranks && !params.logprobs) params.logprobs = 0;
   auto queue = std::make_shared<OutputQueue>(static_cast<uint32_t>(params.n));
-  const size_t num_prompt_tokens = request.prompt.size();
-  if (!inbox_->Add({std::move(request), shown_logprobs, queue})) {
+  QUIRE_RETURN_IF_ERROR(TakePlace(num_prompt_tokens));
+  bool added = false;
+  try {
+    added = inbox_->Add({std::move(request), shown_logprobs, queue});
+  } catch (const std::bad_alloc&) {
+    GiveUpPlace(num_prompt_tokens);
+    throw;
+  }
+  if (!added) {
     GiveUpPlace(num_prompt_tokens);
     return failure().value_or(Unavailable("the server has stopped"));
   }

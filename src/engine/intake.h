@@ -39,8 +39,9 @@ class Intake {
   size_t num_open() const { return num_open_; }  // submitted and not yet ended
   uint64_t num_queued_tokens() const { return num_queued_tokens_; }
 
-  // For the engine's thread.
   Inbox& inbox() { return *inbox_; }
+
+  // For the engine's thread.
   // A request that waited has started, or goes before it has.
   void LeaveQueue(size_t num_prompt_tokens);
   // A request has ended.

@@ -44,18 +44,26 @@ TEST(PublishedTest, AReaderThatIsStuckDelaysNoWriter) {
 TEST(PublishedTest, WhatIsReadIsWholeAndNeverOlderThanBefore) {
   Published<std::vector<int>> published(std::vector<int>(100, 0));
   std::atomic<bool> ends{false};
+  std::latch have_read(2);
   std::vector<std::thread> readers;
   for (int i = 0; i < 2; ++i) {
     readers.emplace_back([&] {
-      for (int last = 0; !ends;) {
+      int last = 0;
+      const auto read = [&] {
         published.Read([&](const std::vector<int>& value) {
           EXPECT_EQ(value, std::vector<int>(100, value[0]));
           EXPECT_GE(value[0], last);
           last = value[0];
         });
-      }
+      };
+      read();
+      have_read.count_down();
+      while (!ends) read();
+      read();
+      EXPECT_EQ(last, 20'000);
     });
   }
+  have_read.wait();
   for (int i = 1; i <= 20'000; ++i) published.Publish(std::vector<int>(100, i));
   ends = true;
   for (std::thread& reader : readers) reader.join();

@@ -1,7 +1,6 @@
 // Numbers of a running engine: kept by the engine thread, and published after every step for /metrics.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>

@@ -10,7 +10,7 @@ namespace quire {
 
 BlockTable::BlockTable(BlockTable&& other) noexcept
     : pool_(other.pool_),
-      block_size_(other.block_size_),
+      shift_(other.shift_),
       first_(std::exchange(other.first_, 0)),
       blocks_(std::exchange(other.blocks_, {})) {}
 
@@ -18,7 +18,7 @@ BlockTable& BlockTable::operator=(BlockTable&& other) noexcept {
   if (this == &other) return *this;
   Clear();
   pool_ = other.pool_;
-  block_size_ = other.block_size_;
+  shift_ = other.shift_;
   first_ = std::exchange(other.first_, 0);
   blocks_ = std::exchange(other.blocks_, {});
   return *this;
@@ -28,7 +28,7 @@ BlockTable BlockTable::Fork() const { return ForkPrefix(num_blocks()); }
 
 BlockTable BlockTable::ForkPrefix(uint32_t num_blocks) const {
   QUIRE_CHECK_LE(num_blocks, this->num_blocks());
-  BlockTable fork(*pool_, block_size_);
+  BlockTable fork(*pool_, block_size());
   fork.BeginAt(std::min(first_, num_blocks));
   fork.Share(blocks().first(num_blocks - fork.first_));
   return fork;
@@ -55,16 +55,16 @@ void BlockTable::Share(std::span<const BlockId> blocks) {
 }
 
 uint32_t BlockTable::NumSharedIn(uint32_t begin, uint32_t end) const {
-  const uint32_t last = std::min(BlocksForTokens(end, block_size_), num_blocks());
+  const uint32_t last = std::min(BlocksFor(end), num_blocks());
   uint32_t num_shared = 0;
-  for (uint32_t i = std::max(begin / block_size_, first_); i < last; ++i) {
+  for (uint32_t i = std::max(begin >> shift_, first_); i < last; ++i) {
     if (pool_->references(at(i)) > 1) ++num_shared;
   }
   return num_shared;
 }
 
 uint32_t BlockTable::NumToAppend(uint32_t end) const {
-  const uint32_t num_needed = BlocksForTokens(end, block_size_);
+  const uint32_t num_needed = BlocksFor(end);
   return num_needed > num_blocks() ? num_needed - num_blocks() : 0;
 }
 
@@ -75,13 +75,13 @@ uint32_t BlockTable::NumBlocksToWrite(uint32_t begin, uint32_t end) const {
 bool BlockTable::PrepareWrite(uint32_t begin, uint32_t end, std::vector<CopyOnWrite>& copies) {
   QUIRE_CHECK_LE(begin, end);
   QUIRE_CHECK_LE(begin, num_slots());
-  QUIRE_CHECK_LE(first_, begin / block_size_);
+  QUIRE_CHECK_LE(first_, begin >> shift_);
   if (begin == end) return true;
   const uint32_t num_shared = NumSharedIn(begin, end);
   const uint32_t num_owned = num_held();
   // The new blocks come behind the table; those that replace shared ones are moved from there to their places.
   if (!pool_->Allocate(num_shared + NumToAppend(end), blocks_)) return false;
-  for (uint32_t i = begin / block_size_ - first_, left = num_shared; left > 0; ++i) {
+  for (uint32_t i = (begin >> shift_) - first_, left = num_shared; left > 0; ++i) {
     if (pool_->references(blocks_[i]) == 1) continue;
     const BlockId source = std::exchange(blocks_[i], blocks_[num_owned + num_shared - left]);
     copies.push_back({.table_index = first_ + i, .source = source, .destination = blocks_[i]});
@@ -94,7 +94,7 @@ bool BlockTable::PrepareWrite(uint32_t begin, uint32_t end, std::vector<CopyOnWr
 
 bool BlockTable::ReserveChunk(uint32_t num_slots) {
   QUIRE_CHECK(blocks_.empty() && first_ == 0, "the table has {} blocks", num_blocks());
-  return pool_->AllocateChunk(ChunkBlocks(num_slots, block_size_), blocks_);
+  return pool_->AllocateChunk(ChunkBlocks(num_slots, block_size()), blocks_);
 }
 
 void BlockTable::Clear() {

@@ -4,6 +4,7 @@
 // beginnings. Move-only. Host logic; no thread safety.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -24,7 +25,8 @@ struct CopyOnWrite {
 class BlockTable {
  public:
   // REQUIRES: the pool outlives the table; block_size is a power of two, 1 to 256.
-  BlockTable(BlockPool& pool, uint32_t block_size) : pool_(&pool), block_size_(block_size) {}
+  BlockTable(BlockPool& pool, uint32_t block_size)
+      : pool_(&pool), shift_(static_cast<uint32_t>(std::countr_zero(block_size))) {}
   ~BlockTable() { Clear(); }
   BlockTable(BlockTable&& other) noexcept;
   BlockTable& operator=(BlockTable&& other) noexcept;
@@ -35,7 +37,7 @@ class BlockTable {
   uint32_t num_blocks() const {
     return first_ + num_held();
   }  // logical ones: with those at its front that are not there
-  uint32_t num_slots() const { return num_blocks() * block_size_; }
+  uint32_t num_slots() const { return num_blocks() << shift_; }
   // REQUIRES: first_block() <= index < num_blocks().
   BlockId at(uint32_t index) const { return blocks_[index - first_]; }
 
@@ -70,11 +72,15 @@ class BlockTable {
   void CheckInvariants() const;
 
  private:
+  uint32_t block_size() const { return 1U << shift_; }
+  uint32_t BlocksFor(uint32_t num_tokens) const {
+    return static_cast<uint32_t>((uint64_t{num_tokens} + block_size() - 1) >> shift_);
+  }
   uint32_t NumSharedIn(uint32_t begin, uint32_t end) const;
   uint32_t NumToAppend(uint32_t end) const;
 
   BlockPool* pool_;
-  uint32_t block_size_;
+  uint32_t shift_;  // 2 ^ shift_ slots a block: this is asked of every sequence at every step, and division is slow
   uint32_t first_ = 0;
   std::vector<BlockId> blocks_;
 };

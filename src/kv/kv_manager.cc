@@ -40,9 +40,9 @@ KvManager::KvManager(const KvConfig& config)
       matched_(config_.groups.size()) {}
 
 SequenceKv KvManager::MakeSequence() {
-  std::vector<BlockTable> tables;
-  for (size_t group = 0; group < config_.groups.size(); ++group) tables.emplace_back(pool_, config_.block_size);
-  return SequenceKv(std::move(tables));
+  std::vector<BlockTable> others;
+  for (size_t group = 1; group < config_.groups.size(); ++group) others.emplace_back(pool_, config_.block_size);
+  return SequenceKv(InlineFirst(BlockTable(pool_, config_.block_size), std::move(others)));
 }
 
 // How far a prefix reaches: in memory alone, and with what is on disk.
@@ -179,6 +179,7 @@ uint64_t KvManager::NumExternalSlots(uint32_t num_slots) const {
 void KvManager::Commit(SequenceKv& kv, const PrefixScope& scope, std::span<const int32_t> computed_tokens) {
   if (!config_.enable_prefix_caching) return;
   const size_t block_size = config_.block_size;
+  if ((size_t{kv.chain.depth} + 1) * block_size > computed_tokens.size()) return;
   PrefixChain chain = kv.chain;
   while ((size_t{chain.depth} + 1) * block_size <= computed_tokens.size()) {
     const uint32_t index = chain.depth;
@@ -196,7 +197,7 @@ void KvManager::Commit(SequenceKv& kv, const PrefixScope& scope, std::span<const
     }
   }
   // Of a sequence whose full blocks have all been given back nothing is left to be found.
-  if (chain != kv.chain && !index_.Prune(chain)) kv.chain = chain;
+  if (!index_.Prune(chain)) kv.chain = chain;
 }
 
 void KvManager::Forget(const SequenceKv& kv) {

@@ -100,7 +100,7 @@ class KvManager {
   // is; so the blocks of tables that came back from swap space are indexed again behind NoMatch(scope).chain.
   void Commit(SequenceKv& kv, const PrefixScope& scope, std::span<const int32_t> computed_tokens);
   // Makes no later request reuse what the sequence holds, as far as nobody else stands on it now. What others computed
-  // behind it becomes unreachable until somebody computes this again.
+  // behind it, and cannot be used without it, becomes unreachable until somebody computes this again.
   void Forget(const SequenceKv& kv);
   // swapped.In, into this pool.
   bool SwapIn(const SwappedTables& swapped, std::span<BlockTable* const> tables, std::vector<SwapMove>& moves) {

@@ -7,38 +7,53 @@
 namespace quire {
 namespace {
 
+bool HasWindows(const KvConfig& config) {
+  return std::ranges::any_of(config.groups, [](const KvGroup& group) { return group.window > 0; });
+}
+
 class PagedSpace final : public KvSpace {
  public:
   explicit PagedSpace(const KvConfig& config)
-      : KvSpace(config),
-        max_prompt_rows_(config.max_prompt_rows),
-        gives_back_(std::ranges::any_of(config.groups, [](const KvGroup& group) { return group.window > 0; })) {}
+      : KvSpace(config, HasWindows(config)), max_prompt_rows_(config.max_prompt_rows) {}
 
-  bool gives_back() const override { return gives_back_; }
-  uint32_t ReservedEnd(uint32_t group, uint32_t begin, uint32_t num_tokens) const override {
-    if (cache().groups()[group].window == 0 || num_tokens - begin <= max_prompt_rows_) return num_tokens;
-    return begin + max_prompt_rows_;
+  uint32_t ReservedEnd(uint32_t group, uint32_t begin, uint32_t num_tokens, bool is_first) const override {
+    const KvGroup& kv_group = cache().groups()[group];
+    if (kv_group.window == 0) return num_tokens;
+    const uint64_t first = kv_group.FirstNeeded(begin / block_size(), block_size());
+    const uint64_t end = is_first ? first * block_size() + kv_group.window + max_prompt_rows_ : 0;
+    return static_cast<uint32_t>(std::min<uint64_t>(num_tokens, std::max<uint64_t>(end, begin + 1)));
   }
 
-  bool CanEnter(const KvEntry& entry, const KvManager::Match& match) const override {
+  uint64_t NumToEnter(const KvEntry& entry, const KvManager::Match& match) const override {
     uint64_t num_blocks = entry.num_branch_blocks;
     for (uint32_t group = 0; group < num_groups(); ++group) {
       const uint32_t first = cache().groups()[group].FirstNeeded(match.num_blocks, block_size());
-      const uint32_t end = ReservedEnd(group, match.num_blocks * block_size(), entry.demand.num_known_tokens);
+      const uint32_t end = ReservedEnd(group, match.num_blocks * block_size(), entry.demand.num_known_tokens, true);
       num_blocks += BlocksForTokens(end, block_size()) - first;
     }
-    return cache().CanStart(num_blocks, match, entry.alone) == KvFit::kNow;
+    return num_blocks;
+  }
+  bool CanEnter(const KvEntry& entry, const KvManager::Match& match) const override {
+    return cache().CanStart(NumToEnter(entry, match), match, entry.alone) == KvFit::kNow;
   }
   void Enter(const KvEntry&, const KvManager::Match& match, SequenceKv& kv, std::vector<SequenceKv>&) override {
     QUIRE_CHECK(cache().Take(match, kv), "{} blocks to load were available", match.loads.size());
   }
 
   uint32_t NumShareable(uint32_t num_common) const override { return num_common / block_size(); }
-  uint32_t NumToJoin(uint32_t num_tokens, uint32_t num_shared) const override {
+  uint32_t NumToJoin(uint32_t num_tokens, uint32_t num_shared, bool is_first) const override {
     uint32_t num_blocks = 0;
     for (uint32_t group = 0; group < num_groups(); ++group) {
-      const uint32_t end = ReservedEnd(group, num_shared * block_size(), num_tokens);
+      const uint32_t end = ReservedEnd(group, num_shared * block_size(), num_tokens, is_first);
       num_blocks += BlocksForTokens(end, block_size()) - num_shared;
+    }
+    return num_blocks;
+  }
+  uint32_t NumToGoOn(uint32_t num_remaining) const override {
+    uint32_t num_blocks = 0;
+    for (const KvGroup& group : cache().groups()) {
+      const uint32_t num_rows = group.window == 0 ? 1 : std::clamp(num_remaining, 1U, max_prompt_rows_);
+      num_blocks += BlocksForTokens(num_rows, block_size());
     }
     return num_blocks;
   }
@@ -59,7 +74,7 @@ class PagedSpace final : public KvSpace {
   }
   void Prune(SequenceKv& child) override { child.Clear(); }
   void GiveBackUnseen(SequenceKv& kv, uint32_t num_tokens) override {
-    if (!gives_back_) return;
+    if (!gives_back()) return;
     for (uint32_t group = 0; group < num_groups(); ++group) {
       kv.table(group).GiveBackBefore(cache().groups()[group].FirstNeeded(num_tokens / block_size(), block_size()));
     }
@@ -70,17 +85,18 @@ class PagedSpace final : public KvSpace {
 
  private:
   const uint32_t max_prompt_rows_;
-  const bool gives_back_;
 };
 
 // Whatever a layer sees, its reservation is for the whole sequence.
 class ContiguousSpace final : public KvSpace {
  public:
-  ContiguousSpace(const KvConfig& config, const KvPolicy& policy) : KvSpace(config), policy_(policy) {}
+  ContiguousSpace(const KvConfig& config, const KvPolicy& policy) : KvSpace(config, false), policy_(policy) {}
 
-  bool gives_back() const override { return false; }
-  uint32_t ReservedEnd(uint32_t, uint32_t, uint32_t num_tokens) const override { return num_tokens; }
+  uint32_t ReservedEnd(uint32_t, uint32_t, uint32_t num_tokens, bool) const override { return num_tokens; }
 
+  uint64_t NumToEnter(const KvEntry& entry, const KvManager::Match&) const override {
+    return uint64_t{NumChunks(entry)} * ChunkBlocks(policy_.SlotsAtAdmission(entry.demand), block_size());
+  }
   bool CanEnter(const KvEntry& entry, const KvManager::Match&) const override {
     return cache().CanReserveChunks(NumChunks(entry), policy_.SlotsAtAdmission(entry.demand));
   }
@@ -96,7 +112,8 @@ class ContiguousSpace final : public KvSpace {
   }
 
   uint32_t NumShareable(uint32_t) const override { return 0; }
-  uint32_t NumToJoin(uint32_t, uint32_t) const override { return 0; }
+  uint32_t NumToJoin(uint32_t, uint32_t, bool) const override { return 0; }
+  uint32_t NumToGoOn(uint32_t) const override { return num_groups(); }
   void Join(SequenceKv& kv, const SequenceKv&, uint32_t, std::vector<SequenceKv>& reserved) override {
     kv = std::move(reserved.back());
     reserved.pop_back();

@@ -54,11 +54,14 @@ class KvSpace {
   uint32_t num_groups() const { return static_cast<uint32_t>(cache_.groups().size()); }
 
   // Whether sequences give back what has fallen out of a window.
-  virtual bool gives_back() const = 0;
+  bool gives_back() const { return gives_back_; }
   // How far a sequence that enters, with num_tokens tokens of which those before `begin` are there, has slots in a
-  // group from the start. Of a window the rest comes as the sequence goes on.
-  virtual uint32_t ReservedEnd(uint32_t group, uint32_t begin, uint32_t num_tokens) const = 0;
+  // group from the start. Of a window the rest comes as the sequence goes on: the first of a request has what a prompt
+  // needs to go on, those that join it one row.
+  virtual uint32_t ReservedEnd(uint32_t group, uint32_t begin, uint32_t num_tokens, bool is_first) const = 0;
 
+  // Blocks that a request holds once it has entered, with its other sequences.
+  virtual uint64_t NumToEnter(const KvEntry& entry, const KvManager::Match& match) const = 0;
   virtual bool CanEnter(const KvEntry& entry, const KvManager::Match& match) const = 0;
   // The first sequence takes what matches; `reserved`: the memory of streams to come, where these have some of their
   // own from the start. REQUIRES: CanEnter; the sequence is empty.
@@ -68,7 +71,10 @@ class KvSpace {
   // Full blocks that a sequence can share with another one that begins with the same num_common tokens.
   virtual uint32_t NumShareable(uint32_t num_common) const = 0;
   // What Join takes from the pool, once the sequence's num_tokens tokens have the slots that are reserved for them.
-  virtual uint32_t NumToJoin(uint32_t num_tokens, uint32_t num_shared) const = 0;
+  virtual uint32_t NumToJoin(uint32_t num_tokens, uint32_t num_shared, bool is_first) const = 0;
+  // Blocks without which a sequence that comes back from swap space, and has so many tokens to compute, would soon have
+  // to go again.
+  virtual uint32_t NumToGoOn(uint32_t num_remaining) const = 0;
   // A sequence of a request whose first one runs: it shares that one's first num_shared blocks, as far as it needs
   // them. REQUIRES: the first one still has these.
   virtual void Join(SequenceKv& kv, const SequenceKv& first, uint32_t num_shared,
@@ -94,10 +100,11 @@ class KvSpace {
   virtual uint32_t MaxBlocks(uint32_t num_tokens) const = 0;
 
  protected:
-  explicit KvSpace(const KvConfig& config) : cache_(config) {}
+  KvSpace(const KvConfig& config, bool gives_back) : cache_(config), gives_back_(gives_back) {}
 
  private:
   KvManager cache_;
+  const bool gives_back_;
 };
 
 }  // namespace quire

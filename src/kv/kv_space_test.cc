@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numeric>
+#include <random>
 #include <utility>
 #include <vector>
 
@@ -96,7 +98,7 @@ TEST(PagedSpaceTest, SharesWhatMatchesAndWhatStreamsHaveInCommon) {
   const std::unique_ptr<KvSpace> space = KvSpace::Make(Config(KvPolicyKind::kPaged));
   EXPECT_TRUE(space->keeps_prefixes());
   EXPECT_EQ(space->NumShareable(11), 2U);
-  EXPECT_EQ(space->NumToJoin(11, 2), 1U);
+  EXPECT_EQ(space->NumToJoin(11, 2, false), 1U);
   EXPECT_EQ(space->MaxBlocks(11), 3U);
   SequenceKv first = space->cache().MakeSequence(), other = space->cache().MakeSequence();
   std::vector<SequenceKv> reserved;
@@ -151,12 +153,14 @@ TEST(WindowedSpaceTest, AWindowIsBoundedHoweverLongTheSequenceGrows) {
 
 TEST(WindowedSpaceTest, APromptEntersWithAWindowsPartOfIt) {
   const std::unique_ptr<KvSpace> space = KvSpace::Make(Windowed({{}, {.window = 8}}));
-  EXPECT_EQ(space->ReservedEnd(0, 0, 100), 100U);
-  EXPECT_EQ(space->ReservedEnd(1, 0, 100), 8U);
-  EXPECT_EQ(space->ReservedEnd(1, 96, 100), 100U);
+  EXPECT_EQ(space->ReservedEnd(0, 0, 100, true), 100U);
+  EXPECT_EQ(space->ReservedEnd(1, 0, 100, true), 16U) << "the window, and 8 rows";
+  EXPECT_EQ(space->ReservedEnd(1, 40, 100, true), 48U);
+  EXPECT_EQ(space->ReservedEnd(1, 40, 100, false), 41U) << "who joins has a row";
+  EXPECT_EQ(space->ReservedEnd(1, 96, 100, true), 100U);
   const KvManager::Match none = space->cache().NoMatch({});
-  EXPECT_TRUE(space->CanEnter(Entry(4 * 62, 4 * 62), none));
-  EXPECT_FALSE(space->CanEnter(Entry(4 * 62 + 1, 4 * 62 + 1), none));
+  EXPECT_TRUE(space->CanEnter(Entry(4 * 60, 4 * 60), none));
+  EXPECT_FALSE(space->CanEnter(Entry(4 * 60 + 1, 4 * 60 + 1), none));
 }
 
 TEST(WindowedSpaceTest, AHitNeedsOfAWindowOnlyTheLastOne) {
@@ -181,6 +185,39 @@ TEST(WindowedSpaceTest, AHitNeedsOfAWindowOnlyTheLastOne) {
   // The same tokens behind another beginning are another prefix.
   tokens[0] = 1000;
   EXPECT_EQ(space->cache().MatchPrefix({}, tokens).num_blocks, 0U);
+}
+
+// What is proved at admission is enough whenever the request was preempted: to enter again with all it has said, and
+// for its other streams to join the first one, which has kept its window around where they part.
+TEST(WindowedSpaceTest, TheWorstCaseIsEnoughToEnterAndToJoinAtEveryLength) {
+  std::mt19937 random(1);
+  const auto between = [&](uint32_t low, uint32_t high) {
+    return low + static_cast<uint32_t>(random() % (high - low + 1));
+  };
+  for (int round = 0; round < 300; ++round) {
+    KvConfig config = {.num_blocks = 1, .block_size = 1U << between(0, 5), .max_prompt_rows = between(1, 64)};
+    config.groups.assign(between(0, 1), KvGroup{});
+    for (uint32_t left = between(1, 2); left > 0; --left) config.groups.push_back({.window = between(1, 100)});
+    const std::unique_ptr<KvSpace> space = KvSpace::Make(config);
+    const KvManager::Match none = space->cache().NoMatch({});
+    const uint32_t num_prompt = between(1, 200), num_total = num_prompt + between(1, 200), num_streams = between(1, 8);
+    const uint64_t worst = WorstCaseOf(config, num_prompt, num_total).total(num_streams);
+    for (uint32_t n = num_prompt; n < num_total; ++n) {
+      const uint32_t num_shared = std::min(num_prompt, n - 1) / config.block_size;
+      const uint64_t to_join = uint64_t{num_streams - 1} * space->NumToJoin(n, num_shared, false);
+      KvEntry entry = Entry(num_prompt, num_total, num_streams);
+      entry.demand.num_known_tokens = n;
+      entry.num_branch_blocks = static_cast<uint32_t>(to_join);
+      ASSERT_LE(space->NumToEnter(entry, none), worst) << round << " " << n;
+      uint64_t held = to_join;
+      for (const KvGroup& group : config.groups) {
+        held += BlocksForTokens(n + 1, config.block_size);
+        if (num_streams > 1) held -= group.FirstNeeded(num_shared, config.block_size);
+        if (num_streams == 1) held -= group.FirstNeeded(n / config.block_size, config.block_size);
+      }
+      ASSERT_LE(held, worst) << round << " " << n;
+    }
+  }
 }
 
 TEST(WindowedSpaceTest, TheWorstCaseOfAWindowDoesNotGrowWithTheContext) {

@@ -1,6 +1,8 @@
 #include "kv/sequence_kv.h"
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 namespace quire {
 
@@ -11,7 +13,9 @@ uint32_t SequenceKv::num_held() const {
 }
 
 uint32_t SequenceKv::num_slots() const {
-  return std::ranges::min_element(tables_, {}, &BlockTable::num_slots)->num_slots();
+  uint32_t num_slots = tables_.front().num_slots();
+  for (const BlockTable& table : tables_) num_slots = std::min(num_slots, table.num_slots());
+  return num_slots;
 }
 
 uint32_t SequenceKv::NumBlocksToWrite(uint32_t begin, uint32_t end) const {
@@ -20,19 +24,23 @@ uint32_t SequenceKv::NumBlocksToWrite(uint32_t begin, uint32_t end) const {
   return num_blocks;
 }
 
+template <typename Make>
+SequenceKv SequenceKv::ForkTables(Make make) const {
+  std::vector<BlockTable> others;
+  others.reserve(tables_.size() - 1);
+  for (size_t group = 1; group < tables_.size(); ++group) others.push_back(make(tables_[group]));
+  return SequenceKv(InlineFirst(make(tables_.front()), std::move(others)));
+}
+
 SequenceKv SequenceKv::Fork() const {
-  std::vector<BlockTable> tables;
-  for (const BlockTable& table : tables_) tables.push_back(table.Fork());
-  SequenceKv fork(std::move(tables));
+  SequenceKv fork = ForkTables([](const BlockTable& table) { return table.Fork(); });
   fork.num_computed = num_computed;
   fork.chain = chain;
   return fork;
 }
 
 SequenceKv SequenceKv::ForkPrefix(uint32_t num_blocks) const {
-  std::vector<BlockTable> tables;
-  for (const BlockTable& table : tables_) tables.push_back(table.ForkPrefix(num_blocks));
-  return SequenceKv(std::move(tables));
+  return ForkTables([&](const BlockTable& table) { return table.ForkPrefix(num_blocks); });
 }
 
 void SequenceKv::Clear() {

@@ -4,10 +4,9 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <utility>
-#include <vector>
 
+#include "base/inline_first.h"
 #include "kv/block_table.h"
 #include "kv/prefix_index.h"
 
@@ -16,11 +15,11 @@ namespace quire {
 class SequenceKv {
  public:
   // Empty tables, one per group.
-  explicit SequenceKv(std::vector<BlockTable> tables) : tables_(std::move(tables)) {}
+  explicit SequenceKv(InlineFirst<BlockTable> tables) : tables_(std::move(tables)) {}
 
   uint32_t num_groups() const { return static_cast<uint32_t>(tables_.size()); }
-  std::span<const BlockTable> tables() const { return tables_; }
-  std::span<BlockTable> tables() { return tables_; }
+  const InlineFirst<BlockTable>& tables() const { return tables_; }
+  InlineFirst<BlockTable>& tables() { return tables_; }
   const BlockTable& table(uint32_t group) const { return tables_[group]; }
   BlockTable& table(uint32_t group) { return tables_[group]; }
   bool empty() const { return num_held() == 0; }
@@ -41,7 +40,10 @@ class SequenceKv {
   PrefixChain chain;          // as far as its blocks are indexed
 
  private:
-  std::vector<BlockTable> tables_;
+  template <typename Make>  // of a table, that of the fork
+  SequenceKv ForkTables(Make make) const;
+
+  InlineFirst<BlockTable> tables_;
 };
 
 }  // namespace quire

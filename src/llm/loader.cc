@@ -177,6 +177,7 @@ Result<Outline> MakeOutline(const LoadOptions& options, const std::string& direc
   const int32_t longest = options.max_model_len.value_or(config.max_position);
   outline.runner = RunnerOptions(options, longest, outline.kv_shape.dtype);
   QUIRE_ASSIGN_OR_RETURN(outline.memory_input, PlanInput(options, config, outline.kv_shape.BytesPerToken()));
+  outline.memory_input.kv_policy = *ParseKvPolicy(options.kv_policy);
   outline.memory_input.kv_groups = KvGroupsOf(outline.footprint.kv_layout);
   outline.memory_input.max_num_batched_tokens = outline.runner.max_num_batched_tokens;
   outline.memory_input.available_bytes = available_bytes;

@@ -20,21 +20,23 @@ constexpr Unit kUnits[] = {{"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"
                            {"GB", 1e9},     {"TB", 1e12},    {"k", 1e3},      {"m", 1e6},      {"g", 1e9},  {"t", 1e12},
                            {"K", 0x1p10},   {"M", 0x1p20},   {"G", 0x1p30},   {"T", 0x1p40},   {"B", 1},    {"", 1}};
 
-// Blocks of one sequence of so many tokens, in all groups: `while_prompt`: at worst, while its prompt is computed; of a
-// window that is more than later.
-int64_t BlocksFor(const MemoryPlanInput& input, int64_t num_tokens, bool while_prompt) {
+// Blocks of sequences of so many tokens, in all groups. `while_prompt`: at worst, while a prompt is computed; of a
+// window that is more than later. A reservation is for the whole sequence, whatever layers see.
+KvWorstCase BlocksFor(const MemoryPlanInput& input, int64_t num_tokens, bool while_prompt) {
   SchedulerConfig config;
   config.block_size = static_cast<uint32_t>(input.block_size);
   config.kv_groups = input.kv_groups;
   config.max_num_batched_tokens = while_prompt ? static_cast<uint32_t>(input.max_num_batched_tokens) : 0;
-  const auto total = static_cast<uint32_t>(num_tokens);
-  return static_cast<int64_t>(WorstCaseOf(KvConfigOf(config), std::max(total, 2U) - 1, total).total(1));
+  if (KvPolicy::Of(input.kv_policy).contiguous()) config.kv_groups.assign(input.kv_groups.size(), KvGroup{});
+  return WorstCaseOf(KvConfigOf(config), 1, static_cast<uint32_t>(std::max<int64_t>(num_tokens, 2)));
 }
 
 // The most tokens, up to `longest`, that a sequence alone has room for.
 int32_t LongestFitting(const MemoryPlanInput& input, int64_t num_blocks, int32_t longest) {
   const auto lengths = std::views::iota(1, longest + 1);
-  const auto fits = [&](int32_t length) { return BlocksFor(input, length, true) <= num_blocks; };
+  const auto fits = [&](int32_t length) {
+    return BlocksFor(input, length, true).total(1) <= static_cast<uint64_t>(num_blocks);
+  };
   return static_cast<int32_t>(std::ranges::partition_point(lengths, fits) - lengths.begin());
 }
 
@@ -74,7 +76,9 @@ Result<int64_t> ChooseNumBlocks(const MemoryPlanInput& input) {
   const double share = static_cast<double>(free_bytes) * input.memory_share;
   const int64_t affordable = static_cast<int64_t>(share / static_cast<double>(block_bytes));
   const int32_t longest = input.max_model_len.value_or(input.model_max_len);
-  const int64_t usable = BlocksFor(input, longest, true) * input.max_num_seqs;
+  const KvWorstCase worst = BlocksFor(input, longest, true);
+  const auto max_num_seqs = static_cast<uint64_t>(input.max_num_seqs);
+  const auto usable = static_cast<int64_t>(std::max(worst.total(1) * max_num_seqs, worst.total(max_num_seqs)));
   return std::min(affordable, usable);
 }
 
@@ -112,7 +116,13 @@ Result<MemoryPlan> PlanMemory(const MemoryPlanInput& input) {
   plan.kv_bytes = BytesPerToken(input) * static_cast<size_t>(num_blocks * input.block_size);
   const int32_t longest = input.max_model_len.value_or(input.model_max_len);
   plan.max_model_len = LongestFitting(input, num_blocks, longest);
-  if ((input.max_model_len && longest > plan.max_model_len) || plan.max_model_len < 1) {
+  if (plan.max_model_len < 2) {
+    return ResourceExhausted(
+        "{} KV blocks of {} tokens are too few for one sequence, in {} groups of layers: raise "
+        "--kv-cache-memory",
+        num_blocks, input.block_size, input.kv_groups.size());
+  }
+  if (input.max_model_len && longest > plan.max_model_len) {
     return InvalidArgument(
         "one sequence of --max-model-len {} tokens does not fit the KV cache of {} tokens ({}): raise "
         "--kv-cache-memory or lower --max-model-len",
@@ -121,9 +131,9 @@ Result<MemoryPlan> PlanMemory(const MemoryPlanInput& input) {
   // In slots: a group of full layers holds what is in no whole block, too.
   const int64_t num_slots = num_blocks * input.block_size;
   const bool is_plain = plan.num_kv_groups == 1 && input.kv_groups[0].window == 0;
-  plan.full_length_sequences =
-      is_plain ? static_cast<double>(num_slots) / plan.max_model_len
-               : static_cast<double>(num_blocks) / static_cast<double>(BlocksFor(input, plan.max_model_len, false));
+  plan.full_length_sequences = is_plain ? static_cast<double>(num_slots) / plan.max_model_len
+                                        : static_cast<double>(num_blocks) /
+                                              static_cast<double>(BlocksFor(input, plan.max_model_len, false).total(1));
   plan.kv_tokens = static_cast<int64_t>(plan.full_length_sequences * plan.max_model_len + 0.5);
   PlanBesideThePool(input, plan);
   return plan;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kv/kv_group.h"
+#include "kv/kv_policy.h"
 #include "quire/result.h"
 
 namespace quire {
@@ -18,7 +19,8 @@ struct MemoryPlanInput {
   size_t scratch_bytes = 0;
   size_t kv_bytes_per_token = 0;                 // of a block: in the layers of one KV group
   std::vector<KvGroup> kv_groups = {KvGroup{}};  // the model's
-  size_t draft_kv_bytes_per_token = 0;           // of a draft model, for each of these
+  KvPolicyKind kv_policy = KvPolicyKind::kPaged;
+  size_t draft_kv_bytes_per_token = 0;  // of a draft model, for each of these
   int32_t block_size = 16;
   int32_t max_num_seqs = 256;
   int32_t max_num_batched_tokens = 2048;

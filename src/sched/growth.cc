@@ -40,7 +40,6 @@ uint32_t Residency::NumBlocksToDecode(const Sequence& sequence, const BlockTable
 bool Residency::MakeRoomToDecode(SequenceGroup& group) { return MakeRoom(group, NumBlocksToDecode(group)); }
 
 bool Residency::MakeRoomForPrompt(SequenceGroup& group) {
-  if (!parts_.space.gives_back()) return true;
   for (Sequence& sequence : group.sequences) {
     if (!sequence.seat || sequence.num_remaining() <= 1) continue;
     const uint32_t next = sequence.kv.num_computed + 1;
@@ -110,7 +109,6 @@ size_t Residency::PrepareDrafts(Sequence& sequence, size_t num_drafts) {
 }
 
 void Residency::GiveBackUnseen(const SequenceGroup& group, Sequence& sequence) {
-  if (!parts_.space.gives_back()) return;
   uint32_t num_seen = sequence.kv.num_computed;
   if (group.AwaitsJoin()) num_seen = std::min(num_seen, group.NumCommonTokens());
   parts_.space.GiveBackUnseen(sequence.kv, num_seen);

@@ -67,10 +67,13 @@ bool Residency::ResumeFirst() {
   if (swapped_.empty()) return false;
   SequenceGroup& group = *swapped_.front();
   if (!HasSeats(group)) return false;
-  // One block more for each table, so that it does not have to go again at once.
+  // And what it goes on with, so that it does not have to go again at once.
   KvManager& cache = parts_.space.cache();
   const bool alone = running_.empty();
-  const uint32_t growth = alone ? 0 : static_cast<uint32_t>(group.sequences.size()) * parts_.space.num_groups();
+  uint32_t growth = 0;
+  for (const Sequence& sequence : group.sequences) {
+    if (!alone) growth += parts_.space.NumToGoOn(sequence.num_remaining());
+  }
   const KvManager::Match none = cache.NoMatch(group.scope());
   if (cache.CanStart(group.swapped.num_blocks() + growth, none, alone) != KvFit::kNow) return false;
   if (!swapper_.In(group)) return false;
@@ -133,7 +136,8 @@ std::optional<Shortage> Residency::ShortageOf(const SequenceGroup& next) const {
   } else if (!CanEnter(next, parts_.space.cache().NoMatch(next.scope()))) {
     shortage.of = Shortage::Of::kBlocks;
     shortage.num_total = config.num_blocks;
-    shortage.num_wanted = parts_.space.NumToJoin(next.front().num_tokens(), 0);
+    shortage.num_wanted =
+        static_cast<uint32_t>(parts_.space.NumToEnter(EntryOf(next), parts_.space.cache().NoMatch(next.scope())));
   } else {
     return std::nullopt;
   }

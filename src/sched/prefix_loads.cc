@@ -42,14 +42,26 @@ PrefixLoads::Progress PrefixLoads::Report(SequenceGroup* group, const PendingTra
   group->loaded[transfer.loaded_index] = completed;
   if (!completed) group->to_load.resize(group->num_loads_issued);  // nothing behind a gap is of use
   if (--group->num_transfers > 0 || group->num_loads_issued < group->to_load.size()) return Progress::kUnderWay;
+  Sequence& front = group->front();
   const auto gap = std::ranges::find(group->loaded, false);
-  if (gap != group->loaded.end()) {
-    Index(*group, group->to_load[static_cast<size_t>(gap - group->loaded.begin())].index);
-    return Progress::kFailed;
-  }
-  Index(*group, group->front().kv.num_computed / space_.block_size());
+  const bool has_all = gap == group->loaded.end();
+  const uint32_t num_there = has_all ? front.kv.num_computed / space_.block_size()
+                                     : group->to_load[static_cast<size_t>(gap - group->loaded.begin())].index;
+  Index(*group, num_there);
+  if (!has_all && !CanGoOnBehind(front, num_there)) return Progress::kFailed;
+  front.kv.num_computed = num_there * space_.block_size();
   group->state = SequenceGroup::State::kRunning;
   return Progress::kDone;
+}
+
+// Whether what is behind these blocks can be computed into the tables as they are.
+bool PrefixLoads::CanGoOnBehind(const Sequence& sequence, uint32_t num_blocks) const {
+  for (uint32_t i = 0; i < sequence.kv.num_groups(); ++i) {
+    const uint32_t first_needed = space_.cache().groups()[i].FirstNeeded(num_blocks, space_.block_size());
+    if (sequence.kv.table(i).first_block() > first_needed) return false;
+  }
+  const uint32_t begin = num_blocks * space_.block_size();
+  return sequence.kv.NumBlocksToWrite(begin, sequence.kv.num_slots()) == 0;
 }
 
 // The first num_blocks blocks of tokens are there.

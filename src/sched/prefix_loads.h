@@ -1,6 +1,6 @@
 // PrefixLoads: requests whose prefix comes from the disk. A request that enters takes its blocks, and loads fill those
-// that the disk has; when they are done, the rest is computed. When one has failed, the request enters anew. Host
-// logic; no thread safety.
+// that the disk has; when they are done, or one has failed, the rest is computed, if need be by a request that enters
+// anew. Host logic; no thread safety.
 #pragma once
 
 #include <cstdint>
@@ -25,11 +25,13 @@ class PrefixLoads {
   void Plan(std::span<SequenceGroup* const> running);
   enum class Progress : uint8_t { kUnderWay, kDone, kFailed };
   // A load has been reported; `group`: whose it was, unless that has gone its way since (null). Done: it was the last,
-  // and the group runs. Failed: it has to enter again, and finds in memory what did come without a gap.
+  // and the group runs, from a gap on if there is one. Failed: there is a gap, and its tables are not those of a
+  // sequence that goes on from there: it has to enter again, and finds in memory what did come.
   Progress Report(SequenceGroup* group, const PendingTransfer& transfer, bool completed);
 
  private:
   void Issue(SequenceGroup& group);
+  bool CanGoOnBehind(const Sequence& sequence, uint32_t num_blocks) const;
   void Index(SequenceGroup& group, uint32_t num_blocks);
 
   KvSpace& space_;

@@ -79,15 +79,26 @@ TEST_F(PrefixLoadsTest, AFewAtATimeAndThenTheGroupRuns) {
   EXPECT_EQ(match.num_blocks, 5U) << "what was loaded is in the prefix cache";
 }
 
-TEST_F(PrefixLoadsTest, WhatCameBeforeAGapIsFoundInMemoryByWhoEntersAnew) {
+TEST_F(PrefixLoadsTest, WhatLiesBehindAGapIsComputed) {
   EXPECT_EQ(Plan(), 2U);
   EXPECT_EQ(Report(1, true), Progress::kUnderWay);
   EXPECT_EQ(Plan(), 1U);
   EXPECT_EQ(Report(2, false), Progress::kUnderWay) << "one still is";
   EXPECT_EQ(Plan(), 0U) << "nothing behind the gap is loaded any more";
-  EXPECT_EQ(Report(3, true), Progress::kFailed);
-  group_->front().kv.Clear();
+  EXPECT_EQ(Report(3, true), Progress::kDone);
+  EXPECT_EQ(group_->front().kv.num_computed, 8U);
   EXPECT_EQ(disk_->counters().num_load_failures, 1U);
+  EXPECT_EQ(space_->cache().MatchPrefix({}, group_->front().tokens, disk_->index()).num_blocks, 2U);
+}
+
+// A block that others hold cannot be computed into: what came is found in memory by who enters anew.
+TEST_F(PrefixLoadsTest, ASharedBlockBehindAGapMeansToEnterAnew) {
+  const SequenceKv other = group_->front().kv.ForkPrefix(5);
+  EXPECT_EQ(Plan(), 2U);
+  EXPECT_EQ(Report(1, true), Progress::kUnderWay);
+  EXPECT_EQ(Plan(), 1U);
+  EXPECT_EQ(Report(2, false), Progress::kUnderWay);
+  EXPECT_EQ(Report(3, true), Progress::kFailed);
   EXPECT_EQ(space_->cache().MatchPrefix({}, group_->front().tokens, disk_->index()).num_blocks, 2U);
 }
 

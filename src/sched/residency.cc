@@ -68,7 +68,8 @@ KvEntry Residency::EntryOf(const SequenceGroup& group) const {
                    .alone = running_.empty()};
   for (const Sequence& sequence : group.sequences) {
     if (&sequence == &group.front()) continue;
-    entry.num_branch_blocks += parts_.space.NumToJoin(sequence.num_tokens(), NumSharedWithFront(group, sequence));
+    const uint32_t num_shared = NumSharedWithFront(group, sequence);
+    entry.num_branch_blocks += parts_.space.NumToJoin(sequence.num_tokens(), num_shared, false);
   }
   return entry;
 }
@@ -82,12 +83,12 @@ void Residency::Enter(SequenceGroup& group, const KvManager::Match& match) {
   Insert(running_, group);
   AdmitToSeat(group, front);
   parts_.space.Enter(entry, match, front.kv, group.reserved);
-  Reserve(front);
+  Reserve(front, true);
 }
 
-void Residency::Reserve(Sequence& sequence) {
+void Residency::Reserve(Sequence& sequence, bool is_first) {
   for (uint32_t i = 0; i < sequence.kv.num_groups(); ++i) {
-    PrepareWrite(sequence, i, parts_.space.ReservedEnd(i, sequence.kv.num_computed, sequence.num_tokens()));
+    PrepareWrite(sequence, i, parts_.space.ReservedEnd(i, sequence.kv.num_computed, sequence.num_tokens(), is_first));
   }
 }
 
@@ -98,36 +99,40 @@ void Residency::AdmitToSeat(SequenceGroup& group, Sequence& sequence) {
 
 // Full blocks of the sequence that the front one has (or will have) with the same content, leaving a token to compute.
 uint32_t Residency::NumSharedWithFront(const SequenceGroup& group, const Sequence& sequence) const {
-  const std::vector<int32_t>& front = group.front().tokens;
-  const auto differs = std::ranges::mismatch(front, sequence.tokens);
-  const auto num_common = static_cast<uint32_t>(differs.in1 - front.begin());
-  return parts_.space.NumShareable(std::min(num_common, sequence.num_tokens() - 1));
+  return parts_.space.NumShareable(group.NumSharedTokens(sequence));
 }
 
 void Residency::Join(SequenceGroup& group) {
   const auto absent = [](const Sequence& sequence) { return !sequence.seat; };
   if (std::ranges::none_of(group.sequences, absent)) return;
-  const Sequence& front = group.front();
-  if (front.seat && front.num_remaining() > 1) return;
+  Sequence& front = group.front();
+  if (!front.seat) {
+    if (MakeRoom(group, parts_.space.NumToJoin(front.num_tokens(), 0, true))) JoinOne(group, front, 0);
+    return;
+  }
+  if (front.num_remaining() > 1) return;
+  // All of them or none: what they share is the first one's, which may end before another has joined.
+  const auto num_shared = [&](const Sequence& sequence) {
+    return std::min(NumSharedWithFront(group, sequence), front.kv.num_computed / parts_.config.block_size);
+  };
+  uint32_t num_blocks = 0;
+  for (const Sequence& sequence : group.sequences) {
+    if (!sequence.seat) num_blocks += parts_.space.NumToJoin(sequence.num_tokens(), num_shared(sequence), false);
+  }
+  if (!MakeRoom(group, num_blocks)) return;
   for (Sequence& sequence : group.sequences) {
-    if (!sequence.seat && !JoinOne(group, sequence)) return;
+    if (!sequence.seat) JoinOne(group, sequence, num_shared(sequence));
   }
 }
 
-// False: the others have to wait.
-bool Residency::JoinOne(SequenceGroup& group, Sequence& sequence) {
+// REQUIRES: room for it.
+void Residency::JoinOne(SequenceGroup& group, Sequence& sequence, uint32_t num_shared) {
   KvSpace& space = parts_.space;
-  const Sequence& front = group.front();
-  const bool is_front = &sequence == &front;
-  const uint32_t num_shared =
-      is_front ? 0 : std::min(NumSharedWithFront(group, sequence), front.kv.num_computed / parts_.config.block_size);
-  if (!MakeRoom(group, space.NumToJoin(sequence.num_tokens(), num_shared))) return false;
-  space.Join(sequence.kv, front.kv, num_shared, group.reserved);
+  space.Join(sequence.kv, group.front().kv, num_shared, group.reserved);
   AdmitToSeat(group, sequence);
   sequence.kv.chain = space.cache().NoMatch(group.scope()).chain;
   sequence.kv.num_computed = num_shared * parts_.config.block_size;
-  Reserve(sequence);
-  return !is_front;
+  Reserve(sequence, &sequence == &group.front());
 }
 
 // One of several streams ends. Whoever was swapped out, or was on its way, is computed again.

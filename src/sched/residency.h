@@ -23,7 +23,7 @@
 namespace quire {
 
 struct ResidencyCounters {
-  EnumArray<PreemptionMode, uint64_t, 2> preemptions;
+  EnumArray<PreemptionMode, uint64_t, kNumPreemptionModes> preemptions;
   uint64_t num_blocks_copied = 0;  // on write
 };
 
@@ -121,8 +121,8 @@ class Residency {
   void Insert(std::vector<SequenceGroup*>& groups, SequenceGroup& group);
   void AdmitToSeat(SequenceGroup& group, Sequence& sequence);
   uint32_t NumSharedWithFront(const SequenceGroup& group, const Sequence& sequence) const;
-  bool JoinOne(SequenceGroup& group, Sequence& sequence);
-  void Reserve(Sequence& sequence);
+  void JoinOne(SequenceGroup& group, Sequence& sequence, uint32_t num_shared);
+  void Reserve(Sequence& sequence, bool is_first);
   void PrepareWrite(Sequence& sequence, uint32_t group, uint32_t end);
   uint32_t NumFitting(const Sequence& sequence, uint32_t begin, uint32_t num_rows) const;
   uint32_t NumBlocksToDecode(const Sequence& sequence, const BlockTable& table) const;

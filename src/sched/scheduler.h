@@ -7,10 +7,10 @@
 //
 // One mechanism serves prompts and decodes: each step hands out a budget of tokens, first one to every sequence that
 // decodes, then chunks to the prompts that run, then to groups that come back from swap space, then to waiting requests
-// in order of arrival (or priority, or fairly between clients). A request starts when all its known tokens fit into
-// free blocks. When a running group needs a block and there is none, the youngest gives up all of its blocks and waits:
-// its content thrown away, to be computed again, or moved to swap space; so the oldest always goes on. What the tokens
-// are never depends on any of this.
+// in order of arrival (or priority, or fairly between clients). A request starts when all its known tokens (of a
+// window, as many as a prompt needs to go on) fit into free blocks. When a running group needs a block and there is
+// none, the youngest gives up all of its blocks and waits: its content thrown away, to be computed again, or moved to
+// swap space; so the oldest always goes on. What the tokens are never depends on any of this.
 //
 // The streams of a request share the prompt's blocks: it is computed once, then its sequence forks, and whoever first
 // writes to a shared block copies it. A beam search forks and prunes the same way at every step.

@@ -19,6 +19,7 @@ enum class QueuePolicy : uint8_t { kFcfs, kPriority };
 // What happens to the memory of a victim: thrown away and computed again, or moved to swap space and back, or whichever
 // measured costs say is cheaper for this victim.
 enum class PreemptionMode : uint8_t { kRecompute, kSwap, kAuto };
+inline constexpr size_t kNumPreemptionModes = 3;
 // Iteration-level batches, or request-level ones that run to completion (FasterTransformer, Transformers).
 enum class Batching : uint8_t { kContinuous, kStatic };
 

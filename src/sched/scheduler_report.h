@@ -45,7 +45,7 @@ struct SchedulerStats {
   uint32_t num_waiting = 0;  // requests, with those that were preempted
   uint32_t num_swapped = 0;  // requests of these in swap space
   uint64_t num_waiting_tokens = 0;
-  EnumArray<PreemptionMode, uint64_t, 2> preemptions;
+  EnumArray<PreemptionMode, uint64_t, kNumPreemptionModes> preemptions;  // kAuto: none
   uint64_t num_preemptions() const {
     return preemptions[PreemptionMode::kRecompute] + preemptions[PreemptionMode::kSwap];
   }

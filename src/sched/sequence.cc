@@ -42,12 +42,16 @@ bool SequenceGroup::Decodes() const {
 }
 
 uint32_t SequenceGroup::NumCommonTokens() const {
-  uint32_t num_common = sequences.front().num_tokens();
+  uint32_t num_common = front().num_tokens();
   for (const Sequence& sequence : sequences) {
-    const auto differs = std::ranges::mismatch(sequences.front().tokens, sequence.tokens);
-    num_common = std::min(num_common, static_cast<uint32_t>(differs.in2 - sequence.tokens.begin()));
+    if (&sequence != &front()) num_common = std::min(num_common, NumSharedTokens(sequence));
   }
   return num_common;
+}
+
+uint32_t SequenceGroup::NumSharedTokens(const Sequence& sequence) const {
+  const auto differs = std::ranges::mismatch(front().tokens, sequence.tokens);
+  return std::min(static_cast<uint32_t>(differs.in2 - sequence.tokens.begin()), sequence.num_tokens() - 1);
 }
 
 bool SequenceGroup::AwaitsJoin() const {

@@ -23,7 +23,7 @@ namespace quire {
 
 struct Sequence {
   Sequence(SequenceKv kv_in, const std::vector<int32_t>& prompt)
-      : tokens(prompt), kv(std::move(kv_in)), num_blocks_sent(kv.num_groups()) {}
+      : tokens(prompt), kv(std::move(kv_in)), num_blocks_sent(0, std::vector<uint32_t>(kv.num_groups() - 1)) {}
 
   uint32_t num_tokens() const { return static_cast<uint32_t>(tokens.size()); }
   // Rows until the next token can be drawn: 1 while decoding, more while a prompt is computed.
@@ -34,7 +34,7 @@ struct Sequence {
   std::vector<int32_t> tokens;  // prompt and output
   SequenceKv kv;
   std::optional<SeatId> seat;             // while it runs
-  std::vector<uint32_t> num_blocks_sent;  // by KV group, of the table: the runner knows them
+  InlineFirst<uint32_t> num_blocks_sent;  // by KV group, of the table: the runner knows them
   std::optional<double>
       draft_acceptance;  // how likely a draft is right, the one before it being so; once one was tried
   // Of a beam: its output so far, which becomes events when the search ends.
@@ -87,7 +87,9 @@ struct SequenceGroup {
   bool Decodes() const;
   // So that decoding allocates nothing on the heap, up to a bound on what an unusually long answer may set aside.
   void ExpectGrowth(Sequence& sequence, std::span<const KvGroup> kv_groups, uint32_t block_size) const;
-  // Tokens with which all its sequences begin.
+  // Tokens with which the sequence begins as the first one does, leaving one to compute.
+  uint32_t NumSharedTokens(const Sequence& sequence) const;
+  // Those of all others: what the first one has in common with whoever it has least in common with.
   uint32_t NumCommonTokens() const;
   // Some of its sequences have yet to join the first one, and to share what that has.
   bool AwaitsJoin() const;

@@ -78,7 +78,7 @@ void StepBuilder::TakeSeat(Sequence& child) {
 
 void StepBuilder::Admit(const SequenceGroup& group, Sequence& sequence) {
   TakeSeat(sequence);
-  std::ranges::fill(sequence.num_blocks_sent, 0);
+  for (uint32_t& num_sent : sequence.num_blocks_sent) num_sent = 0;
   step_.plan.admissions.push_back({.seat = *sequence.seat,
                                    .request = group.request.id,
                                    .stream = sequence.stream,
@@ -121,8 +121,9 @@ void StepBuilder::Fork(const Sequence& parent, Sequence& child, std::vector<KvSp
 // The blocks of tokens [0, end), as far as they are there and the runner does not know them.
 void StepBuilder::SendBlocks(Sequence& sequence, uint32_t group, uint32_t end) {
   const BlockTable& table = sequence.kv.table(group);
-  const uint32_t num_blocks = BlocksForTokens(end, options_.block_size);
   uint32_t& num_sent = sequence.num_blocks_sent[group];
+  if (uint64_t{num_sent} * options_.block_size >= end) return;
+  const uint32_t num_blocks = BlocksForTokens(end, options_.block_size);
   num_sent = std::max(num_sent, std::min(table.first_block(), num_blocks));
   for (; num_sent < num_blocks; ++num_sent) {
     step_.plan.appended_blocks.push_back(

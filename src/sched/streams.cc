@@ -62,7 +62,7 @@ void Streams::Commit(SequenceGroup& group, Sequence& sequence, uint32_t num_comp
   if (group.request.writes_prefix_cache) {
     parts_.space.cache().Commit(sequence.kv, group.scope(), std::span(sequence.tokens).first(num_computed));
   }
-  parts_.residency.GiveBackUnseen(group, sequence);
+  if (parts_.space.gives_back()) parts_.residency.GiveBackUnseen(group, sequence);
 }
 
 void Streams::EmitScores(SequenceGroup& group, const RowTask& task, std::span<const TokenOutput> scores,

@@ -16,10 +16,8 @@ class WaitingQueueTest : public testing::Test {
     const uint64_t order = queue.NextOrder();
     Request request{.id = RequestId{order}, .prompt = {1, 2, 3}, .priority = priority, .client_key = client};
     request.params.max_tokens = 1;
-    std::vector<BlockTable> tables;
-    tables.emplace_back(pool_, 4);
-    groups_.push_back(
-        std::make_unique<SequenceGroup>(std::move(request), order, 4U, 1U, SequenceKv(std::move(tables))));
+    groups_.push_back(std::make_unique<SequenceGroup>(std::move(request), order, 4U, 1U,
+                                                      SequenceKv(InlineFirst(BlockTable(pool_, 4)))));
     queue.AddActive(*groups_.back());
     queue.Insert(*groups_.back());
     return *groups_.back();

@@ -19,6 +19,13 @@
 namespace quire::server {
 namespace {
 
+// In a chat, the prompt is what its messages have become.
+ApiError RequestError(const GenerationRequest& request, const Error& error) {
+  ApiError api_error = ToApiError(error);
+  if (request.chat && api_error.param == "prompt") api_error.param = "messages";
+  return api_error;
+}
+
 constexpr std::string_view kEndOfStream = "data: [DONE]\n\n";
 
 HttpReply StreamHead() {
@@ -130,7 +137,7 @@ class WholeAnswer final : public HttpExchange {
   void Fail(const Error& error) {
     choices_.AbortAll();
     log_.End(error.message);
-    answer_ = std::make_unique<KnownAnswer>(ToReply(ToApiError(error)));
+    answer_ = std::make_unique<KnownAnswer>(ToReply(RequestError(*request_, error)));
   }
 
   void Finish() {
@@ -196,7 +203,7 @@ class StreamedAnswer final : public HttpExchange {
       return;
     }
     log_.End(first_->error->message);
-    head_ = ToReply(ToApiError(*first_->error));
+    head_ = ToReply(RequestError(request_, *first_->error));
     choices_.AbortAll();
   }
 
@@ -207,7 +214,7 @@ class StreamedAnswer final : public HttpExchange {
     log_.End(delta.error->message);
     out += "data: ";
     JsonWriter json(out);
-    WriteError(ToApiError(*delta.error), json);
+    WriteError(RequestError(request_, *delta.error), json);
     out += "\n\n";
   }
 
@@ -237,13 +244,6 @@ Request ArgsOf(const GenerationRequest& request, const Prompt& prompt, int32_t m
   return args;
 }
 
-// In a chat, the prompt is what its messages have become.
-ApiError SubmitError(const GenerationRequest& request, const Error& error) {
-  ApiError api_error = ToApiError(error);
-  if (request.chat && api_error.param == "prompt") api_error.param = "messages";
-  return api_error;
-}
-
 size_t CountPromptTokens(const GenerationRequest& request) {
   size_t count = 0;
   for (const Prompt& prompt : request.prompts) count += prompt.ids.size();
@@ -259,7 +259,7 @@ std::unique_ptr<HttpExchange> StartGeneration(const ModelContext& context, Gener
   for (const Prompt& prompt : request.prompts) {
     Result<RequestHandle> handle = context.model.engine->Submit(ArgsOf(request, prompt, max_model_len));
     if (!handle.ok()) {
-      const ApiError error = SubmitError(request, handle.error());
+      const ApiError error = RequestError(request, handle.error());
       LogInfo("request_refused id={} status={} reason={}", LogValue(request.id), error.status, LogValue(error.message));
       return std::make_unique<KnownAnswer>(ToReply(error));
     }

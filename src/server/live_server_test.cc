@@ -251,7 +251,12 @@ TEST_F(LiveServer, TooLongPromptsAreRefusedWithTheNumbers) {
   EXPECT_EQ(prompt.status, 400);
   EXPECT_EQ(prompt.json()["error"]["code"], "context_length_exceeded");
   EXPECT_NE(prompt.json()["error"]["message"].get<std::string>().find("65"), std::string::npos);
+  EXPECT_EQ(prompt.json()["error"]["param"], "prompt");
   EXPECT_EQ(Ask(Completion(59)).json()["error"]["param"], "max_tokens");
+  const nlohmann::json chat = {{"messages", {{{"role", "user"}, {"content", std::string(64, 'x')}}}}};
+  const nlohmann::json refused = Ask(Post("/v1/chat/completions", chat.dump())).json()["error"];
+  EXPECT_EQ(refused["param"], "messages");
+  EXPECT_EQ(refused["code"], "context_length_exceeded");
   EXPECT_EQ(Ask(Completion(58)).status, 200);
 }
 
