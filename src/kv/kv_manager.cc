@@ -183,7 +183,7 @@ void KvManager::Commit(SequenceKv& kv, const PrefixScope& scope, std::span<const
   PrefixChain chain = kv.chain;
   while ((size_t{chain.depth} + 1) * block_size <= computed_tokens.size()) {
     const uint32_t index = chain.depth;
-    index_.Extend(chain, scope, computed_tokens.subspan(index * block_size, block_size));
+    if (!index_.Extend(chain, scope, computed_tokens.subspan(index * block_size, block_size))) break;
     for (uint32_t group = 0; group < kv.num_groups(); ++group) {
       const BlockTable& table = kv.table(group);
       if (index < table.first_block()) continue;

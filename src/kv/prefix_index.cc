@@ -63,10 +63,12 @@ uint32_t PrefixIndex::NewNode() {
   return node;
 }
 
-void PrefixIndex::Extend(PrefixChain& chain, const PrefixScope& scope, std::span<const int32_t> tokens) {
+bool PrefixIndex::Extend(PrefixChain& chain, const PrefixScope& scope, std::span<const int32_t> tokens) {
   if (chain.depth == 0) chain = Root(scope);  // which may have come, or gone and come again, since
   const PrefixDigest digest = DigestAfter(chain.digest, tokens);
-  if (Find(chain, digest, tokens)) return;
+  if (Find(chain, digest, tokens)) return true;
+  if (num_nodes() >= uint64_t{kNodesPerBlock} * options_.num_blocks) return false;
+  if (chain.depth > 0 && !IsIndexed(chain)) return false;
   const uint32_t index = NewNode();
   Node& node = nodes_[index];
   node = {.digest = digest, .parent_digest = chain.digest, .root = roots_.end()};
@@ -78,8 +80,6 @@ void PrefixIndex::Extend(PrefixChain& chain, const PrefixScope& scope, std::span
     ++node.root->second.num_children;
     node.parent_id = node.root->second.id;
   } else {
-    QUIRE_CHECK(chain.node < nodes_.size() && nodes_[chain.node].id == chain.id, "a chain of {} blocks is not indexed",
-                chain.depth);
     node.parent = chain.node;
     node.parent_id = chain.id;
     ++nodes_[chain.node].num_children;
@@ -91,6 +91,7 @@ void PrefixIndex::Extend(PrefixChain& chain, const PrefixScope& scope, std::span
   if (head != kNone) nodes_[head].prev = index;
   head = index;
   chain = {.digest = digest, .id = node.id, .node = index, .depth = chain.depth + 1};
+  return true;
 }
 
 void PrefixIndex::Insert(const PrefixChain& chain, uint32_t group, BlockId block) {
@@ -119,9 +120,9 @@ void PrefixIndex::Erase(BlockId block) {
 }
 
 bool PrefixIndex::Prune(const PrefixChain& chain) {
-  if (chain.node == kNone) return false;
-  RemoveUnused(chain.node);
-  return nodes_[chain.node].id != chain.id;
+  if (chain.depth == 0) return false;
+  if (IsIndexed(chain)) RemoveUnused(chain.node);
+  return !IsIndexed(chain);
 }
 
 void PrefixIndex::RemoveUnused(uint32_t index) {
@@ -145,7 +146,7 @@ void PrefixIndex::CheckInvariants() const {
     num_first += root.num_children;
   }
   std::vector<uint32_t> num_children(nodes_.size()), num_blocks(nodes_.size());
-  uint32_t num_present = 0, num_linked = 0, num_entries = 0;
+  uint32_t num_present = 0, num_entries = 0;
   for (const Entry& entry : entries_) {
     if (entry.node == kNone) continue;
     ++num_blocks[entry.node];
@@ -169,6 +170,14 @@ void PrefixIndex::CheckInvariants() const {
     QUIRE_CHECK_EQ(nodes_[index].num_children, num_children[index]);
     QUIRE_CHECK_EQ(nodes_[index].num_blocks, num_blocks[index]);
   }
+  QUIRE_CHECK_EQ(num_first, 0U);
+  QUIRE_CHECK_EQ(num_present, num_nodes());
+  QUIRE_CHECK_EQ(num_entries, size_);
+  CheckBuckets();
+}
+
+void PrefixIndex::CheckBuckets() const {
+  uint32_t num_linked = 0;
   for (size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
     uint32_t prev = kNone;
     for (uint32_t i = buckets_[bucket]; i != kNone; prev = i, i = nodes_[i].next) {
@@ -177,10 +186,7 @@ void PrefixIndex::CheckInvariants() const {
       ++num_linked;
     }
   }
-  QUIRE_CHECK_EQ(num_first, 0U);
-  QUIRE_CHECK_EQ(num_present, num_nodes());
-  QUIRE_CHECK_EQ(num_linked, num_present);
-  QUIRE_CHECK_EQ(num_entries, size_);
+  QUIRE_CHECK_EQ(num_linked, num_nodes());
 }
 
 }  // namespace quire

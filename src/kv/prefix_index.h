@@ -62,8 +62,10 @@ class PrefixIndex final : public EvictionListener {
   std::optional<BlockId> BlockOf(const PrefixChain& chain, uint32_t group) const;
 
   // Moves `chain` behind `tokens`, with a node of its own if there is none yet. `scope` is that of the chain's root.
-  // REQUIRES: a chain of depth > 0 is indexed.
-  void Extend(PrefixChain& chain, const PrefixScope& scope, std::span<const int32_t> tokens);
+  // False, and nothing has changed: the chain is not indexed any more; or there are kNodesPerBlock nodes for every
+  // block, and no more: of windows, what is kept may stand on much that is not.
+  static constexpr uint32_t kNodesPerBlock = 16;
+  bool Extend(PrefixChain& chain, const PrefixScope& scope, std::span<const int32_t> tokens);
   // The block holds the chain's last tokens. REQUIRES: it is not indexed; chain.depth > 0.
   void Insert(const PrefixChain& chain, uint32_t group, BlockId block);
   // Forgets the node that the chain ends with, and those before it, as far as nothing stands on them. True: it was.
@@ -123,12 +125,16 @@ class PrefixIndex final : public EvictionListener {
 
   const Entry& At(BlockId block) const { return entries_.at(static_cast<uint32_t>(block)); }
   const Node& NodeOf(BlockId block) const { return nodes_.at(At(block).node); }
+  bool IsIndexed(const PrefixChain& chain) const {
+    return chain.node < nodes_.size() && nodes_[chain.node].id == chain.id;
+  }
   size_t BucketOf(const PrefixDigest& digest) const { return digest.low & (buckets_.size() - 1); }
   std::span<const int32_t> TokensAt(uint32_t node) const;
   uint32_t& HeadOf(uint32_t node, uint32_t group) { return heads_[size_t{node} * options_.num_groups + group]; }
   uint32_t FindNode(const PrefixDigest& digest, uint64_t parent_id, std::span<const int32_t> tokens) const;
   uint32_t NewNode();
   void RemoveUnused(uint32_t node);
+  void CheckBuckets() const;
 
   const Options options_;
   std::vector<Node> nodes_;

@@ -180,6 +180,18 @@ TEST(PrefixIndexTest, GroupsHaveBlocksOfTheirOwnUnderNamesOfTheirOwn) {
   index.CheckInvariants();
 }
 
+TEST(PrefixIndexTest, NodesAreBoundedByTheBlocks) {
+  PrefixIndex index({.num_blocks = 1, .block_size = 1, .seed = 1});
+  PrefixChain chain = index.Root({});
+  const int32_t token = 7;
+  for (uint32_t i = 0; i < PrefixIndex::kNodesPerBlock; ++i) EXPECT_TRUE(index.Extend(chain, {}, {&token, 1}));
+  const PrefixChain longest = chain;
+  EXPECT_FALSE(index.Extend(chain, {}, {&token, 1}));
+  EXPECT_EQ(chain, longest);
+  EXPECT_TRUE(index.Prune(chain));
+  EXPECT_FALSE(index.Extend(chain, {}, {&token, 1})) << "it is not there any more";
+}
+
 TEST(PrefixIndexTest, WhatNothingStandsOnIsPruned) {
   PrefixIndex index(kOptions);
   PrefixChain chain = index.Root({});
