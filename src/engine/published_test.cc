@@ -46,6 +46,7 @@ TEST(PublishedTest, WhatIsReadIsWholeAndNeverOlderThanBefore) {
   std::atomic<bool> ends{false};
   std::latch have_read(2);
   std::vector<std::thread> readers;
+  readers.reserve(2);
   for (int i = 0; i < 2; ++i) {
     readers.emplace_back([&] {
       int last = 0;
