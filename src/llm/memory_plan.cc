@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <ranges>
 
 #include "base/error.h"
 #include "kv/kv_space.h"
@@ -33,11 +32,13 @@ KvWorstCase BlocksFor(const MemoryPlanInput& input, int64_t num_tokens, bool whi
 
 // The most tokens, up to `longest`, that a sequence alone has room for.
 int32_t LongestFitting(const MemoryPlanInput& input, int64_t num_blocks, int32_t longest) {
-  const auto lengths = std::views::iota(1, longest + 1);
-  const auto fits = [&](int32_t length) {
-    return BlocksFor(input, length, true).total(1) <= static_cast<uint64_t>(num_blocks);
-  };
-  return static_cast<int32_t>(std::ranges::partition_point(lengths, fits) - lengths.begin());
+  int32_t fits = 0;
+  for (int32_t too_long = longest + 1; too_long - fits > 1;) {
+    const int32_t length = fits + (too_long - fits) / 2;
+    const uint64_t num_needed = BlocksFor(input, length, true).total(1);
+    (num_needed <= static_cast<uint64_t>(num_blocks) ? fits : too_long) = length;
+  }
+  return fits;
 }
 
 // In all caches.
@@ -134,7 +135,7 @@ Result<MemoryPlan> PlanMemory(const MemoryPlanInput& input) {
   plan.full_length_sequences = is_plain ? static_cast<double>(num_slots) / plan.max_model_len
                                         : static_cast<double>(num_blocks) /
                                               static_cast<double>(BlocksFor(input, plan.max_model_len, false).total(1));
-  plan.kv_tokens = static_cast<int64_t>(plan.full_length_sequences * plan.max_model_len + 0.5);
+  plan.kv_tokens = std::llround(plan.full_length_sequences * plan.max_model_len);
   PlanBesideThePool(input, plan);
   return plan;
 }

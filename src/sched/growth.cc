@@ -1,7 +1,6 @@
 // Memory as sequences go on: room for their next rows, taken from younger ones if need be, and what windows leave
 // behind.
 #include <algorithm>
-#include <ranges>
 #include <utility>
 
 #include "base/check.h"
@@ -87,9 +86,12 @@ void Residency::PrepareWrite(Sequence& sequence, uint32_t group, uint32_t end) {
 uint32_t Residency::NumFitting(const Sequence& sequence, uint32_t begin, uint32_t num_rows) const {
   const uint32_t num_available = parts_.space.num_available(), num_kept = num_seats_ * parts_.space.num_groups();
   const uint32_t num_spare = num_available - std::min(num_available, num_kept);
-  const auto fits = [&](uint32_t n) { return sequence.kv.NumBlocksToWrite(begin, begin + n) <= num_spare; };
-  const auto counts = std::views::iota(1U, num_rows + 1);
-  return static_cast<uint32_t>(std::ranges::partition_point(counts, fits) - counts.begin());
+  uint32_t fits = 0;
+  for (uint32_t too_many = num_rows + 1; too_many - fits > 1;) {
+    const uint32_t count = fits + (too_many - fits) / 2;
+    (sequence.kv.NumBlocksToWrite(begin, begin + count) <= num_spare ? fits : too_many) = count;
+  }
+  return fits;
 }
 
 uint32_t Residency::PreparePrompt(Sequence& sequence, uint32_t num_rows) {
