@@ -47,6 +47,7 @@ std::vector<std::vector<int32_t>> Greedy(Engine& engine, const Json& golden) {
   }
   while (engine.HasWork()) engine.Step();
   std::vector<std::vector<int32_t>> ids;
+  ids.reserve(handles.size());
   for (RequestHandle& handle : handles) ids.push_back(handle.TryNext()->token_ids);
   return ids;
 }
