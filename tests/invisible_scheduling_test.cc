@@ -27,14 +27,6 @@ struct Schedule {
   int num_threads = 1;
 };
 
-std::vector<KvGroup> KvGroupsOf(const TestModel& model) {
-  std::vector<KvGroup> groups;
-  for (const KvLayerGroup& group : model.model->kv_layout().groups) {
-    groups.push_back({.window = static_cast<uint32_t>(group.window)});
-  }
-  return groups;
-}
-
 // What there are few kinds of goes by the schedule's number: chance could leave one out.
 Schedule RandomSchedule(std::mt19937& random, int index, const std::vector<KvGroup>& kv_groups) {
   const auto below = [&](uint32_t bound) { return static_cast<uint32_t>(random() % bound); };
@@ -96,7 +88,7 @@ std::map<RequestId, Transcript> ServeAlone(const TestModel& model, const std::ve
   config.max_num_seqs = RequestMaker::kMaxWidth;
   config.max_num_batched_tokens = RequestMaker::kMaxLen;
   config.max_model_len = RequestMaker::kMaxLen;
-  config.kv_groups = KvGroupsOf(model);
+  config.kv_groups = KvGroupsOf(model.model->kv_layout());
   config.num_blocks = static_cast<uint32_t>(config.kv_groups.size()) * RequestMaker::kMaxWidth * 2 *
                       BlocksForTokens(RequestMaker::kMaxLen, config.block_size);
   config.enable_prefix_caching = false;
@@ -183,7 +175,7 @@ class InvisibleScheduling : public testing::TestWithParam<Setting> {
     const std::map<RequestId, Transcript> alone = ServeAlone(models[0], jobs, setting.kv_dtype);
 
     for (int i = 0; i < kSchedules && !HasFailure(); ++i) {
-      const Schedule schedule = RandomSchedule(random, i, KvGroupsOf(models[0]));
+      const Schedule schedule = RandomSchedule(random, i, KvGroupsOf(models[0].model->kv_layout()));
       SCOPED_TRACE(Describe(schedule));
       // A quarter of the requests, other ones each time, so that their neighbours differ too.
       std::vector<Job> some;

@@ -63,7 +63,7 @@ TEST(WindowedMemoryTest, AWindowServesAnyContextFromAPoolOfItsOwnSize) {
   everything.num_blocks = 3 * BlocksForTokens(kContext, everything.block_size);
   const auto expected = Serve(model, everything, 3);
 
-  SchedulerConfig windowed = ConfigOf({KvGroup{.window = 64}});
+  SchedulerConfig windowed = ConfigOf(KvGroupsOf(layout));
   windowed.num_blocks = static_cast<uint32_t>(WorstCaseOf(KvConfigOf(windowed), kContext - 1, kContext).total(1));
   EXPECT_EQ(windowed.num_blocks, (64U + kNumRows) / windowed.block_size + 2) << "of the 32 that the context has";
   const auto answers = Serve(model, windowed, 3);

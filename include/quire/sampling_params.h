@@ -55,6 +55,11 @@ struct SamplingParams {
     if (use_beam_search && beam_width) return *beam_width;
     return best_of.value_or(n);
   }
+  // The field that says so.
+  const char* streams_field() const {
+    if (use_beam_search && beam_width) return "beam_width";
+    return best_of ? "best_of" : "n";
+  }
 };
 
 inline constexpr int32_t kMaxLogprobs = 20;

@@ -52,7 +52,7 @@ Status CheckNeutral(const char* field, double value, double neutral) {
 // Beams are scored by the model's own log-probabilities.
 Status CheckBeamSearch(const SamplingParams& params) {
   const int32_t width = params.num_streams();
-  const char* width_field = params.beam_width ? "beam_width" : params.best_of ? "best_of" : "n";
+  const char* width_field = params.streams_field();
   if (width < params.n) {
     return InvalidField(width_field,
                         "is {}: beam search gives n answers, which is {}, and takes at least as many beams", width,

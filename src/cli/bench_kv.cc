@@ -156,8 +156,7 @@ Json ReportSlots(const SlotSeconds& passed, const StatsSnapshot& after) {
 
 Json Report(const BenchKvCommand& command, const Run& run) {
   const StatsSnapshot &a = run.before, &b = run.after;
-  SlotSeconds passed = b.slot_seconds;
-  for (size_t i = 0; i < kNumSlotStates; ++i) passed.values[i] -= a.slot_seconds.values[i];
+  const SlotSeconds passed = b.slot_seconds.Since(a.slot_seconds);
   const double used = passed[SlotState::kToken] + passed[SlotState::kReserved] + passed[SlotState::kInternal];
   const double shared_pct =
       passed[SlotState::kShared] > 0 ? 100 * passed[SlotState::kShared] / (used + passed[SlotState::kShared]) : 0;

@@ -3,62 +3,16 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <atomic>
-#include <future>
 #include <map>
-#include <numeric>
-#include <stdexcept>
-#include <thread>
 
-#include "base/error.h"
 #include "base/log.h"
-#include "engine/number_tokenizer_testing.h"
+#include "engine/engine_testing.h"
 #include "engine/output_queue.h"
 #include "sched/fake_runner_testing.h"
 #include "sched/step_trace.h"
 
 namespace quire {
 namespace {
-
-constexpr int32_t kVocab = NumberTokenizer::kVocab;
-
-EngineOptions SmallOptions() {
-  EngineOptions options;
-  options.scheduler.max_num_seqs = 4;
-  options.scheduler.max_num_batched_tokens = 32;
-  options.scheduler.max_model_len = 64;
-  options.scheduler.block_size = 4;
-  options.scheduler.num_blocks = 32;
-  options.vocab_size = kVocab;
-  options.max_queued_requests = 4;
-  return options;
-}
-
-std::unique_ptr<FakeRunner> SmallRunner() {
-  return std::make_unique<FakeRunner>(
-      FakeRunnerOptions{.num_seats = 4, .num_blocks = 32, .block_size = 4, .vocab_size = kVocab});
-}
-
-std::unique_ptr<Engine> MakeEngine(EngineOptions options = SmallOptions(),
-                                   std::unique_ptr<StepRunner> runner = SmallRunner()) {
-  SetLogLevel(LogLevel::kOff);
-  Result<std::unique_ptr<Engine>> engine = Engine::Create(std::move(options), std::move(runner), nullptr);
-  EXPECT_TRUE(engine.ok());
-  return *std::move(engine);
-}
-
-Request Ask(std::vector<int32_t> prompt, int32_t max_tokens, uint64_t seed = 1) {
-  Request args;
-  args.prompt = std::move(prompt);
-  args.params.max_tokens = max_tokens;
-  args.params.seed = seed;
-  return args;
-}
-
-void RunDry(Engine& engine) {
-  for (int step = 0; step < 10000 && engine.HasWork(); ++step) engine.Step();
-  EXPECT_FALSE(engine.HasWork());
-}
 
 TEST(Engine, DeliversWhatTheRequestSaysAlone) {
   const auto engine = MakeEngine();
@@ -253,69 +207,6 @@ TEST(Engine, DestroyingAHandleFreesAllStreams) {
   EXPECT_EQ(engine->Stats().finished[FinishReason::kAbort], 1U);
 }
 
-TEST(Engine, RefusesWhatCanNeverFitWithTheNumbers) {
-  const auto engine = MakeEngine();
-  const auto message = [&](Request args) { return engine->Submit(std::move(args)).error().message; };
-  EXPECT_NE(message(Ask(std::vector<int32_t>(64, 1), 1)).find("64 tokens, but the prompt has 64"), std::string::npos);
-  EXPECT_NE(message(Ask({1, 2}, 63)).find("at most 62 fit"), std::string::npos);
-  EXPECT_NE(message(Ask({}, 1)).find("no tokens"), std::string::npos);
-  EXPECT_NE(message(Ask({kVocab}, 1)).find("from 0 to 99"), std::string::npos);
-  EXPECT_FALSE(engine->HasWork());
-}
-
-TEST(Engine, FullQueueIsResourceExhausted) {
-  const auto engine = MakeEngine();
-  std::vector<RequestHandle> handles;
-  handles.reserve(8);
-  for (int i = 0; i < 8; ++i) handles.push_back(*engine->Submit(Ask({1}, 4)));
-  EXPECT_EQ(engine->Submit(Ask({1}, 4)).error().code, ErrorCode::kResourceExhausted);
-  RunDry(*engine);
-  EXPECT_TRUE(engine->Submit(Ask({1}, 4)).ok());
-}
-
-TEST(Engine, WhoWaitsForMemoryCountsAgainstTheQueueWhateverSeatsAreFree) {
-  EngineOptions options = SmallOptions();
-  options.max_queued_requests = 2;
-  options.scheduler.max_model_len = 128;
-  const auto engine = MakeEngine(options);
-  std::vector<RequestHandle> handles;
-  const auto most_of_the_pool = [](int32_t token) { return Ask(std::vector<int32_t>(100, token), 4); };
-  handles.push_back(*engine->Submit(most_of_the_pool(1)));
-  engine->Step();
-  handles.push_back(*engine->Submit(most_of_the_pool(2)));
-  engine->Step();
-  ASSERT_EQ(engine->Stats().scheduler.num_running, 1U);
-  handles.push_back(*engine->Submit(Ask({1}, 4)));
-  const auto refused = engine->Submit(Ask({1}, 4));
-  ASSERT_FALSE(refused.ok());
-  EXPECT_EQ(refused.error().code, ErrorCode::kResourceExhausted);
-  EXPECT_NE(refused.error().message.find("2 requests wait already, and at most 2 may"), std::string::npos);
-  RunDry(*engine);
-  EXPECT_TRUE(engine->Submit(Ask({1}, 4)).ok());
-}
-
-TEST(Engine, TokensThatWaitAreBounded) {
-  EngineOptions options = SmallOptions();
-  options.max_queued_tokens = 12;
-  const auto engine = MakeEngine(options);
-  const std::vector<int32_t> long_prompt(20, 1), prompt(7, 2);
-  std::vector<RequestHandle> handles;
-  handles.push_back(*engine->Submit(Ask(long_prompt, 4)));  // nothing else waits
-  const auto refused = engine->Submit(Ask(prompt, 4));
-  ASSERT_FALSE(refused.ok());
-  EXPECT_EQ(refused.error().code, ErrorCode::kResourceExhausted);
-  EXPECT_NE(refused.error().message.find("20 tokens wait"), std::string::npos);
-  EXPECT_EQ(engine->Stats().queued_tokens, 20U);
-  engine->Step();
-  EXPECT_EQ(engine->Stats().queued_tokens, 0U);
-  handles.push_back(*engine->Submit(Ask(prompt, 4)));
-  EXPECT_FALSE(engine->Submit(Ask(prompt, 4)).ok());
-  handles.clear();  // one of them had not started
-  engine->Step();
-  EXPECT_EQ(engine->Stats().queued_tokens, 0U);
-  EXPECT_FALSE(engine->HasWork());
-}
-
 TEST(Engine, ReportsEverySlotAndWhoHoldsIt) {
   const auto engine = MakeEngine();
   Request args = Ask({1, 2, 3, 4, 5}, 10);
@@ -370,8 +261,7 @@ TEST(Engine, IntegratesSlotsOverTime) {
   const StatsSnapshot before = engine->Stats();
   clock.now += 2'000'000;
   const StatsSnapshot after = engine->Stats();
-  SlotSeconds passed = after.slot_seconds;
-  for (size_t i = 0; i < kNumSlotStates; ++i) passed.values[i] -= before.slot_seconds.values[i];
+  const SlotSeconds passed = after.slot_seconds.Since(before.slot_seconds);
   EXPECT_DOUBLE_EQ(passed.total(), 2 * 32 * 4);
   EXPECT_DOUBLE_EQ(passed[SlotState::kToken], 2.0 * static_cast<double>(before.scheduler.slots[SlotState::kToken]));
   EXPECT_DOUBLE_EQ(passed.waste_pct(), before.scheduler.slots.waste_pct());
@@ -424,159 +314,6 @@ TEST(Engine, ANanEndsItsRequestAndNoOther) {
   ASSERT_TRUE(failed->error);
   EXPECT_NE(failed->error->message.find("NaN"), std::string::npos);
   EXPECT_EQ(good.TryNext()->token_ids, FakeRunner::Continue({4, 5, 6}, 1, 10, kVocab));
-}
-
-class ThrowingRunner final : public StepRunner {
- public:
-  Status Submit(const StepPlan&) override { throw std::runtime_error("the device is gone"); }
-  Status Sample(std::span<const std::span<const uint32_t>>) override { return {}; }
-  Status Collect(StepResult&) override { return {}; }
-};
-
-TEST(EngineThread, AnExceptionFailsHealthAndEveryClientWithTheReason) {
-  const auto engine = MakeEngine(SmallOptions(), std::make_unique<ThrowingRunner>());
-  EngineThread thread(*engine);
-  RequestHandle handle = *engine->Submit(Ask({1}, 4));
-  const std::optional<OutputDelta> delta = handle.Wait(std::chrono::seconds(10));
-  ASSERT_TRUE(delta && delta->error);
-  EXPECT_NE(delta->error->message.find("the device is gone"), std::string::npos);
-  EXPECT_NE(engine->Health().error().message.find("the device is gone"), std::string::npos);
-  EXPECT_EQ(engine->Submit(Ask({1}, 4)).error().code, ErrorCode::kUnavailable);
-}
-
-TEST(EngineThread, AnswersCallsWhenIdleAndAfterAFailure) {
-  const auto engine = MakeEngine(SmallOptions(), std::make_unique<ThrowingRunner>());
-  EngineThread thread(*engine);
-  const auto ask = [&] {
-    const auto answer = std::make_shared<std::promise<uint32_t>>();
-    std::future<uint32_t> future = answer->get_future();
-    engine->Call([answer](Scheduler& scheduler) { answer->set_value(scheduler.config().num_blocks); });
-    return future.wait_for(std::chrono::seconds(10)) == std::future_status::ready ? future.get() : 0;
-  };
-  EXPECT_EQ(ask(), 32U);
-  RequestHandle handle = *engine->Submit(Ask({1}, 4));
-  ASSERT_TRUE(handle.Wait(std::chrono::seconds(10)));
-  EXPECT_EQ(ask(), 32U);
-}
-
-TEST(EngineThread, PinsAPrefixForWhoeverStartsWithIt) {
-  EngineOptions options = SmallOptions();
-  options.scheduler.max_model_len = 128;
-  const auto engine = MakeEngine(options);
-  EngineThread thread(*engine);
-  EXPECT_NE(engine->PinPrefix({1, 2, 3}).error().message.find("at least one KV block"), std::string::npos);
-  std::vector<int32_t> prefix(10);
-  std::iota(prefix.begin(), prefix.end(), 1);
-  const Result<uint32_t> pinned = engine->PinPrefix(prefix);
-  ASSERT_TRUE(pinned.ok()) << pinned.error().message;
-  EXPECT_EQ(*pinned, 2U);
-  std::vector<int32_t> prompt = prefix;
-  prompt.push_back(50);
-  RequestHandle handle = *engine->Submit(Ask(prompt, 4));
-  std::optional<OutputDelta> delta;
-  while (!delta || !delta->finished()) delta = handle.Wait(std::chrono::seconds(10));
-  EXPECT_EQ(delta->num_cached_tokens, 8U);
-  std::promise<Status> reset;
-  engine->ResetPrefixCache([&](Status status) { reset.set_value(std::move(status)); });
-  EXPECT_TRUE(reset.get_future().get().ok()) << "pinned blocks do not hinder it";
-  EXPECT_EQ(engine->Stats().scheduler.num_blocks_pinned, 2U) << "and stay";
-  EXPECT_TRUE(engine->Submit(Ask({60}, 119)).ok());
-  EXPECT_FALSE(engine->Submit(Ask({60}, 120)).ok()) << "they are out of reach of others";
-}
-
-TEST(EngineThread, ServesManyClientsThatComeAndGo) {
-  const auto engine = MakeEngine();
-  EngineThread thread(*engine);
-  std::atomic<int> right = 0;
-  std::vector<std::thread> clients;
-  clients.reserve(4);
-  for (int client = 0; client < 4; ++client) {
-    clients.emplace_back([&, client] {
-      for (int32_t round = 0; round < 30; ++round) {
-        const std::vector<int32_t> prompt = {client, round, 7};
-        Result<RequestHandle> handle = engine->Submit(Ask(prompt, 12));
-        if (!handle.ok()) continue;    // never here: four clients, eight places
-        if (round % 5 == 4) continue;  // hangs up at once
-        std::vector<int32_t> tokens;
-        for (bool finished = false; !finished;) {
-          const std::optional<OutputDelta> delta = handle->Wait(std::chrono::seconds(10));
-          if (!delta) break;
-          tokens.insert(tokens.end(), delta->token_ids.begin(), delta->token_ids.end());
-          finished = delta->finished();
-        }
-        right += tokens == FakeRunner::Continue(prompt, 1, 12, kVocab);
-      }
-    });
-  }
-  for (std::thread& client : clients) client.join();
-  EXPECT_EQ(right, 4 * 24);
-}
-
-TEST(EngineThread, AnExceptionBetweenStepsLosesNobody) {
-  const auto engine = MakeEngine();
-  bool called = false;
-  engine->Call([](Scheduler&) { throw std::runtime_error("out of ideas"); });
-  engine->Call([](Scheduler&) { throw std::runtime_error("and of memory"); });
-  engine->Call([&](Scheduler&) { called = true; });
-  RequestHandle handle = *engine->Submit(Ask({1, 2}, 30));
-  EngineThread thread(*engine);
-  const std::optional<OutputDelta> delta = handle.Wait(std::chrono::seconds(10));
-  ASSERT_TRUE(delta && delta->error);
-  EXPECT_NE(delta->error->message.find("out of ideas"), std::string::npos);
-  thread.Stop();
-  EXPECT_TRUE(called);
-  EXPECT_TRUE(engine->Drained());
-}
-
-TEST(EngineThread, WhoComesAfterTheEndIsAnswered) {
-  const auto engine = MakeEngine();
-  EngineThread(*engine).Stop();
-  int num_answers = 0;
-  engine->ReportKv([&](const EngineKvReport& report) { num_answers += report.kv.num_blocks == 32 ? 1 : 0; });
-  engine->ResetPrefixCache([&](const Status& status) { num_answers += status.ok() ? 1 : 0; });
-  engine->StorePrefixCache([&](const Status& status) { num_answers += status.ok() ? 0 : 1; });
-  EXPECT_EQ(num_answers, 3);
-  EXPECT_EQ(engine->Submit(Ask({1}, 1)).error().code, ErrorCode::kUnavailable);
-  EXPECT_EQ(engine->PinPrefix(std::vector<int32_t>(8, 1)).error().code, ErrorCode::kUnavailable);
-}
-
-TEST(EngineThread, StoresThePrefixCacheBeforeTheEnd) {
-  EngineOptions options = SmallOptions();
-  options.scheduler.num_disk_blocks = 100;
-  const auto disk = std::make_shared<FakeDisk>();
-  auto runner = std::make_unique<FakeRunner>(FakeRunnerOptions{
-      .num_seats = 4, .num_blocks = 32, .block_size = 4, .vocab_size = kVocab, .disk = disk, .disk_delay_steps = 5});
-  const auto engine = MakeEngine(options, std::move(runner));
-  EngineThread thread(*engine);
-  RequestHandle handle = *engine->Submit(Ask({1, 2, 3, 4, 5, 6, 7, 8}, 9));
-  while (!handle.Wait(std::chrono::seconds(10))->finished()) {
-  }
-  std::promise<Status> stored;
-  engine->StorePrefixCache([&](Status status) { stored.set_value(std::move(status)); });
-  std::future<Status> status = stored.get_future();
-  ASSERT_EQ(status.wait_for(std::chrono::seconds(10)), std::future_status::ready);
-  EXPECT_TRUE(status.get().ok());
-  EXPECT_EQ(engine->Stats().scheduler.transfers[Transfer::Kind::kStore].completed, 4U);
-  thread.Stop();
-  EXPECT_EQ(disk->entries.size(), 4U);
-}
-
-TEST(EngineThread, DrainingFinishesWhatRunsAndRefusesTheRest) {
-  const auto engine = MakeEngine();
-  RequestHandle handle = *engine->Submit(Ask({1, 2}, 30));
-  EngineThread thread(*engine);
-  engine->StartDraining();
-  EXPECT_EQ(engine->Submit(Ask({1}, 4)).error().code, ErrorCode::kUnavailable);
-  std::vector<int32_t> tokens;
-  for (bool finished = false; !finished;) {
-    const std::optional<OutputDelta> delta = handle.Wait(std::chrono::seconds(10));
-    ASSERT_TRUE(delta);
-    tokens.insert(tokens.end(), delta->token_ids.begin(), delta->token_ids.end());
-    finished = delta->finished();
-  }
-  EXPECT_EQ(tokens, FakeRunner::Continue({1, 2}, 1, 30, kVocab));
-  for (int i = 0; i < 1000 && !engine->Drained(); ++i) std::this_thread::yield();
-  EXPECT_TRUE(engine->Drained());
 }
 
 TEST(Engine, TraceHoldsEveryPlanAndResult) {

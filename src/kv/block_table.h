@@ -34,9 +34,8 @@ class BlockTable {
   std::span<const BlockId> blocks() const { return blocks_; }  // from first_block() on
   uint32_t first_block() const { return first_; }
   uint32_t num_held() const { return static_cast<uint32_t>(blocks_.size()); }
-  uint32_t num_blocks() const {
-    return first_ + num_held();
-  }  // logical ones: with those at its front that are not there
+  // Logical ones: with those at its front that are not there.
+  uint32_t num_blocks() const { return first_ + num_held(); }
   uint32_t num_slots() const { return num_blocks() << shift_; }
   // REQUIRES: first_block() <= index < num_blocks().
   BlockId at(uint32_t index) const { return blocks_[index - first_]; }

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <vector>
 
 namespace quire {
 
@@ -19,7 +18,6 @@ struct KvGroup {
   uint32_t FirstNeeded(uint32_t num_blocks, uint32_t block_size) const {
     return num_blocks == 0 ? 0 : std::min(FirstSeen(num_blocks * block_size) / block_size, num_blocks - 1);
   }
-  friend bool operator==(const KvGroup&, const KvGroup&) = default;
 };
 
 }  // namespace quire

@@ -102,10 +102,6 @@ class KvManager {
   // Makes no later request reuse what the sequence holds, as far as nobody else stands on it now. What others computed
   // behind it, and cannot be used without it, becomes unreachable until somebody computes this again.
   void Forget(const SequenceKv& kv);
-  // swapped.In, into this pool.
-  bool SwapIn(const SwappedTables& swapped, std::span<BlockTable* const> tables, std::vector<SwapMove>& moves) {
-    return swapped.In(pool_, tables, moves);
-  }
   // Forgets every prefix that nobody holds, and that any block is stored on disk; false, and nothing has changed, while
   // other than num_pinned blocks are in use.
   bool ResetPrefixCache(uint32_t num_pinned = 0);

@@ -278,7 +278,7 @@ bool KvModel::SwapIn() {
   }
   std::vector<SwapMove> moves;
   const bool fits = group->swapped.num_blocks() <= kv_.pool().num_available();
-  Expect(kv_.SwapIn(group->swapped, tables, moves) == fits, "In succeeds exactly when the blocks fit");
+  Expect(group->swapped.In(kv_.mutable_pool(), tables, moves) == fits, "In succeeds exactly when the blocks fit");
   if (!fits) return false;
   for (const SwapMove& move : moves) std::ranges::copy(SwapCells(move.place), PoolCells(move.block).begin());
   group->state = State::kRunning;

@@ -74,7 +74,6 @@ class PagedSpace final : public KvSpace {
   }
   void Prune(SequenceKv& child) override { child.Clear(); }
   void GiveBackUnseen(SequenceKv& kv, uint32_t num_tokens) override {
-    if (!gives_back()) return;
     for (uint32_t group = 0; group < num_groups(); ++group) {
       kv.table(group).GiveBackBefore(cache().groups()[group].FirstNeeded(num_tokens / block_size(), block_size()));
     }

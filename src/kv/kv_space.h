@@ -91,7 +91,8 @@ class KvSpace {
   virtual std::vector<Copy> Fork(const SequenceKv& parent, SequenceKv& child, uint32_t num_blocks) = 0;
   // The child will be overwritten by a fork: its memory may be others' until then.
   virtual void Prune(SequenceKv& child) = 0;
-  // Of windows, the blocks that no token behind the first num_tokens needs, nor a prefix of these in full blocks.
+  // Gives back, of windows, the blocks that no token behind the first num_tokens needs, nor a prefix of these in full
+  // blocks. REQUIRES: gives_back().
   virtual void GiveBackUnseen(SequenceKv& kv, uint32_t num_tokens) = 0;
 
   // Free slots in pieces too small for this request, which waits: external fragmentation.

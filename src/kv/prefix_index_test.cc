@@ -158,9 +158,7 @@ TEST(PrefixIndexTest, ANodeStaysForWhatStandsOnItAndTheBlockThatComesBackServesA
   index.CheckInvariants();
   EXPECT_EQ(InsertAll(index, {}, Count(8), {5, 6}).back(), chains[1]);
   EXPECT_EQ(FindAll(index, {}, Count(12)), (std::vector<uint32_t>{5, 6, 2}));
-  index.Erase(BlockId{5});
-  index.Erase(BlockId{6});
-  index.Erase(BlockId{2});
+  for (const uint32_t block : {5U, 6U, 2U}) index.Erase(BlockId{block});
   EXPECT_EQ(index.num_nodes(), 0U);
   index.CheckInvariants();
 }

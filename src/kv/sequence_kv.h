@@ -37,13 +37,15 @@ class SequenceKv {
   void CheckInvariants() const;
 
   uint32_t num_computed = 0;  // tokens whose keys and values are there, as of the last result
-  PrefixChain chain;          // as far as its blocks are indexed
 
  private:
   template <typename Make>  // of a table, that of the fork
   SequenceKv ForkTables(Make make) const;
 
   InlineFirst<BlockTable> tables_;
+
+ public:
+  PrefixChain chain;  // as far as its blocks are indexed. Last: a plan does not look at it
 };
 
 }  // namespace quire

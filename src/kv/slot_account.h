@@ -35,6 +35,12 @@ struct SlotCounts : EnumArray<SlotState, T, kNumSlotStates> {
     for (size_t i = 0; i < kNumPoolStates; ++i) sum += this->values[i];
     return sum;
   }
+  // What has come since an earlier reading.
+  SlotCounts Since(const SlotCounts& earlier) const {
+    SlotCounts passed = *this;
+    for (size_t i = 0; i < kNumSlotStates; ++i) passed.values[i] -= earlier.values[i];
+    return passed;
+  }
   // Reserved, internal and external as a share of the memory in use, in percent.
   double waste_pct() const {
     const auto& self = *this;

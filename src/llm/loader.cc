@@ -123,13 +123,6 @@ ModelRunnerOptions RunnerOptions(const LoadOptions& options, int32_t max_model_l
   return runner;
 }
 
-// What of a layout concerns scheduling.
-std::vector<KvGroup> KvGroupsOf(const KvLayout& layout) {
-  std::vector<KvGroup> groups;
-  for (const KvLayerGroup& group : layout.groups) groups.push_back({.window = static_cast<uint32_t>(group.window)});
-  return groups;
-}
-
 // What headers and options decide, before any weight is read.
 struct Outline {
   ModelOptions model_options;

@@ -5,8 +5,6 @@
 #include <string>
 #include <utility>
 
-#include "model/kv_layout.h"
-
 namespace quire {
 namespace {
 
@@ -14,7 +12,7 @@ namespace {
 class DecoderBuilder {
  public:
   DecoderBuilder(const ArchSpec& spec, const ModelConfig& config, WeightSource& source)
-      : names_(spec.names), spec_(spec), config_(config), source_(source) {}
+      : names_(spec.names), spec_(spec), config_(config), kv_layout_(LayOutKv(LayerWindows(config))), source_(source) {}
 
   Result<DecoderWeights> Build() {
     DecoderWeights weights;
@@ -60,7 +58,7 @@ class DecoderBuilder {
       QUIRE_ASSIGN_OR_RETURN(weights.q_norm, HeadNorm(prefix + std::string(names_.q_norm)));
       QUIRE_ASSIGN_OR_RETURN(weights.k_norm, HeadNorm(prefix + std::string(names_.k_norm)));
     }
-    return Attention(MakeAttentionShape(config_, index), std::move(weights));
+    return Attention(MakeAttentionShape(config_, kv_layout_, index), std::move(weights));
   }
 
   Result<Mlp> BuildMlp(const std::string& prefix) {
@@ -122,20 +120,20 @@ class DecoderBuilder {
   const WeightNames& names_;
   const ArchSpec& spec_;
   const ModelConfig& config_;
+  const KvLayout kv_layout_;
   WeightSource& source_;
 };
 
 }  // namespace
 
-AttentionShape MakeAttentionShape(const ModelConfig& config, int32_t layer) {
-  const std::vector<int32_t> windows = LayerWindows(config);
-  const KvPlace place = LayOutKv(windows).places[static_cast<size_t>(layer)];
+AttentionShape MakeAttentionShape(const ModelConfig& config, const KvLayout& kv_layout, int32_t layer) {
+  const KvPlace place = kv_layout.places[static_cast<size_t>(layer)];
   return {.kv_group = place.group,
           .kv_layer = place.layer,
           .num_heads = config.num_heads,
           .num_kv_heads = config.num_kv_heads,
           .head_dim = config.head_dim,
-          .window = windows[static_cast<size_t>(layer)],
+          .window = kv_layout.groups[static_cast<size_t>(place.group)].window,
           .norm_epsilon = config.rms_norm_eps};
 }
 

@@ -5,6 +5,7 @@
 
 #include "model/arch_spec.h"
 #include "model/attention.h"
+#include "model/kv_layout.h"
 #include "model/linear.h"
 #include "model/mlp.h"
 #include "model/model_config.h"
@@ -32,6 +33,6 @@ struct DecoderWeights {
 Result<DecoderWeights> BuildDecoder(const ArchSpec& spec, const ModelConfig& config, WeightSource& source);
 
 // The shape of a layer's attention, as ScratchBytes wants it too.
-AttentionShape MakeAttentionShape(const ModelConfig& config, int32_t layer);
+AttentionShape MakeAttentionShape(const ModelConfig& config, const KvLayout& kv_layout, int32_t layer);
 
 }  // namespace quire

@@ -212,8 +212,9 @@ class DecoderModel : public Model {
 }  // namespace
 
 size_t DecoderArenaBytes(const ModelConfig& config, int64_t max_rows, int64_t max_logit_rows) {
-  const size_t branch = std::max(Attention::ScratchBytes(MakeAttentionShape(config, 0), max_rows),
-                                 Mlp::ScratchBytes(config.intermediate_size, max_rows));
+  const size_t branch =
+      std::max(Attention::ScratchBytes(MakeAttentionShape(config, LayOutKv(LayerWindows(config)), 0), max_rows),
+               Mlp::ScratchBytes(config.intermediate_size, max_rows));
   const size_t hidden = FloatBytes(max_rows, config.hidden_size);
   return hidden + std::max(hidden + branch, FloatBytes(max_logit_rows, config.vocab_size));
 }

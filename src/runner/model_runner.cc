@@ -405,6 +405,12 @@ SampleOutcome ModelRunnerImpl::Draw(const RowTask& task, std::span<const float> 
 
 }  // namespace
 
+std::vector<KvGroup> KvGroupsOf(const KvLayout& layout) {
+  std::vector<KvGroup> groups;
+  for (const KvLayerGroup& group : layout.groups) groups.push_back({.window = static_cast<uint32_t>(group.window)});
+  return groups;
+}
+
 size_t RunnerScratchBytes(const ModelConfig& config, const Backend& backend, const ModelRunnerOptions& options) {
   return ArenaBytes(config, options) + backend.BatchBytes(DecoderBatchLimits(config, options.max_num_batched_tokens)) +
          static_cast<size_t>(backend.num_threads()) * SamplerScratch::Bytes(config.vocab_size);

@@ -17,8 +17,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "backend/backend.h"
+#include "kv/kv_group.h"
 #include "model/model.h"
 #include "quire/result.h"
 #include "runner/block_transfers.h"
@@ -34,6 +36,9 @@ struct ModelRunnerOptions {
   int32_t block_size = 16;
   DType kv_dtype = DType::kBf16;
 };
+
+// What of a model's layout concerns scheduling.
+std::vector<KvGroup> KvGroupsOf(const KvLayout& layout);
 
 // Scratch of the runner (arena, backend scratch, sampling on the backend's threads): part of the memory plan, before
 // the KV cache is sized and even before weights are read.

@@ -46,11 +46,11 @@ Admitter::Outcome Admitter::TryAdmit(SequenceGroup& group) {
     return Outcome::kNoRoom;
   }
   group.asked_again_at_step = 0;
-  Admit(group, match, reads);
+  Admit(group, match);
   return Outcome::kAdmitted;
 }
 
-void Admitter::Admit(SequenceGroup& group, const KvManager::Match& match, bool reads) {
+void Admitter::Admit(SequenceGroup& group, const KvManager::Match& match) {
   parts_.waiting.Remove(group);
   parts_.disk.Touch(match);
   const bool is_first = group.rank == SequenceGroup::kNotAdmitted;
@@ -58,7 +58,6 @@ void Admitter::Admit(SequenceGroup& group, const KvManager::Match& match, bool r
   parts_.residency.Enter(group, match);
   const Sequence& front = group.front();
   if (is_first) parts_.waiting.Charge(group, front.num_remaining());
-  if (!reads) return ReportAdmission(group);
   if (match.loads.empty()) return ReportAdmission(group);
   PrefixLoads::Start(group, match.loads);
 }

@@ -55,7 +55,7 @@ class Admitter {
   std::span<const int32_t> TokensToMatch(const SequenceGroup& group) const;
   bool PrefixIsUnderWay(const SequenceGroup& group, uint32_t num_matched_tokens) const;
   bool IsPutOff(const SequenceGroup& group) const;
-  void Admit(SequenceGroup& group, const KvManager::Match& match, bool reads);
+  void Admit(SequenceGroup& group, const KvManager::Match& match);
   void ReportAdmission(const SequenceGroup& group);
 
   const Parts parts_;

@@ -38,14 +38,13 @@ uint32_t Residency::NumBlocksToDecode(const Sequence& sequence, const BlockTable
 
 bool Residency::MakeRoomToDecode(SequenceGroup& group) { return MakeRoom(group, NumBlocksToDecode(group)); }
 
-bool Residency::MakeRoomForPrompt(SequenceGroup& group) {
+void Residency::MakeRoomForPrompts(SequenceGroup& group) {
   for (Sequence& sequence : group.sequences) {
     if (!sequence.seat || sequence.num_remaining() <= 1) continue;
     const uint32_t next = sequence.kv.num_computed + 1;
-    if (!MakeRoom(group, sequence.kv.NumBlocksToWrite(sequence.kv.num_computed, next))) return false;
+    if (!MakeRoom(group, sequence.kv.NumBlocksToWrite(sequence.kv.num_computed, next))) return;
     PrepareWrite(sequence, next);
   }
-  return true;
 }
 
 // False: not now, because the group itself had to go, or transfers hold what it needs.

@@ -67,7 +67,7 @@ bool Residency::ResumeFirst() {
   if (swapped_.empty()) return false;
   SequenceGroup& group = *swapped_.front();
   if (!HasSeats(group)) return false;
-  // And what it goes on with, so that it does not have to go again at once.
+  // Beside what it had: what it goes on with, so that it does not have to go again at once.
   KvManager& cache = parts_.space.cache();
   const bool alone = running_.empty();
   uint32_t growth = 0;

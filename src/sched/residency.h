@@ -79,9 +79,9 @@ class Residency {
   // Whether the group's sequences that decode have room for their next tokens, by preemption of younger groups if need
   // be. Then each of them may call PrepareWrite.
   bool MakeRoomToDecode(SequenceGroup& group);
-  // Whether the group's prompt can go on by a row at least, in the same way. Its slots have been there since it
-  // entered, but for those of windows.
-  bool MakeRoomForPrompt(SequenceGroup& group);
+  // Has the group's prompts go on by a row at least, in the same way, as far as there is room. Their slots have been
+  // there since it entered, but for those of windows.
+  void MakeRoomForPrompts(SequenceGroup& group);
   // Makes the slots of tokens [num_computed, end) the sequence's own. REQUIRES: room for it.
   void PrepareWrite(Sequence& sequence, uint32_t end);
   // Makes slots for up to num_rows rows of a prompt the sequence's own: as many as leave those who decode the room to

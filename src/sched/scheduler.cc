@@ -98,7 +98,7 @@ void Scheduler::PlanDecodes() {
   const std::vector<SequenceGroup*>& running = residency_.running();
   for (size_t i = 0; i < running.size() && builder_.rows_left() > 0; ++i) {
     SequenceGroup& group = *running[i];
-    if (kv_.space->gives_back() && group.state == State::kRunning) residency_.MakeRoomForPrompt(group);
+    if (kv_.space->gives_back() && group.state == State::kRunning) residency_.MakeRoomForPrompts(group);
     if (!group.Decodes() || !residency_.MakeRoomToDecode(group)) continue;
     for (Sequence& sequence : group.sequences) {
       if (!sequence.decodes()) continue;

@@ -8,7 +8,6 @@
 #include "sched/stop_rules.h"
 
 namespace quire {
-
 namespace {
 
 // Of a prompt, beyond a window: more rows in a step gain little.
@@ -82,9 +81,7 @@ Status ProveFits(const SchedulerConfig& config, size_t num_prompt_tokens, const 
   }
   const uint32_t num_needed = params.use_beam_search ? num_streams : 1;  // side by side
   if (num_needed > config.max_num_seqs) {
-    return OfField(params.beam_width ? "beam_width"
-                   : params.best_of  ? "best_of"
-                                     : "n",
+    return OfField(params.streams_field(),
                    InvalidArgument("the request searches with {} beams side by side, and max_num_seqs is {}",
                                    num_needed, config.max_num_seqs));
   }
@@ -93,11 +90,10 @@ Status ProveFits(const SchedulerConfig& config, size_t num_prompt_tokens, const 
   const uint64_t num_blocks = worst.total(num_needed);
   const uint32_t num_usable = config.num_blocks - std::min(num_pinned_blocks, config.num_blocks);
   if (num_blocks > num_usable) {
-    return OfField("prompt", InvalidArgument("the prompt has {} tokens, max_tokens is {} and {} sequences run side by "
-                                             "side: they need {} KV blocks of {} "
-                                             "tokens, and the cache has {}",
-                                             num_prompt_tokens, max_tokens, num_needed, num_blocks, config.block_size,
-                                             num_usable));
+    return OfField("prompt", InvalidArgument(
+                                 "the prompt has {} tokens, max_tokens is {} and {} sequences run side by side: "
+                                 "they need {} KV blocks of {} tokens, and the cache has {}",
+                                 num_prompt_tokens, max_tokens, num_needed, num_blocks, config.block_size, num_usable));
   }
   return {};
 }

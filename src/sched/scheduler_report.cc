@@ -53,7 +53,7 @@ KvReport::Group ReportGroup(const BlockPool& pool, const SequenceGroup& group) {
 SchedulerStats StatsOf(const SchedulerView& view, const SlotAccount& slots) {
   const BlockPool& pool = view.space.pool();
   const ResidencyCounters& residency = view.residency.counters();
-  const auto& swaps = view.residency.swapper().counters();
+  const TransferCounts& swaps = view.residency.swapper().counters();
   const DiskTierCounters& disk = view.disk.counters();
   const auto num_swapped = static_cast<uint32_t>(view.residency.swapped().size());
   SchedulerStats stats = {.num_waiting = static_cast<uint32_t>(view.waiting.size()) + num_swapped,

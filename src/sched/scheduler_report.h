@@ -11,7 +11,7 @@
 #include "sched/ids.h"
 #include "sched/scheduler_config.h"
 #include "sched/speculation_counters.h"
-#include "sched/step_plan.h"
+#include "sched/transfer_counts.h"
 
 namespace quire {
 
@@ -35,11 +35,6 @@ struct SchedulerView {
   const Speculation& speculation;
 };
 
-struct TransferCounts {
-  uint64_t completed = 0;
-  uint64_t failed = 0;
-};
-
 struct SchedulerStats {
   uint32_t num_running = 0;  // sequences
   uint32_t num_waiting = 0;  // requests, with those that were preempted
@@ -51,7 +46,7 @@ struct SchedulerStats {
   }
   // Blocks that were moved; those of a load that failed: files that were gone, damaged, foreign, or unreadable just
   // then.
-  EnumArray<Transfer::Kind, TransferCounts, kNumTransferKinds> transfers;
+  TransferCounts transfers;
   uint64_t num_swap_failures() const {
     return transfers[Transfer::Kind::kSwapOut].failed + transfers[Transfer::Kind::kSwapIn].failed;
   }

@@ -23,18 +23,19 @@ namespace quire {
 
 struct Sequence {
   Sequence(SequenceKv kv_in, const std::vector<int32_t>& prompt)
-      : tokens(prompt), kv(std::move(kv_in)), num_blocks_sent(0, std::vector<uint32_t>(kv.num_groups() - 1)) {}
+      : tokens(prompt), num_blocks_sent(0, std::vector<uint32_t>(kv_in.num_groups() - 1)), kv(std::move(kv_in)) {}
 
   uint32_t num_tokens() const { return static_cast<uint32_t>(tokens.size()); }
   // Rows until the next token can be drawn: 1 while decoding, more while a prompt is computed.
   uint32_t num_remaining() const { return num_tokens() - kv.num_computed; }
   bool decodes() const { return seat.has_value() && num_remaining() == 1; }
 
-  uint32_t stream = 0;          // part of its random key
-  std::vector<int32_t> tokens;  // prompt and output
-  SequenceKv kv;
+  // What every plan looks at comes first, and lies together.
+  uint32_t stream = 0;                    // part of its random key
   std::optional<SeatId> seat;             // while it runs
+  std::vector<int32_t> tokens;            // prompt and output
   InlineFirst<uint32_t> num_blocks_sent;  // by KV group, of the table: the runner knows them
+  SequenceKv kv;
   std::optional<double>
       draft_acceptance;  // how likely a draft is right, the one before it being so; once one was tried
   // Of a beam: its output so far, which becomes events when the search ends.

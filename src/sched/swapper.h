@@ -5,21 +5,17 @@
 #include <cstdint>
 #include <vector>
 
-#include "base/enum_array.h"
 #include "kv/kv_space.h"
 #include "kv/swap_space.h"
-#include "sched/scheduler_report.h"
 #include "sched/sequence.h"
 #include "sched/step_builder.h"
 #include "sched/transfer_cost.h"
+#include "sched/transfer_counts.h"
 
 namespace quire {
 
 class Swapper {
  public:
-  // Blocks: only those of swaps.
-  using SwapCounts = EnumArray<Transfer::Kind, TransferCounts, kNumTransferKinds>;
-
   // The others outlive it.
   Swapper(uint32_t num_places, KvSpace& space, StepBuilder& builder)
       : space_(space), builder_(builder), places_(num_places) {}
@@ -27,7 +23,7 @@ class Swapper {
   // Whether there is swap space, and it has not failed lately.
   bool enabled() const { return places_.num_total() > 0 && builder_.number() >= resumes_at_step_; }
   uint32_t num_used_places() const { return places_.num_used(); }
-  const SwapCounts& counters() const { return counters_; }
+  const TransferCounts& counters() const { return counters_; }
   // Out and in, of so many blocks. 0: not known.
   double RoundTripUs(uint32_t num_blocks) const { return cost_.RoundTripUs(num_blocks); }
   // Swapping was decided against.
@@ -52,7 +48,7 @@ class Swapper {
   SwapSpace places_;
   TransferCost cost_;
   uint64_t resumes_at_step_ = 0;
-  SwapCounts counters_;
+  TransferCounts counters_;      // blocks; of swaps alone
   std::vector<SwapMove> moves_;  // of one group, kept for its capacity
 };
 
