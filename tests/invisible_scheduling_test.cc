@@ -300,7 +300,7 @@ TEST_P(InvisibleScheduling, DisksThatFailChangeNothing) {
 INSTANTIATE_TEST_SUITE_P(Models, InvisibleScheduling,
                          testing::Values(Setting{"qwen3", DType::kF32, 1}, Setting{"qwen2-bf16", DType::kBf16, 2},
                                          Setting{"mistral-window", DType::kBf16, 7},
-                                         Setting{"qwen3-windows", DType::kF32, 4}),
+                                         Setting{"qwen3-windows", DType::kF32, 11}),
                          [](const auto& info) { return "Setting" + std::to_string(info.index); });
 
 }  // namespace
