@@ -22,6 +22,8 @@ ALLOWED = {
     "server": ["runner", "engine"],
     "cli": ["server", "llm", "sim"],
 }
+# Rooms within a folder that know less than the folder does: what each may include.
+ROOMS = {"server/http": ["server/http", "base"]}
 # Tests and helpers of tests may reach for what they are tested with.
 TEST_FILE = re.compile(r"(_test|_testing|_benchmark)\.(cc|h)$")
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
@@ -50,6 +52,10 @@ def violations(source: Path) -> list[str]:
         for include in INCLUDE.findall(path.read_text(encoding="utf-8")):
             target = include.split("/")[0]
             if target == "quire":
+                continue
+            room = next((room for room in ROOMS if room in path.as_posix()), None)
+            if room and not include.startswith(tuple(f"{known}/" for known in ROOMS[room])):
+                problems.append(f"{path}: {room} may not include {include}")
                 continue
             if target not in ALLOWED:
                 problems.append(f'{path}: "{include}" is not relative to src/')

@@ -49,7 +49,7 @@ TEST_F(LiveConnections, BytesThatAreNotHttpAreRefused) {
 }
 
 TEST_F(LiveConnections, LimitsSizes) {
-  Start({.max_header_bytes = 2048, .max_body_bytes = 1000});
+  Start({.limits = {.max_header_bytes = 2048, .max_body_bytes = 1000}});
   EXPECT_EQ(Ask(Get("/version", "X: " + std::string(4000, 'x') + "\r\n")).status, 431);
   EXPECT_EQ(Ask(Post("/tokenize", std::string(1001, ' '))).status, 413);
   Client client = Connect();
@@ -59,7 +59,7 @@ TEST_F(LiveConnections, LimitsSizes) {
 }
 
 TEST_F(LiveConnections, BodiesThatWaitToBeReadHaveALimitTogether) {
-  Start({.max_body_bytes = 1000, .max_total_body_bytes = 1500});
+  Start({.limits = {.max_body_bytes = 1000, .max_total_body_bytes = 1500}});
   const std::string head = "POST /detokenize HTTP/1.1\r\nHost: x\r\n";
   const std::string body = R"({"tokens": [72]})" + std::string(700, ' ');
   Client first = Connect();
@@ -76,7 +76,7 @@ TEST_F(LiveConnections, BodiesThatWaitToBeReadHaveALimitTogether) {
 }
 
 TEST_F(LiveConnections, BodiesOfRequestsThatRunDoNotCount) {
-  StartSlow({.max_body_bytes = 1000, .max_total_body_bytes = 1500});
+  StartSlow({.limits = {.max_body_bytes = 1000, .max_total_body_bytes = 1500}});
   Client stream = Connect();
   stream.Send(Completion(7000, R"(, "stream": true)", std::string(800, 'x')));
   ASSERT_TRUE(stream.ReadUntil("data: "));
@@ -86,7 +86,7 @@ TEST_F(LiveConnections, BodiesOfRequestsThatRunDoNotCount) {
 }
 
 TEST_F(LiveConnections, SlowRequestsTimeOut) {
-  Start({.header_timeout_s = 1, .body_timeout_s = 1, .keep_alive_s = 1});
+  Start({.limits = {.header_timeout_s = 1, .body_timeout_s = 1, .keep_alive_s = 1}});
   Client head = Connect(), body = Connect(), silent = Connect();
   head.Send("GET /vers");
   body.Send("POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{");
@@ -146,7 +146,7 @@ TEST_F(LiveConnections, HangingUpFreesTheSequenceOfAWholeAnswer) {
 }
 
 TEST_F(LiveConnections, ClientThatDoesNotReadIsCutOff) {
-  Start({.write_timeout_s = 1});
+  Start({.limits = {.write_timeout_s = 1}});
   Client client = Connect(4096);
   client.Send(Completion(8000, R"(, "stream": true, "logprobs": 20)"));
   ASSERT_TRUE(client.ReadUntil("data: "));
@@ -207,7 +207,7 @@ TEST_F(LiveConnections, ManyConnectionsAtOnceGetTheirOwnAnswers) {
 }
 
 TEST_F(LiveConnections, TurnsConnectionsAwayBeyondTheLimit) {
-  Start({.max_connections = 2});
+  Start({.limits = {.max_connections = 2}});
   Client first = Connect(), second = Connect();
   first.Send(Get("/version"));
   second.Send(Get("/version"));

@@ -1,4 +1,5 @@
 // What a live server answers, route by route.
+#include "server/api/route.h"
 #include "server/live_server_testing.h"
 
 namespace quire::server {
@@ -262,11 +263,18 @@ TEST_F(LiveServer, TooLongPromptsAreRefusedWithTheNumbers) {
 
 TEST_F(LiveServer, KeyGuardsEveryRouteButHealth) {
   Start({.api_keys = {"secret", "other"}});
-  for (const char* path : {"/health", "/ping"}) EXPECT_EQ(Ask(Get(path)).status, 200) << path;
-  for (const char* path : {"/metrics", "/v1/models", "/version", "/debug/kv", "/nowhere"}) {
-    EXPECT_EQ(Ask(Get(path)).status, 401) << path;
+  for (const Route& route : Routes()) {
+    const std::string path = std::string(route.path) + (route.path.ends_with('/') ? "ascii" : "");
+    const bool open = path == "/health" || path == "/ping";
+    for (const char* key : {"", "Authorization: Bearer secret\r\n"}) {
+      const Reply reply = Ask(route.method == "GET" ? Get(path, key) : Post(path, "{}", key));
+      EXPECT_EQ(reply.status == 401, !open && *key == '\0') << route.method << " " << path << " " << key;
+      EXPECT_NE(reply.status, 404) << path;
+      EXPECT_NE(reply.status, 405) << path;
+    }
   }
-  EXPECT_EQ(Ask(Completion(1)).status, 401);
+  EXPECT_EQ(Ask(Get("/nowhere")).status, 401);
+  EXPECT_EQ(Ask(Get("/v1/models/", "Authorization: Bearer secret\r\n")).status, 200) << "the list";
   EXPECT_EQ(Ask(Get("/version", "Authorization: Bearer secrer\r\n")).json()["error"]["code"], "invalid_api_key");
   EXPECT_EQ(Ask(Get("/version", "Authorization: Bearer \r\n")).status, 401);
   EXPECT_EQ(Ask(Get("/version", "Authorization: Bearer secret\r\n")).status, 200);

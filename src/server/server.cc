@@ -4,8 +4,8 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "server/api.h"
-#include "server/http_server.h"
+#include "server/api/api.h"
+#include "server/http/http_server.h"
 
 namespace quire {
 namespace {
@@ -16,16 +16,8 @@ class ServerImpl final : public HttpServer {
   ~ServerImpl() override { Stop(); }
 
   Status Listen(const ServerOptions& options) {
-    const server::HttpLimits limits = {.max_header_bytes = options.max_header_bytes,
-                                       .max_body_bytes = options.max_body_bytes,
-                                       .max_total_body_bytes = options.max_total_body_bytes,
-                                       .header_timeout_s = options.header_timeout_s,
-                                       .body_timeout_s = options.body_timeout_s,
-                                       .write_timeout_s = options.write_timeout_s,
-                                       .keep_alive_s = options.keep_alive_s,
-                                       .max_connections = options.max_connections};
-    QUIRE_ASSIGN_OR_RETURN(
-        transport_, server::HttpTransport::Start(options.host, options.port, options.num_io_threads, limits, api_));
+    QUIRE_ASSIGN_OR_RETURN(transport_, server::HttpTransport::Start(options.host, options.port, options.num_io_threads,
+                                                                    options.limits, api_));
     LogInfo("listening host={} port={}", LogValue(options.host), port());
     return {};
   }

@@ -9,6 +9,7 @@
 
 #include "quire/result.h"
 #include "quire/sampling_params.h"
+#include "server/http/http_limits.h"
 
 namespace quire {
 
@@ -24,14 +25,7 @@ struct ServerOptions {
   std::vector<std::string> served_model_names;  // the first one is what answers say
   int num_io_threads = 1;
   int num_worker_threads = 2;  // tokenizing, templating, parsing
-  size_t max_header_bytes = 64 << 10;
-  size_t max_body_bytes = size_t{32} << 20;
-  size_t max_total_body_bytes = size_t{1} << 30;  // of all requests that are not parsed yet; at least max_body_bytes
-  int header_timeout_s = 30;
-  int body_timeout_s = 120;
-  int write_timeout_s = 60;  // a client that does not read
-  int keep_alive_s = 60;
-  size_t max_connections = 4096;
+  server::HttpLimits limits;
 };
 
 // What requests are answered with. All outlive the server.
