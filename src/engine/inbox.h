@@ -1,4 +1,4 @@
-// Inbox: what clients leave for the engine thread: the only lock between them and the scheduler. Any thread.
+// Inbox: what clients post to the engine thread: the only lock between them and the scheduler. Any thread.
 #pragma once
 
 #include <condition_variable>
@@ -29,18 +29,18 @@ class Inbox {
     bool empty() const { return submissions.empty() && aborts.empty() && calls.empty(); }
   };
 
-  // False, and nothing is left, once the inbox is closed.
+  // False, and nothing is posted, once the inbox is closed.
   bool Add(Submission&& submission) {
-    return Leave([&] { contents_.submissions.push_back(std::move(submission)); });
+    return Post([&] { contents_.submissions.push_back(std::move(submission)); });
   }
   bool Abort(RequestId id) {
-    return Leave([&] { contents_.aborts.push_back(id); });
+    return Post([&] { contents_.aborts.push_back(id); });
   }
   bool Call(std::function<void()>& call) {
-    return Leave([&] { contents_.calls.push_back(std::move(call)); });
+    return Post([&] { contents_.calls.push_back(std::move(call)); });
   }
   void Wake() {
-    Leave([&] { woken_ = true; });
+    Post([&] { woken_ = true; });
   }
   // Nobody will read what comes from now on.
   void Close() {
@@ -65,7 +65,7 @@ class Inbox {
 
  private:
   template <typename Change>
-  bool Leave(Change change) {
+  bool Post(Change change) {
     {
       std::lock_guard lock(mutex_);
       if (closed_) return false;

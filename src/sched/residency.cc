@@ -9,7 +9,7 @@ namespace quire {
 
 Residency::Residency(const Parts& parts)
     : parts_(parts),
-      before_{parts.config.policy == QueuePolicy::kPriority},
+      order_{parts.config.policy == QueuePolicy::kPriority},
       swapper_(parts.config.num_swap_blocks, parts.space, parts.builder) {
   running_.reserve(parts.config.max_num_seqs);
 }
@@ -56,7 +56,7 @@ bool Residency::HasSeats(const SequenceGroup& group) const {
 }
 
 void Residency::Insert(std::vector<SequenceGroup*>& groups, SequenceGroup& group) {
-  groups.insert(std::upper_bound(groups.begin(), groups.end(), &group, before_), &group);
+  groups.insert(std::upper_bound(groups.begin(), groups.end(), &group, order_), &group);
 }
 
 KvEntry Residency::EntryOf(const SequenceGroup& group) const {

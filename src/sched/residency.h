@@ -44,7 +44,7 @@ class Residency {
   const std::vector<SequenceGroup*>& swapped() const { return swapped_; }
   const std::vector<SequenceKv>& held() const { return held_; }
   uint32_t num_seats() const { return num_seats_; }
-  bool RunsBefore(const SequenceGroup& a, const SequenceGroup& b) const { return before_(&a, &b); }
+  bool RunsBefore(const SequenceGroup& a, const SequenceGroup& b) const { return order_(&a, &b); }
   const ResidencyCounters& counters() const { return counters_; }
   const Swapper& swapper() const { return swapper_; }
 
@@ -140,10 +140,10 @@ class Residency {
   void LoseSwapped(SequenceGroup& group, bool out);
 
   const Parts parts_;
-  const Before before_;
+  const QueueOrder order_;
   Swapper swapper_;
-  std::vector<SequenceGroup*> running_;  // by before_
-  std::vector<SequenceGroup*> swapped_;  // by before_: the oldest first
+  std::vector<SequenceGroup*> running_;  // by order_
+  std::vector<SequenceGroup*> swapped_;  // by order_: the oldest first
   std::vector<SequenceKv> held_;         // of ended sequences whose static batch has not ended
   std::vector<SequenceKv> pinned_;
   uint32_t num_pinned_blocks_ = 0;

@@ -8,7 +8,7 @@
 
 namespace quire {
 
-bool Before::operator()(const SequenceGroup* a, const SequenceGroup* b) const {
+bool QueueOrder::operator()(const SequenceGroup* a, const SequenceGroup* b) const {
   if (by_priority && a->request.priority != b->request.priority) return a->request.priority < b->request.priority;
   return a->rank != b->rank ? a->rank < b->rank : a->order < b->order;
 }
@@ -38,7 +38,7 @@ uint64_t WaitingQueue::LeastServed() const {
 
 void WaitingQueue::AddActive(const SequenceGroup& group) {
   auto found = clients_.find(KeyOf(group));
-  if (found == clients_.end()) found = clients_.emplace(std::string(KeyOf(group)), Client(before_)).first;
+  if (found == clients_.end()) found = clients_.emplace(std::string(KeyOf(group)), Client(order_)).first;
   Client& client = found->second;
   if (client.num_active > 0) {
     ++client.num_active;

@@ -16,14 +16,14 @@
 namespace quire {
 
 // Urgency among groups: priority, where that counts, then rank, then arrival.
-struct Before {
+struct QueueOrder {
   bool by_priority = false;
   bool operator()(const SequenceGroup* a, const SequenceGroup* b) const;
 };
 
 class WaitingQueue {
  public:
-  WaitingQueue(Before before, bool fair) : before_(before), fair_(fair) {}
+  WaitingQueue(QueueOrder order, bool fair) : order_(order), fair_(fair) {}
 
   bool empty() const { return num_groups_ == 0; }
   size_t size() const { return num_groups_; }
@@ -50,8 +50,8 @@ class WaitingQueue {
 
  private:
   struct Client {
-    explicit Client(Before before) : groups(before) {}
-    std::set<SequenceGroup*, Before> groups;
+    explicit Client(QueueOrder order) : groups(order) {}
+    std::set<SequenceGroup*, QueueOrder> groups;
     uint64_t num_served = 0;
     uint64_t num_active = 0;
     uint64_t since = 0;  // breaks ties: who became active first
@@ -69,7 +69,7 @@ class WaitingQueue {
   Client& ClientOf(const SequenceGroup& group);
   const Client* Find(const SequenceGroup& group) const;
 
-  const Before before_;
+  const QueueOrder order_;
   const bool fair_;
   Clients clients_;  // not fair: one, for all
   std::set<const Client*, LessServed> waiting_clients_;
