@@ -108,7 +108,7 @@ void Bench(const Load& load) {
     const bool steady = stats.num_waiting == 0 && stats.num_running == num_running;
     const StepPlan* plan = nullptr;
     Measure(steady ? plan_samples : warmup, [&] { plan = &scheduler.Plan(); });
-    if (!runner.Submit(*plan).ok() || !runner.Collect(result).ok()) std::abort();
+    if (!runner.Run(*plan, result).ok()) std::abort();
     const bool decodes = plan->num_rows() == num_running;
     Measure(steady ? apply_samples : warmup, [&] { scheduler.Apply(result); });
     if (!steady) continue;

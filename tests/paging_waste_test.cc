@@ -4,6 +4,7 @@
 
 #include "sched/fake_runner_testing.h"
 #include "sched/scheduler.h"
+#include "sched/step_driver_testing.h"
 #include "sim/workload.h"
 
 namespace quire {
@@ -32,12 +33,10 @@ double MeanWastePct(KvPolicyKind policy) {
     request.params.seed = i;
     EXPECT_TRUE(scheduler.Add(std::move(request)).ok());
   }
-  StepResult result;
+  StepDriver driver(scheduler, runner);
   double sum = 0, num_steps = 0;
-  while (scheduler.HasWork()) {
-    EXPECT_TRUE(runner.Submit(scheduler.Plan()).ok());
-    EXPECT_TRUE(runner.Collect(result).ok());
-    scheduler.Apply(result);
+  while (driver.HasWork()) {
+    driver.Step();
     const SchedulerStats stats = scheduler.Stats();
     EXPECT_EQ(stats.slots.total(), uint64_t{kNumBlocks} * kBlockSize);
     if (stats.num_waiting == 0) continue;

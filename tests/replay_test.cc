@@ -87,8 +87,7 @@ TEST_F(Replay, AFreshRunnerComputesTheRecordedResultsAgain) {
     ASSERT_TRUE(kind.ok()) << kind.error().message;
     if (*kind == TraceReader::Kind::kEnd) break;
     if (*kind == TraceReader::Kind::kPlan) {
-      ASSERT_TRUE(runner->Submit(plan).ok());
-      ASSERT_TRUE(runner->Collect(computed).ok());
+      ASSERT_TRUE(runner->Run(plan, computed).ok());
       continue;
     }
     ++num_results;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "sched/scheduler.h"
+#include "sched/step_driver_testing.h"
 #include "sched/step_runner.h"
 #include "sched/transcript_testing.h"
 
@@ -26,13 +27,13 @@ class Serving {
  public:
   Serving(const SchedulerConfig& config, StepRunner& runner, std::span<const PrefixDigest> on_disk = {},
           std::shared_ptr<Drafter> drafter = nullptr)
-      : scheduler_(config, on_disk, std::move(drafter)), runner_(runner) {}
+      : scheduler_(config, on_disk, std::move(drafter)), driver_(scheduler_, runner) {}
 
   // Answers by request id; those of aborted jobs are left as far as they came.
   std::map<RequestId, Transcript> Run(const std::vector<Job>& jobs) {
     int64_t last_arrival = 0;
     for (const Job& job : jobs) last_arrival = std::max(last_arrival, job.arrival_step);
-    for (int64_t step = 0; step <= last_arrival || scheduler_.HasWork(); ++step) {
+    for (int64_t step = 0; step <= last_arrival || driver_.HasWork(); ++step) {
       for (const Job& job : jobs) {
         if (job.arrival_step == step) Add(job.request);
         if (job.abort_step == step) scheduler_.Abort(job.request.id);
@@ -45,7 +46,7 @@ class Serving {
   // As a process does that ends: the prefix cache goes to the disk, as far as there is one and it works.
   void StorePrefixCache() {
     scheduler_.StorePrefixCache();
-    while (scheduler_.stores_prefix_cache() || scheduler_.HasWork()) Step();
+    while (scheduler_.stores_prefix_cache() || driver_.HasWork()) Step();
   }
 
   const Scheduler& scheduler() const { return scheduler_; }
@@ -58,11 +59,7 @@ class Serving {
   }
 
   void Step() {
-    const StepPlan& plan = scheduler_.Plan();
-    if (plan.empty()) return;
-    ASSERT_TRUE(runner_.Submit(plan).ok());
-    ASSERT_TRUE(runner_.Collect(result_).ok());
-    for (const SchedulerEvent& event : scheduler_.Apply(result_)) Take(event);
+    for (const SchedulerEvent& event : driver_.Step()) Take(event);
   }
 
   void Take(const SchedulerEvent& event) {
@@ -70,8 +67,7 @@ class Serving {
   }
 
   Scheduler scheduler_;
-  StepRunner& runner_;
-  StepResult result_;
+  StepDriver driver_;
   std::map<RequestId, Transcript> answers_;
   std::map<RequestId, size_t> prompt_lengths_;
 };

@@ -207,8 +207,7 @@ void Engine::Impl::Trace(const Record& record) {
 
 Status Engine::Impl::RunStep(const StepPlan& plan, TimeUs planned_at) {
   Trace(plan);
-  QUIRE_RETURN_IF_ERROR(runner->Submit(plan));
-  QUIRE_RETURN_IF_ERROR(runner->Collect(result));
+  QUIRE_RETURN_IF_ERROR(runner->Run(plan, result));
   Trace(result);
   const std::span<const SchedulerEvent> events = scheduler.Apply(result);
   const TimeUs now = clock.NowUs();

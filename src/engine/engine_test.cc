@@ -335,8 +335,7 @@ TEST(Engine, TraceHoldsEveryPlanAndResult) {
     ASSERT_TRUE(kind.ok());
     if (*kind == TraceReader::Kind::kEnd) break;
     if (*kind == TraceReader::Kind::kPlan) continue;
-    ASSERT_TRUE(fresh->Submit(plan).ok());
-    ASSERT_TRUE(fresh->Collect(replayed).ok());
+    ASSERT_TRUE(fresh->Run(plan, replayed).ok());
     EXPECT_EQ(replayed.tokens, recorded.tokens);
     ++steps;
   }

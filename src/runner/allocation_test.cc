@@ -61,7 +61,7 @@ TEST(Allocations, ASteadyDecodeStepMakesNone) {
       const StepPlan& plan = driver.MakePlan(1);
       ASSERT_EQ(plan.num_rows(), 8U);
       const int64_t before = num_allocations.load();
-      ASSERT_TRUE(runner->Submit(plan).ok() && runner->Collect(driver.result()).ok());
+      ASSERT_TRUE(runner->Run(plan, driver.result()).ok());
       ASSERT_EQ(num_allocations.load() - before, 0) << "step " << step;
       driver.Take();
     }
@@ -106,7 +106,7 @@ TEST(Allocations, SteadyForksAndBestTokensMakeNone) {
           {.kind = RowTask::Kind::kBest, .row = seat, .seat = SeatId{seat}, .position = step + 1, .draws = 12});
     }
     const int64_t before = num_allocations.load();
-    ASSERT_TRUE(runner->Submit(plan).ok() && runner->Collect(result).ok());
+    ASSERT_TRUE(runner->Run(plan, result).ok());
     const int64_t made = num_allocations.load() - before;
     ASSERT_TRUE(step < 10 || made == 0) << made << " in step " << step;
     ASSERT_EQ(result.tasks.back().num_tokens, 12U);

@@ -283,7 +283,7 @@ TEST(ModelRunner, ASharedBlockIsCopiedBeforeItIsWritten) {
   plan.spans = {{SeatId{0}, 0, 6, 0}};
   plan.tokens = prompt;
   plan.tasks = {{.row = 5, .seat = SeatId{0}, .position = 6}};
-  ASSERT_TRUE(runner->Submit(plan).ok() && runner->Collect(first).ok());
+  ASSERT_TRUE(runner->Run(plan, first).ok());
 
   // Seat 1 shares both blocks; each seat then writes its own position 6, seat 1 into a copy.
   plan.Clear();
@@ -296,7 +296,7 @@ TEST(ModelRunner, ASharedBlockIsCopiedBeforeItIsWritten) {
   };
   plan.tokens = {100, 200};
   plan.tasks = {{.row = 0, .seat = SeatId{0}, .position = 7}, {.row = 1, .seat = SeatId{1}, .position = 7}};
-  ASSERT_TRUE(runner->Submit(plan).ok() && runner->Collect(second).ok());
+  ASSERT_TRUE(runner->Run(plan, second).ok());
   for (size_t i = 0; i < 2; ++i) {
     const auto fresh = model.MakeRunner(Options());
     PlanDriver driver = Drive(*fresh);
@@ -370,7 +370,7 @@ TEST(ModelRunner, AForkInTheMiddleAndOneIntoATakenSeatTakeTheParentsPlace) {
   plan.spans[1].first_position = position;
   plan.tokens[1] = plan.tokens[0];
   plan.tasks[1].position = plan.tasks[0].position;
-  ASSERT_TRUE(other->Submit(plan).ok() && other->Collect(plans.result()).ok());
+  ASSERT_TRUE(other->Run(plan, plans.result()).ok());
   EXPECT_EQ(plans.result().tokens[0].token, driver[0].output[9].token);
   EXPECT_EQ(plans.result().tokens[1].token, driver[0].output[9].token);
 }
@@ -391,7 +391,7 @@ TEST(ModelRunner, ABestTaskGivesTheMostLikelyTokensThatAreNotMasked) {
     plan.tasks[0].kind = kind;
     plan.tasks[0].draws = draws;
     StepResult result;
-    EXPECT_TRUE(runner->Submit(plan).ok() && runner->Collect(result).ok());
+    EXPECT_TRUE(runner->Run(plan, result).ok());
     return result;
   };
   const StepResult sampled = run(RowTask::Kind::kSample, 1, {}, 0);
@@ -426,7 +426,7 @@ TEST(ModelRunner, BestTasksStandBesideOthersInOneStep) {
     plan.tasks[i].draws = static_cast<uint32_t>(3 + i);
   }
   StepResult result;
-  ASSERT_TRUE(runner->Submit(plan).ok() && runner->Collect(result).ok());
+  ASSERT_TRUE(runner->Run(plan, result).ok());
   for (size_t i = 0; i < 6; ++i) {
     const TaskResult& task = result.tasks[i];
     const TokenOutput& first = result.tokens[task.first_token];

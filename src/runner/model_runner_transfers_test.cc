@@ -75,7 +75,7 @@ class ModelRunnerTransfers : public testing::Test {
   }
   static StepResult RunPlan(ModelRunner& runner, const StepPlan& plan) {
     StepResult result;
-    EXPECT_TRUE(runner.Submit(plan).ok() && runner.Collect(result).ok());
+    EXPECT_TRUE(runner.Run(plan, result).ok());
     return result;
   }
 
@@ -227,7 +227,7 @@ StepResult AwaitAll(ModelRunner& runner, StepPlan plan) {
   const auto num_ended = [&all] { return all.transfers_completed.size() + all.transfers_failed.size(); };
   for (int round = 0; round < 4000 && num_ended() < num_transfers; ++round) {  // each waits for some ms
     plan.await_transfers = true;
-    EXPECT_TRUE(runner.Submit(plan).ok() && runner.Collect(result).ok());
+    EXPECT_TRUE(runner.Run(plan, result).ok());
     for (const uint64_t id : result.transfers_completed) all.transfers_completed.push_back(id);
     for (const uint64_t id : result.transfers_failed) all.transfers_failed.push_back(id);
     plan.Clear();

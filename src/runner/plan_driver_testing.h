@@ -59,8 +59,7 @@ class PlanDriver {
   bool Step(uint32_t chunk) {
     MakePlan(chunk);
     if (plan_.tokens.empty()) return false;
-    QUIRE_CHECK(runner_.Submit(plan_).ok());
-    QUIRE_CHECK(runner_.Collect(result_).ok());
+    QUIRE_CHECK(runner_.Run(plan_, result_).ok());
     Take();
     return true;
   }

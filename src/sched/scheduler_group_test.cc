@@ -17,12 +17,11 @@ SchedulerConfig SwapConfig(uint32_t num_blocks, PreemptionMode mode = Preemption
 TEST(SchedulerGroupTest, ThePromptIsComputedOnceAndItsLastRowDrawsTheFirstTokenOfEveryStream) {
   SchedulerHarness h(TestConfig(20));
   h.Add(GroupRequest(1, 20, 5, 3));
-  const StepPlan& plan = h.Plan();
+  h.Step();
+  const StepPlan& plan = h.driver.plan();
   ASSERT_EQ(plan.tasks.size(), 1U);
   EXPECT_EQ(plan.tasks[0].draws, 3U);
   EXPECT_EQ(plan.num_rows(), 20U);
-  h.Run(plan);
-  h.Apply();
   EXPECT_EQ(h.scheduler.Stats().num_blocks_used, 2U) << "a fork allocates nothing";
   EXPECT_EQ(h.scheduler.Stats().num_running, 3U);
   h.RunAll();
@@ -35,15 +34,14 @@ TEST(SchedulerGroupTest, TheFirstWritersCopyTheSharedBlockInOneBatchAndTheLastWr
   SchedulerHarness h(TestConfig(20));
   h.Add(GroupRequest(1, 20, 5, 3));
   h.Step();
-  const StepPlan& plan = h.Plan();
+  h.Step();
+  const StepPlan& plan = h.driver.plan();
   ASSERT_EQ(plan.forks.size(), 2U);
   ASSERT_EQ(plan.copies.size(), 2U);
   for (const BlockCopy& copy : plan.copies) {
     EXPECT_EQ(copy.table_index, 1U) << "the full block stays shared";
     EXPECT_EQ(copy.source, plan.copies[0].source);
   }
-  h.Run(plan);
-  h.Apply();
   EXPECT_EQ(h.scheduler.Stats().num_blocks_used, 1U + 3U);
   EXPECT_EQ(h.scheduler.Stats().slots[SlotState::kShared], 2U * 16U);
 }
@@ -159,13 +157,12 @@ TEST(SchedulerGroupTest, BeamsForkAndPruneEveryStepWithoutComputingAnythingAgain
   EXPECT_EQ(h.Step(), (Rows{20}));
   uint64_t num_forks = 0;
   for (int step = 1; step < 30; ++step) {
-    const StepPlan& plan = h.Plan();
+    h.Step();
+    const StepPlan& plan = h.driver.plan();
     num_forks += plan.forks.size();
     ASSERT_EQ(plan.num_rows(), 4U);
     ASSERT_EQ(plan.tasks.size(), 4U);
     EXPECT_EQ(plan.tasks[0].kind, RowTask::Kind::kBest);
-    h.Run(plan);
-    h.Apply();
   }
   EXPECT_GT(num_forks, 10U);
   EXPECT_FALSE(h.scheduler.HasWork());
@@ -207,7 +204,7 @@ TEST(SchedulerGroupTest, AGroupIsSwappedWholeAndComesBackWithoutComputing) {
   h.Add(TestRequest(1, 77, 30));
   h.Add(GroupRequest(2, 33, 12, 3));
   uint64_t num_rows = 0;
-  while (h.scheduler.HasWork()) {
+  while (h.driver.HasWork()) {
     for (const uint32_t rows : h.Step()) num_rows += rows;
   }
   EXPECT_GE(h.of(2).num_swaps, 1U);
@@ -346,12 +343,12 @@ TEST_P(AbortOfAGroup, LeaksNothingAndDoesNotShowInOthers) {
       h.Add(victim);
       for (int i = 0; i < 100 && h.of(2).num_swaps == 0; ++i) h.Step();
       for (bool resumes = false; !resumes;) {
-        ASSERT_TRUE(h.scheduler.HasWork());
+        ASSERT_TRUE(h.driver.HasWork());
         const StepPlan& plan = h.Plan();
         resumes =
             std::ranges::any_of(plan.transfers, [](const Transfer& t) { return t.kind == Transfer::Kind::kSwapIn; });
         if (resumes) h.scheduler.Abort(RequestId{2});
-        h.Run(plan);
+        h.Run();
         h.Apply();
       }
       break;

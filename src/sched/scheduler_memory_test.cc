@@ -44,12 +44,11 @@ TEST(SchedulerMemoryTest, PreemptsTheYoungestWhenThePoolIsEmptyAndItSaysTheSameI
   h.Add(TestRequest(1, 80, 20));
   h.Add(TestRequest(2, 80, 20));
   EXPECT_EQ(h.Step(), (Rows{80, 80}));
-  const StepPlan& plan = h.Plan();
+  h.Step();
+  const StepPlan& plan = h.driver.plan();
   EXPECT_EQ(plan.removals.size(), 1U);
   EXPECT_EQ(plan.spans.size(), 1U);
   EXPECT_TRUE(plan.admissions.empty()) << "no admission in a step that preempted";
-  h.Run(plan);
-  h.Apply();
   EXPECT_EQ(h.of(2).num_preemptions, 1U);
   EXPECT_EQ(h.of(2).tokens.size(), 1U) << "the token that was drawn stands";
   EXPECT_EQ(h.scheduler.Stats().num_waiting, 1U);
@@ -179,7 +178,8 @@ TEST(SchedulerMemoryTest, PromptScoresAreDeliveredOnceThoughTheirRequestIsPreemp
 TEST(SchedulerMemoryTest, BlocksAreReusableOnlyAfterTheirStepSucceeded) {
   SchedulerHarness h(TestConfig(20));
   h.Add(TestRequest(1, 48, 2));
-  h.Run(h.Plan());
+  h.Plan();
+  h.Run();
   EXPECT_EQ(h.scheduler.Stats().num_blocks_cached, 0U);
   h.scheduler.Abort(RequestId{1});
   EXPECT_EQ(h.scheduler.Stats().num_blocks_cached, 0U) << "the step was not applied when it ended";

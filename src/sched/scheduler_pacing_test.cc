@@ -14,6 +14,7 @@
 #include "sched/fake_runner_testing.h"
 #include "sched/scheduler.h"
 #include "sched/scheduler_testing.h"
+#include "sched/step_driver_testing.h"
 
 namespace quire {
 namespace {
@@ -60,7 +61,7 @@ class ClosedLoop {
   Report Serve(uint64_t num_clients, uint64_t num_requests) {
     num_requests_ = num_requests;
     for (uint64_t i = 0; i < 2; ++i) Send();  // the engine wakes up for those who come first
-    while (scheduler_.HasWork()) {
+    while (driver_.HasWork()) {
       Step();
       while (next_id_ < num_clients) Send();
     }
@@ -102,11 +103,10 @@ class ClosedLoop {
   }
 
   void Step() {
-    ASSERT_TRUE(runner_.Submit(scheduler_.Plan()).ok());
-    ASSERT_TRUE(runner_.Collect(result_).ok());
-    now_s_ += 1e-6 * static_cast<double>(result_.forward_us);
+    const std::span<const SchedulerEvent> events = driver_.Step();
+    now_s_ += 1e-6 * static_cast<double>(driver_.result().forward_us);
     uint32_t num_finished = 0;
-    for (const SchedulerEvent& event : scheduler_.Apply(result_)) {
+    for (const SchedulerEvent& event : events) {
       if (event.kind == SchedulerEvent::Kind::kTokens) Hear(clients_[event.request]);
       if (event.kind == SchedulerEvent::Kind::kFinished) ++num_finished;
     }
@@ -125,7 +125,7 @@ class ClosedLoop {
   std::minstd_rand lengths_{7}, lateness_{8};
   Scheduler scheduler_;
   FakeRunner runner_;
-  StepResult result_;
+  StepDriver driver_{scheduler_, runner_};
   std::map<RequestId, Client> clients_;
   uint64_t num_requests_ = 0;
   uint64_t next_id_ = 0;
@@ -162,21 +162,19 @@ TEST(SchedulerPacingTest, RecordedResultsLeadToTheSamePlansAgain) {
                        return static_cast<int64_t>(1000 * load.num_rows + lateness() % 5000);
                      }});
   Scheduler recorded(config), replayed(config);
-  StepResult result;
+  StepDriver driver(recorded, runner);
   uint64_t next_id = 0;
   int num_bounded = 0;
-  for (int step = 0; step == 0 || recorded.HasWork(); ++step) {
+  for (int step = 0; step == 0 || driver.HasWork(); ++step) {
     while (next_id < 24 && next_id < 4 + static_cast<uint64_t>(step / 8)) {
       const Request request = TestRequest(next_id++, 150, 40);
       ASSERT_TRUE(recorded.Add(request).ok() && replayed.Add(request).ok());
     }
-    const StepPlan& plan = recorded.Plan();
+    driver.Step();
+    const StepPlan& plan = driver.plan();
     ASSERT_TRUE(replayed.Plan() == plan) << "step " << step << ": no clock but the results";
     if (plan.num_rows() > 16 && plan.num_rows() < 150) ++num_bounded;
-    ASSERT_TRUE(runner.Submit(plan).ok());
-    ASSERT_TRUE(runner.Collect(result).ok());
-    recorded.Apply(result);
-    replayed.Apply(result);
+    replayed.Apply(driver.result());
   }
   EXPECT_GT(num_bounded, 20);
 }

@@ -169,13 +169,11 @@ TEST(SchedulerDiskTest, TheNextProcessHitsWhatThisOneStored) {
   options.num_blocks = config.num_blocks;
   FakeRunner runner(options);
   ASSERT_TRUE(scheduler.Add(TestRequest(1, 100, 5)).ok());
-  StepResult result;
+  StepDriver driver(scheduler, runner);
   uint32_t num_cached = 0;
   std::vector<int32_t> tokens;
-  while (scheduler.HasWork()) {
-    ASSERT_TRUE(runner.Submit(scheduler.Plan()).ok());
-    ASSERT_TRUE(runner.Collect(result).ok());
-    for (const SchedulerEvent& event : scheduler.Apply(result)) {
+  while (driver.HasWork()) {
+    for (const SchedulerEvent& event : driver.Step()) {
       if (event.kind == SchedulerEvent::Kind::kAdmitted) num_cached = event.num_cached_tokens;
       for (const TokenOutput& token : event.tokens) tokens.push_back(token.token);
     }
@@ -241,14 +239,11 @@ TEST_F(SchedulerLoads, AreIssuedAFewAtATimeAndCountAsCached) {
   again.id = RequestId{3};
   harness_->Add(again);
   uint32_t num_loads = 0;
-  while (harness_->scheduler.HasWork()) {
-    const StepPlan& plan = harness_->Plan();
-    const auto loads = std::ranges::count(plan.transfers, Transfer::Kind::kLoad,
-                                          [](const Transfer& transfer) { return transfer.kind; });
+  while (harness_->driver.HasWork()) {
+    harness_->Step();
+    const auto loads = std::ranges::count(harness_->driver.plan().transfers, Transfer::Kind::kLoad, &Transfer::kind);
     EXPECT_LE(loads, kLoads);
     num_loads += static_cast<uint32_t>(loads);
-    harness_->Run(plan);
-    harness_->Apply();
   }
   EXPECT_GT(num_loads, 2 * kLoads);
   EXPECT_EQ(harness_->of(3).cached_tokens, (std::vector<uint32_t>{40 * 16}));
@@ -259,7 +254,8 @@ TEST_F(SchedulerLoads, OfARequestThatIsAbortedHoldFewBlocksAndEnd) {
   Request again = kPrompt;
   again.id = RequestId{3};
   harness_->Add(again);
-  harness_->Run(harness_->Plan());
+  harness_->Plan();
+  harness_->Run();
   harness_->scheduler.Abort(RequestId{3});
   harness_->scheduler.CheckInvariants();
   EXPECT_LE(harness_->scheduler.Stats().num_blocks_used, kLoads);

@@ -9,6 +9,7 @@
 #include "sched/adversarial_drafter_testing.h"
 #include "sched/fake_runner_testing.h"
 #include "sched/scheduler.h"
+#include "sched/step_driver_testing.h"
 #include "sched/transcript_testing.h"
 
 namespace quire {
@@ -78,14 +79,9 @@ Transcript ServeAlone(Request request, std::optional<uint32_t> nan_at, uint32_t 
   const Status added = scheduler.Add(request);
   EXPECT_TRUE(added.ok()) << added.error().message;
   Transcript transcript;
-  StepResult result;
-  while (scheduler.HasWork()) {
-    const Status submitted = runner.Submit(scheduler.Plan());
-    EXPECT_TRUE(submitted.ok()) << submitted.error().message;
-    if (!submitted.ok() || !runner.Collect(result).ok()) break;
-    for (const SchedulerEvent& event : scheduler.Apply(result)) {
-      EXPECT_TRUE(transcript.Take(event, request.prompt.size()));
-    }
+  StepDriver driver(scheduler, runner);
+  while (driver.HasWork()) {
+    for (const SchedulerEvent& event : driver.Step()) EXPECT_TRUE(transcript.Take(event, request.prompt.size()));
   }
   return transcript;
 }
@@ -246,17 +242,13 @@ class RandomRun {
     if (random_.OneIn(40)) HangUp();
     if (random_.OneIn(60)) EndAStream();
     if (random_.OneIn(500)) scheduler_.PreemptAll();
-    const StepPlan& plan = scheduler_.Plan();
-    scheduler_.CheckInvariants();
+    const StepPlan& plan = driver_.Plan();
     ASSERT_LE(plan.num_rows(), config_.max_num_batched_tokens);
     ASSERT_TRUE(!plan.empty() || !scheduler_.HasWork()) << "a step without rows while requests wait";
     if (plan.empty()) return;
-    const Status submitted = runner_.Submit(plan);
-    ASSERT_TRUE(submitted.ok()) << "step " << num_steps_ << ": " << submitted.error().message;
-    ASSERT_TRUE(runner_.Collect(result_).ok());
+    driver_.Run();
     if (random_.OneIn(40)) HangUp();  // between Plan and Apply
-    for (const SchedulerEvent& event : scheduler_.Apply(result_)) Hear(event);
-    scheduler_.CheckInvariants();
+    for (const SchedulerEvent& event : driver_.Apply()) Hear(event);
   }
 
   void Hear(const SchedulerEvent& event) {
@@ -291,11 +283,8 @@ class RandomRun {
   void ExpectNothingLeft() {
     EXPECT_TRUE(clients_.empty());
     for (int i = 0; i < 100; ++i) {  // the last removals and transfers
-      const StepPlan& plan = scheduler_.Plan();
-      if (plan.empty()) break;
-      ASSERT_TRUE(runner_.Submit(plan).ok());
-      ASSERT_TRUE(runner_.Collect(result_).ok());
-      scheduler_.Apply(result_);
+      driver_.Step();
+      if (driver_.plan().empty()) break;
     }
     EXPECT_EQ(runner_.num_occupied_seats(), 0U);
     EXPECT_EQ(scheduler_.Stats().num_blocks_used, 0U);
@@ -311,7 +300,7 @@ class RandomRun {
   const uint32_t fails_one_in_;
   Scheduler scheduler_;
   FakeRunner runner_;
-  StepResult result_;
+  StepDriver driver_{scheduler_, runner_};
   std::vector<std::vector<int32_t>> prefixes_;
   std::map<RequestId, Client> clients_;
   std::vector<int32_t> said_;  // prompt and output of the latest that finished

@@ -65,7 +65,8 @@ TEST(SchedulerTest, ASequenceThatEndsBetweenPlanAndApplyIsTolerated) {
   SchedulerHarness h(TestConfig(100));
   h.Add(TestRequest(1, 10, 5));
   h.Add(TestRequest(2, 10, 5));
-  h.Run(h.Plan());
+  h.Plan();
+  h.Run();
   h.scheduler.Abort(RequestId{1});
   h.Apply();
   EXPECT_EQ(h.of(1).tokens.size(), 0U);
@@ -224,8 +225,8 @@ TEST(SchedulerTest, EndsByEosByStopTokenWithItsReasonAndByMaxTokensDroppingWhatF
     h.Add(request);
   }
   // Several tokens at once, as accepted drafts come: those behind the end do not count.
-  h.result = Draws(h.Plan(), {{5, 7, 9}, {5, 8, 9}, {5, 6, 9}, {5, 7, 8}});
-  for (const SchedulerEvent& event : h.scheduler.Apply(h.result)) {
+  const StepResult result = Draws(h.Plan(), {{5, 7, 9}, {5, 8, 9}, {5, 6, 9}, {5, 7, 8}});
+  for (const SchedulerEvent& event : h.scheduler.Apply(result)) {
     if (event.kind == SchedulerEvent::Kind::kTokens) {
       EXPECT_EQ(event.tokens.size(), event.request == RequestId{4} ? 3U : 2U);
     }
@@ -309,8 +310,7 @@ TEST(SchedulerTest, LogprobsAndCandidatesComeWithTheEvents) {
   Request request = TestRequest(1, 10, 2);
   request.params.logprobs = 3;
   h.Add(request);
-  h.Run(h.Plan());
-  for (const SchedulerEvent& event : h.scheduler.Apply(h.result)) {
+  for (const SchedulerEvent& event : h.driver.Step()) {
     if (event.kind != SchedulerEvent::Kind::kTokens) continue;
     EXPECT_EQ(event.position, 10U);
     ASSERT_EQ(event.tokens.size(), 1U);
@@ -327,21 +327,18 @@ TEST(SchedulerTest, PacingByTimeChangesChunksButNotTokens) {
     config.chunk_budget.target_ratio = ratio;
     Scheduler scheduler(config);
     FakeRunner runner({.num_blocks = 400, .step_us = 1000, .prompt_row_us = 10});
-    StepResult result;
+    StepDriver driver(scheduler, runner);
     uint32_t largest = 0;
     std::vector<int32_t> tokens;
     ASSERT_TRUE(scheduler.Add(TestRequest(1, 20, 200)).ok());
-    for (int step = 0; scheduler.HasWork(); ++step) {
+    for (int step = 0; driver.HasWork(); ++step) {
       if (step == 10) {
         ASSERT_TRUE(scheduler.Add(TestRequest(2, 1000, 10)).ok());
       }
-      const StepPlan& plan = scheduler.Plan();
-      if (step >= 10) largest = std::max(largest, static_cast<uint32_t>(plan.num_rows()));
-      ASSERT_TRUE(runner.Submit(plan).ok());
-      ASSERT_TRUE(runner.Collect(result).ok());
-      for (const SchedulerEvent& event : scheduler.Apply(result)) {
+      for (const SchedulerEvent& event : driver.Step()) {
         for (const TokenOutput& token : event.tokens) tokens.push_back(token.token);
       }
+      if (step >= 10) largest = std::max(largest, static_cast<uint32_t>(driver.plan().num_rows()));
     }
     EXPECT_EQ(largest > 500, ratio == 0.0);
     std::ranges::sort(tokens);

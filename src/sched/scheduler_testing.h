@@ -1,5 +1,4 @@
-// What the scheduler's tests share: a scheduler and a fake runner in step, and a record of what each request
-// was told.
+// What the scheduler's tests share: a scheduler and a fake runner in step, and a record of what each request was told.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -12,6 +11,7 @@
 
 #include "sched/fake_runner_testing.h"
 #include "sched/scheduler.h"
+#include "sched/step_driver_testing.h"
 #include "sched/transcript_testing.h"
 
 namespace quire {
@@ -70,45 +70,31 @@ class SchedulerHarness {
     records[request.id].num_prompt_tokens = request.prompt.size();
   }
 
-  const StepPlan& Plan() {
-    const StepPlan& plan = scheduler.Plan();
-    scheduler.CheckInvariants();
-    return plan;
-  }
-
-  void Run(const StepPlan& plan) {
-    const Status submitted = runner.Submit(plan);
-    ASSERT_TRUE(submitted.ok()) << submitted.error().message;
-    ASSERT_TRUE(runner.Collect(result).ok());
-  }
-
-  void Apply() {
-    for (const SchedulerEvent& event : scheduler.Apply(result)) Note(event);
-    scheduler.CheckInvariants();
-  }
-
   // One whole step. Returns the rows of each request, by seat order of the plan's spans.
   std::vector<uint32_t> Step() {
-    const StepPlan& plan = Plan();
+    for (const SchedulerEvent& event : driver.Step()) Note(event);
     std::vector<uint32_t> rows;
-    for (const PlanSpan& span : plan.spans) rows.push_back(span.num_rows);
-    if (!plan.empty()) {
-      Run(plan);
-      Apply();
-    }
+    for (const PlanSpan& span : driver.plan().spans) rows.push_back(span.num_rows);
     return rows;
   }
 
   void RunAll() {
-    for (int i = 0; i < 100'000 && scheduler.HasWork(); ++i) Step();
+    for (int i = 0; i < 100'000 && driver.HasWork(); ++i) Step();
     ASSERT_FALSE(scheduler.HasWork());
+  }
+
+  // The parts of a step, as the driver has them.
+  const StepPlan& Plan() { return driver.Plan(); }
+  void Run() { driver.Run(); }
+  void Apply() {
+    for (const SchedulerEvent& event : driver.Apply()) Note(event);
   }
 
   Record& of(uint64_t id) { return records[RequestId{id}]; }
 
   Scheduler scheduler;
   FakeRunner runner;
-  StepResult result;
+  StepDriver driver{scheduler, runner};
   std::map<RequestId, Record> records;
 
  private:

@@ -167,12 +167,10 @@ class StepTraceTest : public testing::Test {
     ASSERT_TRUE(writer.ok()) << writer.error().message;
     SchedulerHarness h(TestConfig(10));
     for (uint64_t id = 1; id <= 4; ++id) h.Add(TestRequest(id, 60, 40));
-    while (h.scheduler.HasWork()) {
-      const StepPlan& plan = h.Plan();
-      ASSERT_TRUE(writer->Write(plan).ok());
-      h.Run(plan);
-      ASSERT_TRUE(writer->Write(h.result).ok());
-      h.Apply();
+    while (h.driver.HasWork()) {
+      h.Step();
+      ASSERT_TRUE(writer->Write(h.driver.plan()).ok());
+      ASSERT_TRUE(writer->Write(h.driver.result()).ok());
     }
     ASSERT_GT(h.scheduler.Stats().num_preemptions(), 0U);
     ASSERT_TRUE(writer->Flush().ok());
@@ -197,8 +195,7 @@ TEST_F(StepTraceTest, ReplayingTheFileOfARunComputesTheSameResults) {
     ASSERT_TRUE(kind.ok()) << kind.error().message;
     if (*kind == TraceReader::Kind::kEnd) break;
     if (*kind == TraceReader::Kind::kPlan) {
-      ASSERT_TRUE(runner.Submit(plan).ok());
-      ASSERT_TRUE(runner.Collect(replayed).ok());
+      ASSERT_TRUE(runner.Run(plan, replayed).ok());
     } else {
       EXPECT_EQ(replayed, recorded);
       ++num_steps;

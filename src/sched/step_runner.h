@@ -19,6 +19,12 @@ class StepRunner {
   // Waits for the step and moves its result into `result`, whose capacity is reused. An error means that the runner
   // cannot go on.
   virtual Status Collect(StepResult& result) = 0;
+
+  // A whole step, for callers that do nothing beside it.
+  Status Run(const StepPlan& plan, StepResult& result) {
+    QUIRE_RETURN_IF_ERROR(Submit(plan));
+    return Collect(result);
+  }
 };
 
 }  // namespace quire
