@@ -114,6 +114,12 @@ class KvModel {
     bool findable = true;
   };
 
+  struct Choice {
+    Kind kind;
+    uint32_t weight;         // how often it is drawn, of the sum
+    bool (KvModel::*run)();  // whether it did something
+  };
+
   static constexpr uint32_t kNumScopes = 3;
   static constexpr uint32_t kMaxGroups = 8;
   static constexpr uint32_t kMaxSequences = 4;  // of a group
@@ -121,18 +127,18 @@ class KvModel {
 
   KvModel(const KvModelConfig& config, RunProgress& progress);
 
+  static std::span<const Choice> ChoicesUnder(const KvModelConfig& config);
   // The production classes and the model agree, or the run ends.
   static void Expect(bool holds, const char* what);
 
   void Do(const Operation& operation);
   void Finish();
-  bool DoPaged(uint8_t kind);
-  bool DoContiguous(uint8_t kind);
 
+  // Sequences.
+  bool StartNew();
   bool Start(std::vector<int32_t> tokens, uint32_t scope, uint32_t min_hits);
   bool StartLike();
   bool StartLikePast();
-  void StartLoading(Group& group, Sequence& sequence, const KvManager::Match& match);
   bool Grow();
   bool GiveBack();
   bool Rewrite();
@@ -141,26 +147,34 @@ class KvModel {
   bool Stop();
   bool Abort();
   bool Forget();
-  bool SwapOut();
-  bool SwapIn();
-  bool EndSwapIn();
-  bool Evict();
-  bool BeginStore();
-  bool EndStore();
-  bool EndLoad();
-  bool Damage();
-  bool AddPin();
-  bool Unpin();
-  bool Reset();
-  bool StartReserved();
-  bool GrowReserved();
-  bool ForkByCopy();
-
   void AbortGroup(size_t index);
-  void FinishLoading(Group& group);
   bool Write(const Group& group, Sequence& sequence, uint32_t begin);
   void Commit(const Group& group, Sequence& sequence);
   void Extend(Sequence& sequence, uint32_t scope, std::span<const int32_t> tokens) const;
+
+  // Swap space.
+  bool SwapOut();
+  bool SwapIn();
+  bool EndSwapIn();
+
+  // The disk.
+  void StartLoading(Group& group, Sequence& sequence, const KvManager::Match& match);
+  bool BeginStore();
+  bool EndStore();
+  bool EndLoad();
+  void FinishLoading(Group& group);
+  bool Damage();
+
+  // The prefix cache.
+  bool Evict();
+  bool AddPin();
+  bool Unpin();
+  bool Reset();
+
+  // Under a contiguous policy.
+  bool StartReserved();
+  bool GrowReserved();
+  bool ForkByCopy();
   void CheckChunks(uint32_t num_slots) const;
 
   // Every step; and the full scan.
