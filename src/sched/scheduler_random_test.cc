@@ -2,66 +2,19 @@
 // transfers that fail and the neighbours: each request is told exactly what it is told alone.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <map>
-#include <random>
+#include <memory>
+#include <optional>
 
 #include "sched/adversarial_drafter_testing.h"
 #include "sched/fake_runner_testing.h"
 #include "sched/scheduler.h"
+#include "sched/scheduler_random_testing.h"
 #include "sched/step_driver_testing.h"
 #include "sched/transcript_testing.h"
 
 namespace quire {
 namespace {
-
-constexpr int32_t kVocab = 50;
-
-class Random {
- public:
-  explicit Random(uint64_t seed) : engine_(seed) {}
-  uint32_t Below(uint32_t n) { return static_cast<uint32_t>(engine_() % n); }
-  uint32_t Between(uint32_t low, uint32_t high) { return low + Below(high - low + 1); }
-  bool OneIn(uint32_t n) { return Below(n) == 0; }
-
- private:
-  std::mt19937_64 engine_;
-};
-
-SchedulerConfig RandomConfig(Random& random) {
-  SchedulerConfig config;
-  config.block_size = 1U << random.Below(6);
-  config.max_num_seqs = random.Between(4, 14);
-  config.max_num_batched_tokens = config.max_num_seqs + random.Below(40);
-  config.max_model_len = random.Between(20, 120);
-  if (random.OneIn(4)) config.kv_policy = static_cast<KvPolicyKind>(random.Between(1, 3));
-  // From barely one sequence to enough for several.
-  config.num_blocks = BlocksForTokens(config.max_model_len * random.Between(1, 4), config.block_size);
-  if (config.kv_policy != KvPolicyKind::kPaged) {
-    config.num_blocks += 2 * ChunkBlocks(config.max_model_len, config.block_size);
-  }
-  if (random.OneIn(3)) {  // windows, beside full layers or alone
-    config.kv_groups.assign(random.Below(2), KvGroup{});
-    for (uint32_t left = random.Between(1, 2); left > 0; --left) {
-      config.kv_groups.push_back({.window = random.Between(1, config.max_model_len)});
-    }
-    config.num_blocks *= static_cast<uint32_t>(config.kv_groups.size());
-  }
-  config.enable_prefix_caching = !random.OneIn(3);
-  config.long_prefill_token_threshold = random.OneIn(2) ? 0 : random.Between(1, 20);
-  config.watermark = random.OneIn(2) ? 0.01 : 0.2;
-  config.policy = random.OneIn(3) ? QueuePolicy::kPriority : QueuePolicy::kFcfs;
-  config.fair = random.OneIn(3);
-  config.batching = random.OneIn(6) ? Batching::kStatic : Batching::kContinuous;
-  config.preemption_mode = static_cast<PreemptionMode>(random.Below(3));
-  if (!random.OneIn(4)) config.num_swap_blocks = random.Between(1, 2 * config.num_blocks);
-  if (random.OneIn(2)) config.num_disk_blocks = random.Between(1, 4 * config.num_blocks);
-  config.max_disk_transfers = random.Between(1, 8);
-  config.chunk_budget.min_tokens = random.Between(1, 8);
-  if (random.OneIn(3)) config.max_drafts = random.Between(1, 6);
-  config.hash_seed = random.Below(2);
-  return config;
-}
 
 // One request, alone in a pool that is large enough for anything.
 Transcript ServeAlone(Request request, std::optional<uint32_t> nan_at, uint32_t max_model_len) {
@@ -74,7 +27,7 @@ Transcript ServeAlone(Request request, std::optional<uint32_t> nan_at, uint32_t 
   config.chunk_budget.target_ratio = 0;
   request.pins_prompt = false;
   Scheduler scheduler(config);
-  FakeRunner runner({.num_seats = 16, .num_blocks = config.num_blocks, .vocab_size = kVocab});
+  FakeRunner runner({.num_seats = 16, .num_blocks = config.num_blocks, .vocab_size = kRandomVocab});
   if (nan_at) runner.InjectNan(request.id, *nan_at);
   const Status added = scheduler.Add(request);
   EXPECT_TRUE(added.ok()) << added.error().message;
@@ -102,9 +55,8 @@ class RandomRun {
         disk_(std::make_shared<FakeDisk>()),
         fails_one_in_(random_.OneIn(2) ? 0 : random_.Between(2, 20)),
         scheduler_(config_, {}, MakeDrafter()),
-        runner_(Options()) {
-    for (int i = 0; i < 3; ++i) prefixes_.push_back(RandomTokens(config_.max_model_len));
-  }
+        runner_(Options()),
+        requests_(random_, config_.max_model_len) {}
 
   void Steps(int num_steps) {
     const uint32_t arrival_gap = random_.Between(1, 6);
@@ -130,9 +82,9 @@ class RandomRun {
       const auto client = clients_.find(asked.request);
       const uint64_t seed = client == clients_.end() ? 0 : *client->second.request.params.seed;
       return FakeRunner::Continue({asked.tokens.begin(), asked.tokens.end()}, seed + asked.stream, asked.max_drafts,
-                                  kVocab);
+                                  kRandomVocab);
     };
-    return std::make_shared<AdversarialDrafter>(truth, kVocab, random_.Below(1000));
+    return std::make_shared<AdversarialDrafter>(truth, kRandomVocab, random_.Below(1000));
   }
 
   FakeRunnerOptions Options() {
@@ -140,7 +92,7 @@ class RandomRun {
             .num_blocks = config_.num_blocks,
             .block_size = config_.block_size,
             .kv_groups = config_.kv_groups,
-            .vocab_size = kVocab,
+            .vocab_size = kRandomVocab,
             .step_us = random_.OneIn(2) ? 1000 : 0,
             .prompt_row_us = random_.Below(400),
             .swap_block_us = random_.Below(4000),
@@ -150,54 +102,9 @@ class RandomRun {
             .transfer_fails = [this](const Transfer&) { return fails_one_in_ > 0 && random_.OneIn(fails_one_in_); }};
   }
 
-  std::vector<int32_t> RandomTokens(uint32_t count) {
-    std::vector<int32_t> tokens(count);
-    for (int32_t& token : tokens) token = static_cast<int32_t>(random_.Below(kVocab));
-    return tokens;
-  }
-
-  std::vector<int32_t> RandomPrompt() {
-    const uint32_t length = random_.Between(1, config_.max_model_len - 2);
-    std::vector<int32_t> prompt = RandomTokens(length);
-    if (random_.OneIn(2)) {
-      const std::vector<int32_t>& shared = prefixes_[random_.Below(3)];
-      std::copy_n(shared.begin(), random_.Below(length + 1), prompt.begin());
-    }
-    if (!said_.empty() && random_.OneIn(5)) {  // the next turn of a conversation
-      prompt = said_;
-      if (prompt.size() > config_.max_model_len - 2) prompt.resize(config_.max_model_len - 2);
-    }
-    return prompt;
-  }
-
-  void RandomStreams(SamplingParams& params) {
-    if (random_.OneIn(2)) return;
-    params.n = static_cast<int32_t>(random_.Between(1, 3));
-    params.best_of = params.n + static_cast<int32_t>(random_.Below(2));
-    if (random_.OneIn(2)) return;
-    params.use_beam_search = true;
-    params.length_penalty = static_cast<float>(random_.Below(5)) * 0.5F;
-    params.early_stopping = static_cast<EarlyStopping>(random_.Below(3));
-    if (random_.OneIn(3)) params.logprobs = static_cast<int32_t>(random_.Below(8));
-  }
-
   void Arrive() {
-    Request request;
-    request.id = RequestId{next_id_++};
-    request.prompt = RandomPrompt();
+    const Request request = requests_.Make(RequestId{next_id_++});
     const auto num_prompt = static_cast<uint32_t>(request.prompt.size());
-    request.params.seed = random_.Below(3);
-    request.params.max_tokens = static_cast<int32_t>(random_.Between(1, config_.max_model_len - num_prompt));
-    RandomStreams(request.params);
-    request.priority = static_cast<int32_t>(random_.Below(3));
-    request.client_key = std::string(1, static_cast<char>('a' + random_.Below(3)));
-    request.reads_prefix_cache = !random_.OneIn(8);
-    request.writes_prefix_cache = !random_.OneIn(8);
-    if (random_.OneIn(8)) request.cache_salt = random_.OneIn(2) ? "pepper" : "salt";
-    if (random_.OneIn(8)) request.adapter_id = random_.Below(3);
-    if (random_.OneIn(6)) request.params.prompt_logprobs = static_cast<int32_t>(random_.Below(3));
-    if (random_.OneIn(2)) request.eos_token_ids = {static_cast<int32_t>(random_.Below(kVocab))};
-    if (random_.OneIn(4)) request.params.min_tokens = static_cast<int32_t>(random_.Below(4));
     std::optional<uint32_t> nan_at;
     if (random_.OneIn(20)) {
       nan_at = num_prompt + random_.Below(static_cast<uint32_t>(*request.params.max_tokens));
@@ -273,9 +180,7 @@ class RandomRun {
       ++num_finished_;
       if (client.request.params.num_streams() > 1) ++num_groups_finished_;
       if (client.request.params.use_beam_search) ++num_beams_finished_;
-      said_ = client.request.prompt;
-      const std::vector<int32_t> ids = client.transcript.streams.begin()->second.ids();
-      said_.insert(said_.end(), ids.begin(), ids.end());
+      requests_.Finished(client.request, client.transcript.streams.begin()->second.ids());
     }
     clients_.erase(found);
   }
@@ -301,9 +206,8 @@ class RandomRun {
   Scheduler scheduler_;
   FakeRunner runner_;
   StepDriver driver_{scheduler_, runner_};
-  std::vector<std::vector<int32_t>> prefixes_;
+  RandomRequests requests_;
   std::map<RequestId, Client> clients_;
-  std::vector<int32_t> said_;  // prompt and output of the latest that finished
   uint64_t next_id_ = 1;
   uint64_t num_steps_ = 0;
   uint64_t num_finished_ = 0;
@@ -311,52 +215,63 @@ class RandomRun {
   uint64_t num_beams_finished_ = 0;
 };
 
-TEST(SchedulerRandomTest, EveryRequestIsToldWhatItIsToldAloneOverHalfAMillionSteps) {
-  uint64_t num_steps = 0, num_finished = 0, num_groups = 0, num_beams = 0, num_swap_failures = 0;
-  SchedulerStats sum, sum_of_windows;
-  for (uint64_t seed = 1; num_steps < 600'000; ++seed) {
-    SCOPED_TRACE(testing::Message() << "seed " << seed);
-    RandomRun run(seed);
-    run.Steps(700);
-    if (HasFailure()) return;
+// What happened in all runs.
+struct Tally {
+  uint64_t num_steps = 0, num_finished = 0, num_groups = 0, num_beams = 0;
+  uint64_t num_swap_failures = 0, num_blocks_copied = 0, num_drafts_accepted = 0, num_drafts_refused = 0;
+  uint64_t num_recomputed = 0, num_swapped = 0, num_hit_tokens = 0;
+  uint64_t num_stored = 0, num_loaded = 0, num_loads_failed = 0;
+
+  void Add(const RandomRun& run) {
+    const SchedulerStats stats = run.stats();
     num_steps += run.num_steps();
     num_finished += run.num_finished();
     num_groups += run.num_groups_finished();
     num_beams += run.num_beams_finished();
-    const SchedulerStats stats = run.stats();
-    if (run.has_windows()) {
-      sum_of_windows.preemptions[PreemptionMode::kSwap] += stats.preemptions[PreemptionMode::kSwap];
-      sum_of_windows.transfers[Transfer::Kind::kLoad].completed += stats.transfers[Transfer::Kind::kLoad].completed;
-      sum_of_windows.prefix_hit_tokens += stats.prefix_hit_tokens;
-    }
-    sum.preemptions[PreemptionMode::kRecompute] += stats.preemptions[PreemptionMode::kRecompute];
-    sum.preemptions[PreemptionMode::kSwap] += stats.preemptions[PreemptionMode::kSwap];
     num_swap_failures += stats.num_swap_failures();
-    sum.num_blocks_copied += stats.num_blocks_copied;
-    sum.prefix_hit_tokens += stats.prefix_hit_tokens;
-    sum.transfers[Transfer::Kind::kStore].completed += stats.transfers[Transfer::Kind::kStore].completed;
-    sum.transfers[Transfer::Kind::kLoad].completed += stats.transfers[Transfer::Kind::kLoad].completed;
-    sum.transfers[Transfer::Kind::kLoad].failed += stats.transfers[Transfer::Kind::kLoad].failed;
-    sum.speculation.num_draft_tokens += stats.speculation.num_draft_tokens;
-    sum.speculation.num_accepted_tokens += stats.speculation.num_accepted_tokens;
+    num_blocks_copied += stats.num_blocks_copied;
+    num_drafts_accepted += stats.speculation.num_accepted_tokens;
+    num_drafts_refused += stats.speculation.num_draft_tokens - stats.speculation.num_accepted_tokens;
+    num_recomputed += stats.preemptions[PreemptionMode::kRecompute];
+    num_swapped += stats.preemptions[PreemptionMode::kSwap];
+    num_hit_tokens += stats.prefix_hit_tokens;
+    num_stored += stats.transfers[Transfer::Kind::kStore].completed;
+    num_loaded += stats.transfers[Transfer::Kind::kLoad].completed;
+    num_loads_failed += stats.transfers[Transfer::Kind::kLoad].failed;
   }
-  // The workload meets what it is for.
-  EXPECT_GT(sum_of_windows.preemptions[PreemptionMode::kSwap], 50U);
-  EXPECT_GT(sum_of_windows.transfers[Transfer::Kind::kLoad].completed, 50U);
-  EXPECT_GT(sum_of_windows.prefix_hit_tokens, 5'000U);
-  EXPECT_GT(num_finished, 5'000U);
-  EXPECT_GT(num_groups, 1'000U);
-  EXPECT_GT(num_beams, 500U);
-  EXPECT_GT(sum.preemptions[PreemptionMode::kRecompute], 1'000U);
-  EXPECT_GT(sum.preemptions[PreemptionMode::kSwap], 500U);
-  EXPECT_GT(num_swap_failures, 50U);
-  EXPECT_GT(sum.num_blocks_copied, 5'000U);
-  EXPECT_GT(sum.prefix_hit_tokens, 20'000U);
-  EXPECT_GT(sum.transfers[Transfer::Kind::kStore].completed, 1'000U);
-  EXPECT_GT(sum.transfers[Transfer::Kind::kLoad].completed, 200U);
-  EXPECT_GT(sum.transfers[Transfer::Kind::kLoad].failed, 10U);
-  EXPECT_GT(sum.speculation.num_accepted_tokens, 10'000U);
-  EXPECT_GT(sum.speculation.num_draft_tokens - sum.speculation.num_accepted_tokens, 10'000U);
+};
+
+// The workload meets what it is for.
+void ExpectMuch(const Tally& all, const Tally& with_windows) {
+  EXPECT_GT(with_windows.num_swapped, 50U);
+  EXPECT_GT(with_windows.num_loaded, 50U);
+  EXPECT_GT(with_windows.num_hit_tokens, 5'000U);
+  EXPECT_GT(all.num_finished, 5'000U);
+  EXPECT_GT(all.num_groups, 1'000U);
+  EXPECT_GT(all.num_beams, 500U);
+  EXPECT_GT(all.num_recomputed, 1'000U);
+  EXPECT_GT(all.num_swapped, 500U);
+  EXPECT_GT(all.num_swap_failures, 50U);
+  EXPECT_GT(all.num_blocks_copied, 5'000U);
+  EXPECT_GT(all.num_hit_tokens, 20'000U);
+  EXPECT_GT(all.num_stored, 1'000U);
+  EXPECT_GT(all.num_loaded, 200U);
+  EXPECT_GT(all.num_loads_failed, 10U);
+  EXPECT_GT(all.num_drafts_accepted, 10'000U);
+  EXPECT_GT(all.num_drafts_refused, 10'000U);
+}
+
+TEST(SchedulerRandomTest, EveryRequestIsToldWhatItIsToldAloneOverHalfAMillionSteps) {
+  Tally all, with_windows;
+  for (uint64_t seed = 1; all.num_steps < 600'000; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    RandomRun run(seed);
+    run.Steps(700);
+    if (HasFailure()) return;
+    all.Add(run);
+    if (run.has_windows()) with_windows.Add(run);
+  }
+  ExpectMuch(all, with_windows);
 }
 
 }  // namespace
