@@ -100,57 +100,90 @@ TEST(DiskIndexDeathTest, OnlyWhatBeganCanEnd) {
   EXPECT_DEATH(disk.EndStore(D(2), true), "is not being stored");
 }
 
-TEST(DiskIndexTest, DoesWhatAListByUseDoes) {
+// The rule, on a list: the least recently used first.
+class ListByUse {
+ public:
+  explicit ListByUse(uint32_t capacity) : capacity_(capacity) {}
+
+  size_t size() const { return known_.size(); }
+  bool Contains(const PrefixDigest& digest) { return Find(digest) != known_.end(); }
+  bool IsStored(const PrefixDigest& digest) { return Contains(digest) && Find(digest)->stored; }
+
+  bool BeginStore(const PrefixDigest& digest, Digests& drops) {
+    const auto victim = std::ranges::find_if(known_, &Known::stored);
+    const bool is_full = known_.size() == capacity_;
+    if (Contains(digest) || (is_full && victim == known_.end())) return false;
+    if (is_full) {
+      drops.push_back(victim->digest);
+      known_.erase(victim);
+    }
+    known_.push_back({digest});
+    return true;
+  }
+  void EndStore(const PrefixDigest& digest, bool succeeds) {
+    known_.erase(Find(digest));
+    if (succeeds) known_.push_back({digest, true});
+  }
+  bool Touch(const PrefixDigest& digest) {
+    if (!IsStored(digest)) return false;
+    std::rotate(Find(digest), Find(digest) + 1, known_.end());
+    return true;
+  }
+  void Forget(const PrefixDigest& digest) {
+    if (IsStored(digest)) known_.erase(Find(digest));
+  }
+
+ private:
   struct Known {
     PrefixDigest digest;
     bool stored = false;
   };
+
+  std::vector<Known>::iterator Find(const PrefixDigest& digest) {
+    return std::ranges::find(known_, digest, &Known::digest);
+  }
+
+  const uint32_t capacity_;
+  std::vector<Known> known_;
+};
+
+void DoTheSame(std::mt19937& random, DiskIndex& disk, ListByUse& list) {
+  const PrefixDigest digest = D(random() % 10);
+  ASSERT_EQ(disk.Contains(digest), list.Contains(digest));
+  switch (random() % 4) {
+    case 0: {
+      Digests drops, expected;
+      ASSERT_EQ(disk.BeginStore(digest, drops), list.BeginStore(digest, expected));
+      ASSERT_EQ(drops, expected);
+      break;
+    }
+    case 1: {
+      if (!list.Contains(digest) || list.IsStored(digest)) break;
+      const bool succeeds = random() % 4 != 0;
+      disk.EndStore(digest, succeeds);
+      list.EndStore(digest, succeeds);
+      break;
+    }
+    case 2:
+      ASSERT_EQ(disk.Touch(digest), list.Touch(digest));
+      break;
+    default:
+      if (random() % 4 != 0) break;
+      disk.Forget(digest);
+      list.Forget(digest);
+  }
+  ASSERT_EQ(disk.size(), list.size());
+  disk.CheckInvariants();
+}
+
+TEST(DiskIndexTest, DoesWhatAListByUseDoes) {
   for (uint32_t seed = 1; seed <= 20; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     std::mt19937 random(seed);
     const uint32_t capacity = seed % 7;
     DiskIndex disk(capacity, {});
-    std::vector<Known> model;  // the least recently used first
-    for (int step = 0; step < 1000; ++step) {
-      const PrefixDigest digest = D(random() % 10);
-      const auto known = std::ranges::find(model, digest, &Known::digest);
-      const bool present = known != model.end(), stored = present && known->stored;
-      ASSERT_EQ(disk.Contains(digest), present);
-      switch (random() % 4) {
-        case 0: {
-          Digests drops, expected;
-          const auto victim = std::ranges::find_if(model, &Known::stored);
-          const bool room = model.size() < capacity || victim != model.end();
-          const bool begins = !present && room && capacity > 0;
-          if (begins && model.size() == capacity) {
-            expected.push_back(victim->digest);
-            model.erase(victim);
-          }
-          if (begins) model.push_back({digest});
-          ASSERT_EQ(disk.BeginStore(digest, drops), begins);
-          ASSERT_EQ(drops, expected);
-          break;
-        }
-        case 1: {
-          if (!present || stored) break;
-          const bool succeeds = random() % 4 != 0;
-          disk.EndStore(digest, succeeds);
-          model.erase(known);
-          if (succeeds) model.push_back({digest, true});
-          break;
-        }
-        case 2:
-          ASSERT_EQ(disk.Touch(digest), stored);
-          if (stored) std::rotate(known, known + 1, model.end());
-          break;
-        default:
-          if (random() % 4 != 0) break;
-          disk.Forget(digest);
-          if (stored) model.erase(known);
-      }
-      ASSERT_EQ(disk.size(), model.size());
-      disk.CheckInvariants();
-    }
+    ListByUse list(capacity);
+    for (int step = 0; step < 1000; ++step) ASSERT_NO_FATAL_FAILURE(DoTheSame(random, disk, list));
   }
 }
 
