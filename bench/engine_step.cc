@@ -32,7 +32,7 @@ class TimedRunner final : public StepRunner {
     submitted = Now();
     return fake_.Submit(plan);
   }
-  Status Sample(std::span<const std::span<const uint32_t>> masks) override { return fake_.Sample(masks); }
+  Status Sample(const StepMasks& masks) override { return fake_.Sample(masks); }
   Status Collect(StepResult& result) override {
     Status status = fake_.Collect(result);
     collected = Now();

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "runner/tiny_model_testing.h"
+#include "sched/step_printing_testing.h"
 #include "sched/step_trace.h"
 #include "scheduled_serving.h"
 
@@ -19,7 +20,7 @@ class RecordingRunner final : public StepRunner {
     QUIRE_RETURN_IF_ERROR(trace_.Write(plan));
     return runner_.Submit(plan);
   }
-  Status Sample(std::span<const std::span<const uint32_t>> masks) override { return runner_.Sample(masks); }
+  Status Sample(const StepMasks& masks) override { return runner_.Sample(masks); }
   Status Collect(StepResult& result) override {
     QUIRE_RETURN_IF_ERROR(runner_.Collect(result));
     return trace_.Write(result);

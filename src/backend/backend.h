@@ -9,7 +9,7 @@
 // own there (bf16_order.h), which `ref-amx` states.
 //
 // All memory that operations compute with is the device's: weights, activations, scratch, the cache. The host touches
-// none of it but by Upload, Download, ReadBlock, WriteBlock and WithHostRows.
+// none of it but by Upload, Download, ReadBlock and WriteBlock.
 //
 // Every operation first CHECKs its operands (backend/ops.h: shape contracts) and otherwise does not fail. One thread
 // calls a Backend at a time, but for Upload, ReadBlock and WriteBlock. Several may own a Batch each and take turns.
@@ -25,6 +25,7 @@
 
 #include "base/function_ref.h"
 #include "quire/result.h"
+#include "sampling/sample_task.h"
 #include "tensor/buffer.h"
 #include "tensor/tensor.h"
 
@@ -103,6 +104,7 @@ struct BatchLimits {
   int64_t max_features = 0;  // of a product's input
   int32_t num_heads = 1;
   int32_t num_kv_heads = 1;
+  int32_t vocab_size = 0;  // of what Sample samples from; 0: it is not called
 };
 
 // The rows of a step as operations want them, at places that stay, and the scratch that operations need. Its owner runs
@@ -177,6 +179,13 @@ struct GatedActivationArgs {
   Tensor y;  // [rows, features] = act(gate) * up
 };
 
+// The tasks see no trace of each other: in any order, on any thread.
+struct SampleArgs {
+  Batch* batch = nullptr;       // whose scratch it uses
+  Tensor logits;                // [rows, vocab] f32
+  std::span<SampleTask> tasks;  // the host's; receive the outcomes
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -210,6 +219,7 @@ class Backend {
   virtual void GatedActivation(const GatedActivationArgs& args) = 0;
   // y[i] = x[rows[i]].
   virtual void GatherRows(const Tensor& x, std::span<const int32_t> rows, const Tensor& y) = 0;
+  virtual void Sample(const SampleArgs& args) = 0;
   // All layers of block `first` to block `second`, in order, as one batch.
   virtual void CopyBlocks(KvCache& cache, std::span<const std::pair<uint32_t, uint32_t>> copies) = 0;
 
@@ -222,9 +232,7 @@ class Backend {
   // that share a layout and compute the same bits.
   virtual std::string kv_layout() const = 0;
 
-  // Calls fn with what x holds where the host may read it, until fn returns: sampling is the host's.
-  virtual void WithHostRows(const Tensor& x, FunctionRef<void(const Tensor& rows)> fn) = 0;
-  // Runs fn(begin, end) over [0, count) on the backend's threads: for host work such as sampling.
+  // Runs fn(begin, end) over [0, count) on the backend's threads: for host work such as reading weights.
   virtual void ParallelFor(int64_t count, FunctionRef<void(int64_t, int64_t)> fn) = 0;
 };
 

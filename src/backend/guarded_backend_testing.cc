@@ -129,6 +129,7 @@ class GuardedBackend : public Backend {
   void GatherRows(const Tensor& x, std::span<const int32_t> rows, const Tensor& y) override {
     WhileOpen(&Backend::GatherRows, x, rows, y);
   }
+  void Sample(const SampleArgs& args) override { WhileOpen(&Backend::Sample, args); }
   void CopyBlocks(KvCache& cache, std::span<const std::pair<uint32_t, uint32_t>> copies) override {
     WhileOpen(&Backend::CopyBlocks, cache, copies);
   }
@@ -140,12 +141,6 @@ class GuardedBackend : public Backend {
   }
   std::string kv_layout() const override { return inner_->kv_layout(); }
 
-  // The host gets a copy: what it reads past it, it may not.
-  void WithHostRows(const Tensor& x, FunctionRef<void(const Tensor& rows)> fn) override {
-    host_rows_.resize(static_cast<size_t>(x.size()));
-    Download(x.data(), host_rows_.data(), x.bytes());
-    fn(Tensor(host_rows_.data(), DType::kF32, {x.dim(0), x.dim(1)}));
-  }
   void ParallelFor(int64_t count, FunctionRef<void(int64_t, int64_t)> fn) override { inner_->ParallelFor(count, fn); }
 
  private:
@@ -157,7 +152,6 @@ class GuardedBackend : public Backend {
 
   std::unique_ptr<GuardedMemory> memory_;
   std::unique_ptr<Backend> inner_;
-  std::vector<float> host_rows_;
 };
 
 }  // namespace

@@ -89,6 +89,21 @@ void CheckOperands(const GatedActivationArgs& args) {
   CheckMatrix(args.gate_up, args.y.dim(0), 2 * args.y.dim(1));
 }
 
+void CheckOperands(const SampleArgs& args) {
+  QUIRE_CHECK(args.batch != nullptr);
+  const int64_t vocab = args.batch->limits().vocab_size;
+  CheckMatrix(args.logits, args.logits.dim(0), vocab);
+  for (const SampleTask& task : args.tasks) {
+    const bool verifies = task.kind == SampleTask::Kind::kVerify,
+               draws = verifies || task.kind == SampleTask::Kind::kDraw;
+    QUIRE_CHECK(!task.outcomes.empty() && task.top.size() % task.outcomes.size() == 0);
+    QUIRE_CHECK_LE(task.row + (verifies ? task.outcomes.size() : 1), static_cast<size_t>(args.logits.dim(0)));
+    QUIRE_CHECK_EQ(task.drafts.size(), verifies ? task.outcomes.size() - 1 : 0);
+    QUIRE_CHECK(!draws || task.params != nullptr);
+    QUIRE_CHECK(task.kind != SampleTask::Kind::kScore || (task.target >= 0 && task.target < vocab), "{}", task.target);
+  }
+}
+
 void CheckBatch(const BatchLimits& limits, std::span<const int32_t> tokens, std::span<const BatchSpan> spans) {
   QUIRE_CHECK_LE(static_cast<int64_t>(tokens.size()), limits.max_rows);
   CheckSpans(spans, limits.max_rows);

@@ -16,6 +16,7 @@ void CheckOperands(const RmsNormArgs& args);
 void CheckOperands(const RopeAndCacheArgs& args);
 void CheckOperands(const AttentionArgs& args);
 void CheckOperands(const GatedActivationArgs& args);
+void CheckOperands(const SampleArgs& args);
 void CheckBatch(const BatchLimits& limits, std::span<const int32_t> tokens, std::span<const BatchSpan> spans);
 void CheckEmbed(const Batch& batch, const Tensor& table, const Tensor& y);
 void CheckGatherRows(const Tensor& x, std::span<const int32_t> rows, const Tensor& y);

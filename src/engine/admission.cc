@@ -58,6 +58,9 @@ uint64_t NewSeed(const EngineOptions& options, uint64_t request_id) {
 Status CompleteRequest(const EngineOptions& options, uint32_t num_pinned_blocks, Request& request) {
   QUIRE_RETURN_IF_ERROR(ValidateSamplingParams(request.params, options.vocab_size));
   QUIRE_RETURN_IF_ERROR(CheckPrompt(options, request.prompt));
+  if (request.adapter_id != 0) {
+    return InvalidField("adapter_id", "is {}: adapters are not served, leave it at 0", request.adapter_id);
+  }
   QUIRE_RETURN_IF_ERROR(FitMaxTokens(options.scheduler.max_model_len, request.prompt.size(), request.params));
   request.eos_token_ids = options.eos_token_ids;
   return ProveFits(options.scheduler, request.prompt.size(), request.params, num_pinned_blocks);

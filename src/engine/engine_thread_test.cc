@@ -18,7 +18,7 @@ namespace {
 class ThrowingRunner final : public StepRunner {
  public:
   Status Submit(const StepPlan&) override { throw std::runtime_error("the device is gone"); }
-  Status Sample(std::span<const std::span<const uint32_t>>) override { return {}; }
+  Status Sample(const StepMasks&) override { return {}; }
   Status Collect(StepResult&) override { return {}; }
 };
 

@@ -225,7 +225,8 @@ BatchLimits DecoderBatchLimits(const ModelConfig& config, int64_t max_rows) {
   return {.max_rows = max_rows,
           .max_features = features,
           .num_heads = config.num_heads,
-          .num_kv_heads = config.num_kv_heads};
+          .num_kv_heads = config.num_kv_heads,
+          .vocab_size = config.vocab_size};
 }
 
 Result<std::unique_ptr<Model>> Model::Load(const std::string& directory, Backend& backend,

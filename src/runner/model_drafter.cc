@@ -19,8 +19,7 @@ size_t ArenaBytes(const ModelConfig& config, const ModelDrafterOptions& options)
 }  // namespace
 
 size_t ModelDrafterScratchBytes(const ModelConfig& config, const Backend& backend, const ModelDrafterOptions& options) {
-  return ArenaBytes(config, options) + backend.BatchBytes(DecoderBatchLimits(config, options.max_num_batched_tokens)) +
-         static_cast<size_t>(backend.num_threads()) * SamplerScratch::Bytes(config.vocab_size);
+  return ArenaBytes(config, options) + backend.BatchBytes(DecoderBatchLimits(config, options.max_num_batched_tokens));
 }
 
 Result<std::unique_ptr<ModelDrafter>> ModelDrafter::Create(Backend& backend, std::shared_ptr<const Model> model,
@@ -45,7 +44,6 @@ ModelDrafter::ModelDrafter(Backend& backend, std::shared_ptr<const Model> model,
       cache_(std::move(cache)),
       arena_(std::move(arena), Place::kDevice),
       batch_(std::move(batch)),
-      scratch_(static_cast<size_t>(backend.num_threads()), SamplerScratch(model_->config().vocab_size)),
       num_groups_(static_cast<uint32_t>(model_->kv_layout().groups.size())),
       table_stride_(static_cast<size_t>((options.max_model_len + options.block_size - 1) / options.block_size)) {
   for (int32_t i = options.num_blocks; i-- > 0;) free_blocks_.push_back(static_cast<uint32_t>(i));
@@ -156,29 +154,22 @@ void ModelDrafter::DrawChunk(const Tensor& hidden, std::span<const Active> activ
   const size_t mark = arena_.mark();
   rows_.clear();
   for (const Active& one : active) rows_.push_back(one.row);
-  const Tensor computed = WantedLogits(*model_, backend_, *batch_, hidden, rows_, arena_);
-  backend_.WithHostRows(computed, [&](const Tensor& logits) { DrawFrom(logits, active); });
+  const Tensor logits = WantedLogits(*model_, backend_, *batch_, hidden, rows_, arena_);
+  draws_.clear();
+  outcomes_.resize(active.size());
+  for (size_t i = 0; i < active.size(); ++i) {
+    const DraftRequest& request = *active[i].request;
+    const auto position = static_cast<uint32_t>(request.tokens.size() + request.drafts.size());
+    draws_.push_back({.row = static_cast<uint32_t>(i),
+                      .params = request.params,
+                      .key = {.seed = request.params->seed.value_or(0), .stream = request.stream, .position = position},
+                      .outcomes = std::span(outcomes_).subspan(i, 1)});
+  }
+  backend_.Sample({.batch = batch_.get(), .logits = logits, .tasks = draws_});
+  for (size_t i = 0; i < active.size(); ++i) {
+    active[i].request->drafts.push_back(draws_[i].num_outcomes == 0 ? 0 : outcomes_[i].token);
+  }
   arena_.Release(mark);
-}
-
-// Row i is active sequence i's.
-void ModelDrafter::DrawFrom(const Tensor& logits, std::span<const Active> active) {
-  const auto vocab = static_cast<size_t>(model_->config().vocab_size);
-  const auto num_workers = static_cast<int64_t>(scratch_.size());
-  backend_.ParallelFor(num_workers, [&](int64_t first, int64_t last) {
-    for (int64_t worker = first; worker < last; ++worker) {
-      for (auto i = static_cast<size_t>(worker); i < active.size(); i += scratch_.size()) {
-        DraftRequest& request = *active[i].request;
-        const auto position = static_cast<uint32_t>(request.tokens.size() + request.drafts.size());
-        const SampleRequest draw = {
-            .params = request.params,
-            .key = {.seed = request.params->seed.value_or(0), .stream = request.stream, .position = position}};
-        const SampleOutcome outcome =
-            SampleToken({logits.f32() + i * vocab, vocab}, draw, scratch_[static_cast<size_t>(worker)], {});
-        request.drafts.push_back(outcome.is_nan ? 0 : outcome.token);
-      }
-    }
-  });
 }
 
 void ModelDrafter::Forget(RequestId request) {

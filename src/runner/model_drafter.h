@@ -16,7 +16,7 @@
 #include "backend/backend.h"
 #include "model/model.h"
 #include "quire/result.h"
-#include "sampling/sampler.h"
+#include "sampling/sample_task.h"
 #include "sched/drafter.h"
 #include "tensor/buffer.h"
 
@@ -73,7 +73,6 @@ class ModelDrafter final : public Drafter {
   void AddRows(State& state, std::span<const int32_t> tokens);
   void DrawDrafts();
   void DrawChunk(const Tensor& hidden, std::span<const Active> active);
-  void DrawFrom(const Tensor& logits, std::span<const Active> active);
 
   Backend& backend_;
   const std::shared_ptr<const Model> model_;
@@ -81,7 +80,6 @@ class ModelDrafter final : public Drafter {
   const std::unique_ptr<KvCache> cache_;
   Arena arena_;
   const std::unique_ptr<Batch> batch_;
-  std::vector<SamplerScratch> scratch_;  // one per thread of the backend
   const uint32_t num_groups_;
   const size_t table_stride_;
   std::map<Key, State> states_;
@@ -94,6 +92,8 @@ class ModelDrafter final : public Drafter {
   std::vector<BatchSpan> spans_;
   std::vector<Active> active_;
   std::vector<int32_t> rows_;
+  std::vector<SampleTask> draws_;
+  std::vector<SampleOutcome> outcomes_;
 };
 
 }  // namespace quire

@@ -1,8 +1,6 @@
 #include "runner/model_runner.h"
 
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <bit>
 #include <cmath>
 #include <utility>
@@ -13,7 +11,7 @@
 #include "base/error.h"
 #include "runner/seat_table.h"
 #include "runner/wanted_logits.h"
-#include "sampling/sampler.h"
+#include "sampling/sample_task.h"
 #include "tensor/buffer.h"
 
 namespace quire {
@@ -40,36 +38,50 @@ Status CheckOptions(const ModelRunnerOptions& options) {
   return {};
 }
 
+// That follow a step, of the task.
+uint32_t NumMasks(const RowTask& task) {
+  if (task.kind == RowTask::Kind::kVerify) return task.draws;
+  return task.kind == RowTask::Kind::kSample ? 1 : 0;
+}
+
+SampleTask::Kind SampleKindOf(RowTask::Kind kind) {
+  switch (kind) {
+    case RowTask::Kind::kSample:
+      return SampleTask::Kind::kDraw;
+    case RowTask::Kind::kVerify:
+      return SampleTask::Kind::kVerify;
+    case RowTask::Kind::kScore:
+      return SampleTask::Kind::kScore;
+    case RowTask::Kind::kBest:
+      return SampleTask::Kind::kBest;
+  }
+  return SampleTask::Kind::kDraw;
+}
+
 class ModelRunnerImpl final : public ModelRunner {
  public:
   ModelRunnerImpl(Backend& backend, const Model& model, const ModelRunnerOptions& options, BlockStores stores,
                   std::unique_ptr<KvCache> cache, Buffer arena, std::unique_ptr<Batch> batch);
 
   Status Submit(const StepPlan& plan) override;
-  Status Sample(std::span<const std::span<const uint32_t>> masks) override;
+  Status Sample(const StepMasks& masks) override;
   Status Collect(StepResult& result) override;
   const KvShape& kv_shape() const override { return cache_->shape(); }
 
  private:
   enum class State : uint8_t { kIdle, kAwaitsMasks, kDone };
-  using Masks = std::span<const std::span<const uint32_t>>;
 
   void CopyBlocks(const StepPlan& plan);
   void BuildBatch(const StepPlan& plan);
   void ExtendHistories(const StepPlan& plan);
   void CheckTasks(const StepPlan& plan) const;
   void LayOutResult();
-  void RunTasks(Masks masks);
+  void RunTasks(const StepMasks* masks);
   size_t FormLogitChunk(size_t begin);
-  void RunChunk(size_t begin, size_t end, Masks masks);
-  void RunTask(size_t index, const Tensor& logits, Masks masks, SamplerScratch& scratch);
-  void RunVerifyTask(size_t index, const Tensor& logits, Masks masks, SamplerScratch& scratch);
-  bool RunDraw(const RowTask& task, std::span<const float> row, std::span<const uint32_t> mask, SamplerScratch& scratch,
-               TokenOutput& output);
-  SampleOutcome Draw(const RowTask& task, std::span<const float> row, std::span<const uint32_t> mask,
-                     std::span<SampledCandidate> top, SamplerScratch& scratch) const;
-  std::span<const float> LogitsOf(size_t index, uint32_t row, const Tensor& logits) const;
-  void RunBestTask(const RowTask& task, std::span<const float> row, SamplerScratch& scratch, TaskResult& task_result);
+  void RunChunk(size_t begin, size_t end, const StepMasks* masks);
+  SampleTask MakeSampleTask(size_t index, const StepMasks* masks);
+  void TakeOutcomes(size_t index, const SampleTask& sampled);
+  void CheckMasks(const StepMasks& masks) const;
   size_t NumTokens(const RowTask& task) const;
   size_t NumCandidates(const RowTask& task) const;
 
@@ -83,7 +95,6 @@ class ModelRunnerImpl final : public ModelRunner {
   Arena arena_;
   std::unique_ptr<Batch> batch_;
   SeatTable seats_;
-  std::vector<SamplerScratch> scratch_;  // one per thread of the backend
 
   State state_ = State::kIdle;
   bool await_transfers_ = false;
@@ -94,9 +105,12 @@ class ModelRunnerImpl final : public ModelRunner {
   std::vector<BatchSpan> spans_;
   std::vector<std::pair<uint32_t, uint32_t>> copies_;
   std::vector<RowTask> tasks_;
-  std::vector<uint32_t> mask_index_;  // per task: which of the masks is its first
-  std::vector<int32_t> chunk_rows_;   // rows whose logits are made together
-  std::vector<uint32_t> chunk_row_;   // per task: its place in chunk_rows_
+  std::vector<uint32_t> mask_index_;            // per task: which of the masks is its first
+  std::vector<int32_t> chunk_rows_;             // rows whose logits are made together
+  std::vector<uint32_t> chunk_row_;             // per task: its place in chunk_rows_
+  std::vector<SampleTask> sample_tasks_;        // of the chunk
+  std::vector<SampleOutcome> outcomes_;         // [tokens of the result]
+  std::vector<SampledCandidate> alternatives_;  // [candidates of the result]
   Tensor hidden_;
 };
 
@@ -117,8 +131,7 @@ ModelRunnerImpl::ModelRunnerImpl(Backend& backend, const Model& model, const Mod
               .block_size = options.block_size,
               .num_groups = static_cast<int32_t>(model.kv_layout().groups.size()),
               .max_model_len = options.max_model_len,
-              .vocab_size = vocab_size_}),
-      scratch_(static_cast<size_t>(backend.num_threads()), SamplerScratch(vocab_size_)) {
+              .vocab_size = vocab_size_}) {
   tokens_.reserve(max_rows_);
   spans_.reserve(static_cast<size_t>(options.max_num_seqs));
   tasks_.reserve(max_rows_);
@@ -146,20 +159,24 @@ Status ModelRunnerImpl::Submit(const StepPlan& plan) {
   }
   result_.forward_us = Clock::Real().NowUs() - start - transfer_us;
   state_ = State::kAwaitsMasks;
-  if (!plan.masks_follow) RunTasks({});
+  if (!plan.masks_follow) RunTasks(nullptr);
   return {};
 }
 
-Status ModelRunnerImpl::Sample(Masks masks) {
+Status ModelRunnerImpl::Sample(const StepMasks& masks) {
   QUIRE_CHECK(state_ == State::kAwaitsMasks, "no step waits for masks");
-  size_t num_masks = 0;
-  for (const RowTask& task : tasks_) {
-    if (task.kind == RowTask::Kind::kSample) ++num_masks;
-    if (task.kind == RowTask::Kind::kVerify) num_masks += task.draws;
-  }
-  QUIRE_CHECK_EQ(masks.size(), num_masks);
-  RunTasks(masks);
+  CheckMasks(masks);
+  RunTasks(&masks);
   return {};
+}
+
+void ModelRunnerImpl::CheckMasks(const StepMasks& masks) const {
+  size_t num_masks = 0;
+  for (const RowTask& task : tasks_) num_masks += NumMasks(task);
+  QUIRE_CHECK_EQ(masks.offsets.size(), num_masks);
+  for (const uint32_t offset : masks.offsets) {
+    QUIRE_CHECK(offset == StepMasks::kAll || size_t{offset} + masks.words_per_mask <= masks.words.size(), "{}", offset);
+  }
 }
 
 Status ModelRunnerImpl::Collect(StepResult& result) {
@@ -255,7 +272,7 @@ size_t ModelRunnerImpl::NumCandidates(const RowTask& task) const {
   return static_cast<size_t>(std::clamp(wanted.value_or(0), 0, std::min(kMaxLogprobs, vocab_size_)));
 }
 
-// Every task's tokens and candidates get their places first, so that threads can fill them in any order.
+// Every task's tokens and candidates get their places first, so that they can be filled in any order.
 void ModelRunnerImpl::LayOutResult() {
   result_.tasks.resize(tasks_.size());
   mask_index_.resize(tasks_.size());
@@ -264,8 +281,7 @@ void ModelRunnerImpl::LayOutResult() {
     const RowTask& task = tasks_[i];
     mask_index_[i] = num_masks;
     result_.tasks[i].first_token = static_cast<uint32_t>(result_.tokens.size());
-    if (task.kind == RowTask::Kind::kSample) ++num_masks;
-    if (task.kind == RowTask::Kind::kVerify) num_masks += task.draws;
+    num_masks += NumMasks(task);
     const size_t num_tokens = NumTokens(task), num_candidates = NumCandidates(task);
     for (size_t draw = 0; draw < num_tokens; ++draw) {
       result_.tokens.push_back({.first_candidate = static_cast<uint32_t>(result_.candidates.size()),
@@ -274,9 +290,11 @@ void ModelRunnerImpl::LayOutResult() {
     }
     result_.tasks[i].num_tokens = static_cast<uint32_t>(num_tokens);
   }
+  outcomes_.resize(result_.tokens.size());
+  alternatives_.resize(result_.candidates.size());
 }
 
-void ModelRunnerImpl::RunTasks(Masks masks) {
+void ModelRunnerImpl::RunTasks(const StepMasks* masks) {
   const TimeUs start = Clock::Real().NowUs();
   LayOutResult();
   chunk_row_.resize(tasks_.size());
@@ -306,101 +324,59 @@ size_t ModelRunnerImpl::FormLogitChunk(size_t begin) {
   return end;
 }
 
-void ModelRunnerImpl::RunChunk(size_t begin, size_t end, Masks masks) {
+void ModelRunnerImpl::RunChunk(size_t begin, size_t end, const StepMasks* masks) {
   const size_t mark = arena_.mark();
-  const Tensor computed = WantedLogits(model_, backend_, *batch_, hidden_, chunk_rows_, arena_);
-  backend_.WithHostRows(computed, [&](const Tensor& logits) {
-    std::atomic<size_t> next = begin;
-    backend_.ParallelFor(static_cast<int64_t>(scratch_.size()), [&](int64_t first, int64_t last) {
-      for (int64_t worker = first; worker < last; ++worker) {
-        SamplerScratch& scratch = scratch_[static_cast<size_t>(worker)];
-        for (size_t i = next.fetch_add(1); i < end; i = next.fetch_add(1)) RunTask(i, logits, masks, scratch);
-      }
-    });
-  });
+  const Tensor logits = WantedLogits(model_, backend_, *batch_, hidden_, chunk_rows_, arena_);
+  sample_tasks_.clear();
+  for (size_t i = begin; i < end; ++i) sample_tasks_.push_back(MakeSampleTask(i, masks));
+  backend_.Sample({.batch = batch_.get(), .logits = logits, .tasks = sample_tasks_});
+  for (size_t i = begin; i < end; ++i) TakeOutcomes(i, sample_tasks_[i - begin]);
   arena_.Release(mark);
 }
 
-std::span<const float> ModelRunnerImpl::LogitsOf(size_t index, uint32_t row, const Tensor& logits) const {
-  const auto vocab = static_cast<size_t>(vocab_size_);
-  return {logits.f32() + (chunk_row_[index] + row) * vocab, vocab};
-}
-
-void ModelRunnerImpl::RunTask(size_t index, const Tensor& logits, Masks masks, SamplerScratch& scratch) {
-  RowTask task = tasks_[index];
-  TaskResult& task_result = result_.tasks[index];
-  const std::span<const float> row = LogitsOf(index, 0, logits);
-  if (task.kind == RowTask::Kind::kBest) return RunBestTask(task, row, scratch, task_result);
-  if (task.kind == RowTask::Kind::kVerify) return RunVerifyTask(index, logits, masks, scratch);
-  const std::span<const uint32_t> mask = masks.empty() ? std::span<const uint32_t>() : masks[mask_index_[index]];
-  for (uint32_t draw = 0; draw < task_result.num_tokens; ++draw, ++task.stream) {
-    if (RunDraw(task, row, mask, scratch, result_.tokens[task_result.first_token + draw])) continue;
-    task_result.status = TaskResult::Status::kNan;
-    task_result.num_tokens = 0;
+SampleTask ModelRunnerImpl::MakeSampleTask(size_t index, const StepMasks* masks) {
+  const RowTask& task = tasks_[index];
+  const TaskResult& result = result_.tasks[index];
+  const Seat& seat = seats_.at(task.seat);
+  SampleTask sample = {.kind = SampleKindOf(task.kind),
+                       .row = chunk_row_[index],
+                       .params = &seat.params,
+                       .counts = seat.uses_penalties ? &seat.counts : nullptr,
+                       .masked_tokens = seat.stop_token_ids,
+                       .masked_before = seat.num_prompt_tokens + static_cast<uint32_t>(seat.params.min_tokens),
+                       .key = {.seed = seat.params.seed.value_or(0), .stream = task.stream, .position = task.position},
+                       .target = task.target,
+                       .outcomes = std::span(outcomes_).subspan(result.first_token, result.num_tokens)};
+  if (task.kind == RowTask::Kind::kVerify) sample.drafts = std::span(tokens_).subspan(task.row + 1, task.draws - 1);
+  if (masks != nullptr) {
+    sample.allowed = {.words = masks->words,
+                      .offsets = std::span(masks->offsets).subspan(mask_index_[index], NumMasks(task)),
+                      .words_per_mask = masks->words_per_mask};
   }
+  if (const TokenOutput& first = result_.tokens[result.first_token]; first.num_candidates > 0) {
+    sample.top = std::span(alternatives_).subspan(first.first_candidate, result.num_tokens * first.num_candidates);
+  }
+  return sample;
 }
 
-// Each draft that is what was drawn becomes history, so that the next draw sees it as it would without drafts.
-void ModelRunnerImpl::RunVerifyTask(size_t index, const Tensor& logits, Masks masks, SamplerScratch& scratch) {
-  RowTask task = tasks_[index];
-  TaskResult& task_result = result_.tasks[index];
-  task_result.num_tokens = 0;
-  for (uint32_t i = 0; i < task.draws; ++i, ++task.position) {
-    TokenOutput& output = result_.tokens[task_result.first_token + i];
-    const std::span<const uint32_t> mask = masks.empty() ? std::span<const uint32_t>() : masks[mask_index_[index] + i];
-    if (!RunDraw(task, LogitsOf(index, i, logits), mask, scratch, output)) {
-      // Behind an accepted draft: the next step comes to it again, and says at which position.
-      if (i == 0) task_result.status = TaskResult::Status::kNan;
-      return;
+void ModelRunnerImpl::TakeOutcomes(size_t index, const SampleTask& sampled) {
+  const RowTask& task = tasks_[index];
+  TaskResult& result = result_.tasks[index];
+  result.num_tokens = sampled.num_outcomes;
+  if (sampled.num_outcomes == 0) result.status = TaskResult::Status::kNan;
+  for (uint32_t i = 0; i < sampled.num_outcomes; ++i) {
+    const SampleOutcome& outcome = sampled.outcomes[i];
+    TokenOutput& output = result_.tokens[result.first_token + i];
+    output.token = outcome.token;
+    output.logprob = outcome.logprob;
+    output.rank = outcome.rank;
+    for (uint32_t c = output.first_candidate; c < output.first_candidate + output.num_candidates; ++c) {
+      result_.candidates[c] = {alternatives_[c].token, alternatives_[c].logprob};
     }
-    ++task_result.num_tokens;
-    if (i + 1 == task.draws || tokens_[task.row + i + 1] != output.token) return;
-    seats_.ExtendHistory(task.seat, task.position, {&output.token, 1});
+    // Drafts that are accepted are history.
+    const bool accepted = i < sampled.drafts.size() && sampled.drafts[i] == outcome.token;
+    if (accepted) seats_.ExtendHistory(task.seat, task.position + i, {&outcome.token, 1});
   }
-}
-
-// False: nothing can be drawn.
-bool ModelRunnerImpl::RunDraw(const RowTask& task, std::span<const float> row, std::span<const uint32_t> mask,
-                              SamplerScratch& scratch, TokenOutput& output) {
-  std::array<SampledCandidate, kMaxLogprobs> top;
-  const std::span<SampledCandidate> alternatives = std::span(top).first(output.num_candidates);
-  const SampleOutcome outcome = Draw(task, row, mask, alternatives, scratch);
-  if (outcome.is_nan) return false;
-  output.token = outcome.token;
-  output.logprob = outcome.logprob;
-  output.rank = outcome.rank;
-  for (size_t i = 0; i < alternatives.size(); ++i) {
-    result_.candidates[output.first_candidate + i] = {alternatives[i].token, alternatives[i].logprob};
-  }
-  return true;
-}
-
-void ModelRunnerImpl::RunBestTask(const RowTask& task, std::span<const float> row, SamplerScratch& scratch,
-                                  TaskResult& task_result) {
-  const Seat& seat = seats_.at(task.seat);
-  TokenOutput* output = &result_.tokens[task_result.first_token];
-  const auto take = [&output](const SampleOutcome& outcome) {
-    output->token = outcome.token;
-    output->logprob = outcome.logprob;
-    output->rank = outcome.rank;
-    ++output;
-  };
-  const size_t count = BestTokens(row, seats_.MaskedTokens(seat, task.position), task_result.num_tokens, scratch, take);
-  task_result.num_tokens = static_cast<uint32_t>(count);
-  if (count == 0) task_result.status = TaskResult::Status::kNan;
-}
-
-SampleOutcome ModelRunnerImpl::Draw(const RowTask& task, std::span<const float> row, std::span<const uint32_t> mask,
-                                    std::span<SampledCandidate> top, SamplerScratch& scratch) const {
-  if (task.kind == RowTask::Kind::kScore) return ScoreToken(row, task.target, scratch, top);
-  const Seat& seat = seats_.at(task.seat);
-  const SampleRequest request = {
-      .params = &seat.params,
-      .counts = seat.uses_penalties ? &seat.counts : nullptr,
-      .masked_tokens = seats_.MaskedTokens(seat, task.position),
-      .allowed_mask = mask,
-      .key = {.seed = seat.params.seed.value_or(0), .stream = task.stream, .position = task.position}};
-  return SampleToken(row, request, scratch, top);
 }
 
 }  // namespace
@@ -412,8 +388,7 @@ std::vector<KvGroup> KvGroupsOf(const KvLayout& layout) {
 }
 
 size_t RunnerScratchBytes(const ModelConfig& config, const Backend& backend, const ModelRunnerOptions& options) {
-  return ArenaBytes(config, options) + backend.BatchBytes(DecoderBatchLimits(config, options.max_num_batched_tokens)) +
-         static_cast<size_t>(backend.num_threads()) * SamplerScratch::Bytes(config.vocab_size);
+  return ArenaBytes(config, options) + backend.BatchBytes(DecoderBatchLimits(config, options.max_num_batched_tokens));
 }
 
 Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(Backend& backend, const Model& model,

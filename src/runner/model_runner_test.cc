@@ -445,9 +445,9 @@ TEST(ModelRunner, MasksThatFollowDecideWhatMayBeDrawn) {
   plan.masks_follow = true;
   std::vector<uint32_t> bits(288 / 32, 0);
   bits[2] = 1U << 5;
-  const std::span<const uint32_t> mask = bits;
+  const StepMasks masks = {.words_per_mask = static_cast<uint32_t>(bits.size()), .words = bits, .offsets = {0}};
   ASSERT_TRUE(runner->Submit(plan).ok());
-  ASSERT_TRUE(runner->Sample(std::span(&mask, 1)).ok());
+  ASSERT_TRUE(runner->Sample(masks).ok());
   ASSERT_TRUE(runner->Collect(driver.result()).ok());
   driver.Take();
   EXPECT_EQ(driver[0].output_ids(), std::vector<int32_t>{69});

@@ -81,6 +81,7 @@ void SeatTable::Admit(const Admission& admission) {
   QUIRE_CHECK_LT(Index(admission.seat), seats_.size());
   Seat& seat = seats_[Index(admission.seat)];
   QUIRE_CHECK(!seat.active, "seat {} is taken", Index(admission.seat));
+  QUIRE_CHECK_EQ(admission.adapter_id, 0U);
   QUIRE_CHECK_LE(admission.num_prompt_tokens, admission.history.size());
   seat.active = true;
   seat.request = admission.request;
@@ -127,12 +128,6 @@ void SeatTable::ExtendHistory(SeatId seat, uint32_t first_position, std::span<co
     ++state.num_known;
     if (state.uses_penalties) state.counts.AddOutput(token);
   }
-}
-
-std::span<const int32_t> SeatTable::MaskedTokens(const Seat& seat, uint32_t position) const {
-  const int64_t generated = int64_t{position} - int64_t{seat.num_prompt_tokens};
-  if (generated >= seat.params.min_tokens) return {};
-  return seat.stop_token_ids;
 }
 
 bool SeatTable::Covers(const Seat& seat, uint64_t end) const {

@@ -53,8 +53,6 @@ class SeatTable {
 
   // REQUIRES: a sequence is in it.
   const Seat& at(SeatId seat) const;
-  // Tokens that may not be drawn at `position`: the stop tokens, before min_tokens.
-  std::span<const int32_t> MaskedTokens(const Seat& seat, uint32_t position) const;
   // Whether the seat's tables reach behind positions [0, end).
   bool Covers(const Seat& seat, uint64_t end) const;
 

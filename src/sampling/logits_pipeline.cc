@@ -21,6 +21,21 @@ float Penalized(float logit, const SamplingParams& params, const TokenCounts::En
   return KeepFinite(logit, result);
 }
 
+// Accepted drafts count as output, too.
+void ApplyPenalties(const SampleRequest& request, std::span<float> logits) {
+  const std::span<const int32_t> drafts = request.accepted_drafts;
+  const auto apply = [&](TokenCounts::Entry entry) {
+    entry.output_count += static_cast<int32_t>(std::ranges::count(drafts, entry.token));
+    float& logit = logits[static_cast<size_t>(entry.token)];
+    logit = Penalized(logit, *request.params, entry);
+  };
+  for (const TokenCounts::Entry& entry : request.counts->entries()) apply(entry);
+  for (size_t i = 0; i < drafts.size(); ++i) {
+    const bool is_new = std::ranges::count(drafts.first(i), drafts[i]) == 0;
+    if (is_new && !request.counts->Contains(drafts[i])) apply({.token = drafts[i]});
+  }
+}
+
 void ApplyAllowedMask(std::span<const uint32_t> mask, std::span<float> logits) {
   for (size_t i = 0; i < logits.size(); ++i) {
     const bool allowed = i / 32 < mask.size() && (mask[i / 32] >> (i % 32) & 1U) != 0;
@@ -46,12 +61,7 @@ void ProcessLogits(const SampleRequest& request, std::span<float> logits) {
     float& logit = logits[static_cast<size_t>(token)];
     logit = KeepFinite(logit, logit + bias);
   }
-  if (request.counts != nullptr && UsesPenalties(params)) {
-    for (const TokenCounts::Entry& entry : request.counts->entries()) {
-      float& logit = logits[static_cast<size_t>(entry.token)];
-      logit = Penalized(logit, params, entry);
-    }
-  }
+  if (request.counts != nullptr && UsesPenalties(params)) ApplyPenalties(request, logits);
   for (const int32_t token : request.masked_tokens) {
     logits[static_cast<size_t>(token)] = -std::numeric_limits<float>::infinity();
   }

@@ -12,8 +12,6 @@
 namespace quire {
 namespace {
 
-constexpr SampleOutcome kNoToken = {.is_nan = true};
-
 // The raw distribution of a row: log-probability = logit - log_sum.
 struct RawDistribution {
   std::span<const float> logits;
@@ -142,10 +140,10 @@ size_t SamplerScratch::Bytes(int32_t vocab_size) {
          NumScanBlocks(vocab) * (2 * sizeof(float) + sizeof(double));
 }
 
-SampleOutcome SampleToken(std::span<const float> logits, const SampleRequest& request, SamplerScratch& scratch,
-                          std::span<SampledCandidate> top) {
+bool SampleToken(std::span<const float> logits, const SampleRequest& request, SamplerScratch& scratch,
+                 std::span<SampledCandidate> top, SampleOutcome& outcome) {
   RowScan scan = ScanRow(logits, scratch.block_max);
-  if (!scan.is_valid) return kNoToken;
+  if (!scan.is_valid) return false;
   const bool wants_logprob = request.params->logprobs.has_value() || !top.empty();
   RawDistribution raw;
   if (wants_logprob) {
@@ -158,15 +156,15 @@ SampleOutcome SampleToken(std::span<const float> logits, const SampleRequest& re
     ProcessLogits(request, scratch.logits);
     row = scratch.logits;
     scan = ScanRow(row, scratch.block_max);
-    if (!scan.is_valid) return kNoToken;
+    if (!scan.is_valid) return false;
   }
   const float temperature = request.params->temperature;
-  SampleOutcome outcome = {.token = scan.argmax};
+  outcome = {.token = scan.argmax};
   if (temperature >= kMinTemperature) {
     outcome.token = Draw({row, scratch.block_max, scan.max, 1.0F / temperature}, request, scratch);
   }
   if (wants_logprob) Describe(raw, outcome);
-  return outcome;
+  return true;
 }
 
 size_t BestTokens(std::span<const float> logits, std::span<const int32_t> masked, size_t count, SamplerScratch& scratch,
@@ -187,15 +185,15 @@ size_t BestTokens(std::span<const float> logits, std::span<const int32_t> masked
   return taken;
 }
 
-SampleOutcome ScoreToken(std::span<const float> logits, int32_t token, SamplerScratch& scratch,
-                         std::span<SampledCandidate> top) {
+bool ScoreToken(std::span<const float> logits, int32_t token, SamplerScratch& scratch, std::span<SampledCandidate> top,
+                SampleOutcome& outcome) {
   const RowScan scan = ScanRow(logits, scratch.block_max);
-  if (!scan.is_valid) return kNoToken;
+  if (!scan.is_valid) return false;
   const RawDistribution raw = MakeRawDistribution(logits, scan, scratch);
   FillTop(raw, scratch, top);
-  SampleOutcome outcome = {.token = token};
+  outcome = {.token = token};
   Describe(raw, outcome);
-  return outcome;
+  return true;
 }
 
 }  // namespace quire

@@ -16,6 +16,7 @@
 #include "base/function_ref.h"
 #include "base/rng.h"
 #include "quire/sampling_params.h"
+#include "sampling/sample_task.h"
 #include "sampling/token_counts.h"
 
 namespace quire {
@@ -25,23 +26,11 @@ inline constexpr float kMinTemperature = 1e-5F;
 
 struct SampleRequest {
   const SamplingParams* params = nullptr;
-  const TokenCounts* counts = nullptr;     // null: no penalties asked
-  std::span<const int32_t> masked_tokens;  // forbidden now (stop tokens before min_tokens)
-  std::span<const uint32_t> allowed_mask;  // structured output: one bit per token; empty: all
+  const TokenCounts* counts = nullptr;       // null: no penalties asked
+  std::span<const int32_t> accepted_drafts;  // output that is not in `counts` yet
+  std::span<const int32_t> masked_tokens;    // forbidden now (stop tokens before min_tokens)
+  std::span<const uint32_t> allowed_mask;    // structured output: one bit per token; empty: all
   RngKey key;
-};
-
-struct SampledCandidate {
-  int32_t token = 0;
-  float logprob = 0;
-};
-
-struct SampleOutcome {
-  // The row holds a NaN or +inf, or nothing in it may be drawn (all masked): there is no token.
-  bool is_nan = false;
-  int32_t token = 0;
-  float logprob = 0;  // these two only if params.logprobs is set or alternatives are asked
-  uint32_t rank = 0;  // 1: most likely; equal logits by id
 };
 
 // Whether a sequence with these parameters needs TokenCounts.
@@ -69,9 +58,10 @@ class SamplerScratch {
 };
 
 // logits [vocab] are left as they were. `top`, if not empty, receives the most likely tokens, best first, ties by id.
-// REQUIRES: top.size() <= vocab; token ids of the request are below vocab.
-SampleOutcome SampleToken(std::span<const float> logits, const SampleRequest& request, SamplerScratch& scratch,
-                          std::span<SampledCandidate> top);
+// False: the row holds a NaN or +inf, or nothing in it may be drawn (all masked). REQUIRES: top.size() <= vocab; token
+// ids of the request are below vocab.
+bool SampleToken(std::span<const float> logits, const SampleRequest& request, SamplerScratch& scratch,
+                 std::span<SampledCandidate> top, SampleOutcome& outcome);
 
 // Calls take(outcome) for the `count` most likely tokens of the raw distribution but the masked ones, best first, equal
 // ones by id; log-probabilities and ranks are of the raw distribution, masked tokens included. Returns how many there
@@ -80,8 +70,8 @@ SampleOutcome SampleToken(std::span<const float> logits, const SampleRequest& re
 size_t BestTokens(std::span<const float> logits, std::span<const int32_t> masked, size_t count, SamplerScratch& scratch,
                   FunctionRef<void(const SampleOutcome&)> take);
 
-// The log-probability and rank of a given token (prompt_logprobs).
-SampleOutcome ScoreToken(std::span<const float> logits, int32_t token, SamplerScratch& scratch,
-                         std::span<SampledCandidate> top);
+// The log-probability and rank of a given token (prompt_logprobs). False: the row holds a NaN or +inf.
+bool ScoreToken(std::span<const float> logits, int32_t token, SamplerScratch& scratch, std::span<SampledCandidate> top,
+                SampleOutcome& outcome);
 
 }  // namespace quire

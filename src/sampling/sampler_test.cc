@@ -109,7 +109,7 @@ TEST(Sampler, DrawsWhatTheOracleDraws) {
     const Oracle oracle(logits, request);
     for (uint32_t position = 0; position < 8; ++position) {
       request.key = {.seed = static_cast<uint64_t>(round), .stream = 0, .position = position};
-      const SampleOutcome outcome = SampleToken(logits, request, scratch, {});
+      const MaybeOutcome outcome = Sampled(logits, request, scratch, {});
       const auto [token, margin] = oracle.Draw(UniformDouble(request.key, 0));
       ASSERT_FALSE(outcome.is_nan);
       if (outcome.token != token) {
@@ -129,7 +129,7 @@ TEST(Sampler, GreedyTakesTheLowestIdOfEqualLogits) {
   logits[77] = logits[150] = 2;
   for (const float temperature : {0.0F, 1e-30F, 1e-6F}) {
     params.temperature = temperature;
-    const SampleOutcome outcome = SampleToken(logits, {.params = &params}, scratch, {});
+    const MaybeOutcome outcome = Sampled(logits, {.params = &params}, scratch, {});
     EXPECT_EQ(outcome.token, 77);
   }
 }
@@ -139,9 +139,9 @@ TEST(Sampler, SmallTemperaturesDoNotOverflow) {
   params.temperature = 1e-5F;
   SamplerScratch scratch(4);
   const std::vector<float> logits = {-3e38F, 3e38F, 0, -kInf};
-  EXPECT_EQ(SampleToken(logits, {.params = &params}, scratch, {}).token, 1);
+  EXPECT_EQ(Sampled(logits, {.params = &params}, scratch, {}).token, 1);
   params.top_p = 0.9F;
-  EXPECT_EQ(SampleToken(logits, {.params = &params}, scratch, {}).token, 1);
+  EXPECT_EQ(Sampled(logits, {.params = &params}, scratch, {}).token, 1);
 }
 
 TEST(Sampler, FrequenciesFollowTheDistribution) {
@@ -156,7 +156,7 @@ TEST(Sampler, FrequenciesFollowTheDistribution) {
   std::vector<int> seen(50);
   for (uint32_t position = 0; position < kDraws; ++position) {
     const SampleRequest request = {.params = &params, .key = {.seed = 99, .stream = 1, .position = position}};
-    ++seen[static_cast<size_t>(SampleToken(logits, request, scratch, {}).token)];
+    ++seen[static_cast<size_t>(Sampled(logits, request, scratch, {}).token)];
   }
   double chi_square = 0;
   for (size_t i = 0; i < seen.size(); ++i) {
@@ -173,7 +173,7 @@ TEST(Sampler, ADrawDependsOnItsKeyAndRowAlone) {
   params.top_p = 0.95F;
   params.top_k = 500;
   const auto draw = [&](uint32_t position, SamplerScratch& scratch) {
-    return SampleToken(logits, {.params = &params, .key = {.seed = 3, .stream = 2, .position = position}}, scratch, {})
+    return Sampled(logits, {.params = &params, .key = {.seed = 3, .stream = 2, .position = position}}, scratch, {})
         .token;
   };
   std::vector<int32_t> forward(200), threaded(200);
@@ -196,11 +196,11 @@ TEST(Sampler, BiasOfAHundredForcesAndForbids) {
   const std::vector<float> logits(30, 1.0F);
   params.logit_bias = {{9, 100.0F}};
   for (uint32_t i = 0; i < 200; ++i) {
-    EXPECT_EQ(SampleToken(logits, {.params = &params, .key = {.position = i}}, scratch, {}).token, 9);
+    EXPECT_EQ(Sampled(logits, {.params = &params, .key = {.position = i}}, scratch, {}).token, 9);
   }
   params.logit_bias = {{9, -100.0F}};
   for (uint32_t i = 0; i < 2000; ++i) {
-    EXPECT_NE(SampleToken(logits, {.params = &params, .key = {.position = i}}, scratch, {}).token, 9);
+    EXPECT_NE(Sampled(logits, {.params = &params, .key = {.position = i}}, scratch, {}).token, 9);
   }
 }
 
@@ -211,8 +211,8 @@ TEST(Sampler, TopKOfOneAndTinyTopPAreGreedyEvenAmongEqualLogits) {
     SamplingParams by_k, by_p;
     by_k.top_k = 1;
     by_p.top_p = 1e-6F;
-    EXPECT_EQ(SampleToken(logits, {.params = &by_k, .key = {.position = i}}, scratch, {}).token, 0);
-    EXPECT_EQ(SampleToken(logits, {.params = &by_p, .key = {.position = i}}, scratch, {}).token, 0);
+    EXPECT_EQ(Sampled(logits, {.params = &by_k, .key = {.position = i}}, scratch, {}).token, 0);
+    EXPECT_EQ(Sampled(logits, {.params = &by_p, .key = {.position = i}}, scratch, {}).token, 0);
   }
 }
 
@@ -223,7 +223,7 @@ TEST(Sampler, TopPKeepsTheTokenThatCrossesTheBound) {
   params.top_p = 0.6F;
   std::vector<int> seen(4);
   for (uint32_t i = 0; i < 2000; ++i) {
-    ++seen[static_cast<size_t>(SampleToken(logits, {.params = &params, .key = {.position = i}}, scratch, {}).token)];
+    ++seen[static_cast<size_t>(Sampled(logits, {.params = &params, .key = {.position = i}}, scratch, {}).token)];
   }
   EXPECT_GT(seen[0], 1000);
   EXPECT_GT(seen[1], 500);
@@ -236,8 +236,8 @@ TEST(Sampler, NanOrInfinityGivesNoToken) {
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), kInf}) {
     std::vector<float> logits(100, 0.0F);
     logits[63] = bad;
-    EXPECT_TRUE(SampleToken(logits, {.params = &params}, scratch, {}).is_nan);
-    EXPECT_TRUE(ScoreToken(logits, 1, scratch, {}).is_nan);
+    EXPECT_TRUE(Sampled(logits, {.params = &params}, scratch, {}).is_nan);
+    EXPECT_TRUE(Scored(logits, 1, scratch, {}).is_nan);
   }
 }
 
@@ -247,10 +247,9 @@ TEST(Sampler, ARowWithEverythingMaskedGivesNoToken) {
   const std::vector<float> logits(3, 0.0F);
   const std::vector<int32_t> masked = {0, 1, 2};
   const std::vector<uint32_t> none = {0};
-  EXPECT_TRUE(SampleToken(logits, {.params = &params, .masked_tokens = masked}, scratch, {}).is_nan);
-  EXPECT_TRUE(SampleToken(logits, {.params = &params, .allowed_mask = none}, scratch, {}).is_nan);
-  EXPECT_EQ(SampleToken(logits, {.params = &params, .masked_tokens = std::span(masked).first(2)}, scratch, {}).token,
-            2);
+  EXPECT_TRUE(Sampled(logits, {.params = &params, .masked_tokens = masked}, scratch, {}).is_nan);
+  EXPECT_TRUE(Sampled(logits, {.params = &params, .allowed_mask = none}, scratch, {}).is_nan);
+  EXPECT_EQ(Sampled(logits, {.params = &params, .masked_tokens = std::span(masked).first(2)}, scratch, {}).token, 2);
 }
 
 std::vector<SampleOutcome> Best(const std::vector<float>& logits, const std::vector<int32_t>& masked, size_t count) {
@@ -300,7 +299,7 @@ TEST(BestTokens, LogprobsAndRanksAreThoseOfScoring) {
   const std::vector<float> logits = RandomLogits(random, 1000, 3);
   SamplerScratch scratch(1000);
   for (const SampleOutcome& best : Best(logits, {1, 2}, 50)) {
-    const SampleOutcome scored = ScoreToken(logits, best.token, scratch, {});
+    const MaybeOutcome scored = Scored(logits, best.token, scratch, {});
     EXPECT_EQ(best.logprob, scored.logprob);
     EXPECT_EQ(best.rank, scored.rank);
   }
@@ -328,7 +327,7 @@ TEST(Sampler, LogprobsRanksAndAlternativesAreOfTheRawDistribution) {
     const double total = std::accumulate(raw.probability.begin(), raw.probability.end(), 0.0);
     SamplerScratch scratch(static_cast<int32_t>(vocab));
     std::vector<SampledCandidate> top(20);
-    const SampleOutcome outcome = SampleToken(logits, {.params = &params}, scratch, top);
+    const MaybeOutcome outcome = Sampled(logits, {.params = &params}, scratch, top);
     EXPECT_EQ(outcome.token, 3);
     EXPECT_NEAR(outcome.logprob, std::log(raw.probability[3] / total), 1e-5);
     EXPECT_EQ(raw.order[outcome.rank - 1], 3);
@@ -339,7 +338,7 @@ TEST(Sampler, LogprobsRanksAndAlternativesAreOfTheRawDistribution) {
       }
     }
     std::vector<SampledCandidate> same(20);
-    const SampleOutcome scored = ScoreToken(logits, 3, scratch, same);
+    const MaybeOutcome scored = Scored(logits, 3, scratch, same);
     EXPECT_EQ(scored.logprob, outcome.logprob);
     EXPECT_EQ(scored.rank, outcome.rank);
     EXPECT_EQ(same[19].token, top[19].token);

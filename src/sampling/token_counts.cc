@@ -29,6 +29,8 @@ size_t TokenCounts::FindCell(int32_t token) const {
   return cell;
 }
 
+bool TokenCounts::Contains(int32_t token) const { return !cells_.empty() && cells_[FindCell(token)] != kEmpty; }
+
 void TokenCounts::Rehash(size_t num_cells) {
   cells_.assign(num_cells, kEmpty);
   for (size_t i = 0; i < entries_.size(); ++i) cells_[FindCell(entries_[i].token)] = static_cast<int32_t>(i);

@@ -23,6 +23,7 @@ class TokenCounts {
   void Reserve(size_t num_distinct);
   void AddPrompt(int32_t token) { At(token).in_prompt = true; }
   void AddOutput(int32_t token) { ++At(token).output_count; }
+  bool Contains(int32_t token) const;
   // In the order of first appearance.
   std::span<const Entry> entries() const { return entries_; }
 

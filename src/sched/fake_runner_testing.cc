@@ -62,9 +62,7 @@ int64_t FakeRunner::TimeOf(const StepPlan& plan) const {
   return options_.time_us(load);
 }
 
-Status FakeRunner::Sample(std::span<const std::span<const uint32_t>> /*masks*/) {
-  return Unimplemented("the fake runner takes no masks");
-}
+Status FakeRunner::Sample(const StepMasks& /*masks*/) { return Unimplemented("the fake runner takes no masks"); }
 
 Status FakeRunner::Collect(StepResult& result) {
   if (!submitted_) return Internal("no step has been submitted");

@@ -62,7 +62,7 @@ class FakeRunner final : public StepRunner {
   explicit FakeRunner(const FakeRunnerOptions& options);
 
   Status Submit(const StepPlan& plan) override;
-  Status Sample(std::span<const std::span<const uint32_t>> masks) override;
+  Status Sample(const StepMasks& masks) override;
   Status Collect(StepResult& result) override;
 
   // The logits that draw this request's token at `position` hold a NaN.

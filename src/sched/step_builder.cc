@@ -85,7 +85,8 @@ void StepBuilder::Admit(const SequenceGroup& group, Sequence& sequence) {
                                    .params = group.request.params,
                                    .stop_token_ids = MaskedStopTokens(group.request),
                                    .history = sequence.tokens,
-                                   .num_prompt_tokens = group.num_prompt_tokens()});
+                                   .num_prompt_tokens = group.num_prompt_tokens(),
+                                   .adapter_id = group.request.adapter_id});
 }
 
 void StepBuilder::FreeSeat(Sequence& sequence) {

@@ -42,7 +42,8 @@ constexpr auto FieldsOf(const Admission*) {
   using A = Admission;
   return std::tuple(Field{"seat", &A::seat}, Field{"request", &A::request}, Field{"stream", &A::stream},
                     Field{"params", &A::params}, Field{"stop_token_ids", &A::stop_token_ids},
-                    Field{"history", &A::history}, Field{"num_prompt_tokens", &A::num_prompt_tokens});
+                    Field{"history", &A::history}, Field{"num_prompt_tokens", &A::num_prompt_tokens},
+                    Field{"adapter_id", &A::adapter_id});
 }
 constexpr auto FieldsOf(const SeatFork*) {
   return std::tuple(Field{"parent", &SeatFork::parent}, Field{"child", &SeatFork::child},
@@ -86,6 +87,11 @@ constexpr auto FieldsOf(const StepPlan*) {
                     Field{"transfer_tokens", &P::transfer_tokens}, Field{"spans", &P::spans},
                     Field{"tokens", &P::tokens}, Field{"tasks", &P::tasks}, Field{"masks_follow", &P::masks_follow},
                     Field{"await_transfers", &P::await_transfers});
+}
+constexpr auto FieldsOf(const StepMasks*) {
+  using M = StepMasks;
+  return std::tuple(Field{"words_per_mask", &M::words_per_mask}, Field{"words", &M::words},
+                    Field{"offsets", &M::offsets});
 }
 constexpr auto FieldsOf(const Candidate*) {
   return std::tuple(Field{"token", &Candidate::token}, Field{"logprob", &Candidate::logprob});

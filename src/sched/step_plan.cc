@@ -8,6 +8,8 @@ bool operator==(const Admission& a, const Admission& b) { return EqualFields(a, 
 
 bool operator==(const StepPlan& a, const StepPlan& b) { return EqualFields(a, b); }
 
+bool operator==(const StepMasks& a, const StepMasks& b) { return EqualFields(a, b); }
+
 bool operator==(const StepResult& a, const StepResult& b) { return EqualFields(a, b); }
 
 namespace {

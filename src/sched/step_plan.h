@@ -29,6 +29,7 @@ struct Admission {
   std::vector<int32_t> stop_token_ids;  // EOS and the request's own: masked before min_tokens
   std::vector<int32_t> history;
   uint32_t num_prompt_tokens = 0;
+  uint64_t adapter_id = 0;  // 0: none
   friend bool operator==(const Admission&, const Admission&);
 };
 
@@ -135,6 +136,18 @@ struct StepPlan {
   }
   void Clear();  // keeps capacity
   friend bool operator==(const StepPlan&, const StepPlan&);
+};
+
+// Which tokens the draws of a step may give (structured output): bit t of a mask is token t's, in words of 32. Follows
+// a plan that says so.
+struct StepMasks {
+  static constexpr uint32_t kAll = 0xFFFFFFFF;
+
+  uint32_t words_per_mask = 0;
+  std::vector<uint32_t> words;    // of all masks
+  std::vector<uint32_t> offsets;  // where each mask begins in `words`, or kAll: one per kSample task, one per draw of a
+                                  // kVerify task, in the order of the tasks
+  friend bool operator==(const StepMasks&, const StepMasks&);
 };
 
 struct Candidate {

@@ -125,8 +125,8 @@ void Append(const T& value, std::string& out) {
   writer(value);
 }
 
-// Enumerators outside their range would be undefined in every switch that follows.
-Status CheckEnums(const StepPlan& plan) {
+// Enumerators outside their range would be undefined in every switch that follows; so would places outside a list.
+Status CheckValues(const StepPlan& plan) {
   for (const Transfer& transfer : plan.transfers) {
     if (transfer.kind > Transfer::Kind::kDrop) return DataLoss("step plan: a transfer of unknown kind");
     if (uint64_t{transfer.first_token} + transfer.num_tokens > plan.transfer_tokens.size()) {
@@ -145,7 +145,16 @@ Status CheckEnums(const StepPlan& plan) {
   return {};
 }
 
-Status CheckEnums(const StepResult& result) {
+Status CheckValues(const StepMasks& masks) {
+  for (const uint32_t offset : masks.offsets) {
+    if (offset == StepMasks::kAll || size_t{offset} + masks.words_per_mask <= masks.words.size()) continue;
+    return DataLoss("step masks: words {} to {} of {}", offset, size_t{offset} + masks.words_per_mask,
+                    masks.words.size());
+  }
+  return {};
+}
+
+Status CheckValues(const StepResult& result) {
   for (const TaskResult& task : result.tasks) {
     if (task.status > TaskResult::Status::kNan) return DataLoss("step result: a task of unknown status");
   }
@@ -163,14 +172,16 @@ Status Parse(std::string_view bytes, T& value, const char* what) {
   reader(value);
   if (reader.failed()) return DataLoss("{}: its {} bytes are truncated or damaged", what, bytes.size());
   if (reader.num_left() > 0) return DataLoss("{}: {} bytes too many", what, reader.num_left());
-  return CheckEnums(value);
+  return CheckValues(value);
 }
 
 }  // namespace
 
 void AppendBytes(const StepPlan& plan, std::string& out) { Append(plan, out); }
+void AppendBytes(const StepMasks& masks, std::string& out) { Append(masks, out); }
 void AppendBytes(const StepResult& result, std::string& out) { Append(result, out); }
 Status ParseBytes(std::string_view bytes, StepPlan& plan) { return Parse(bytes, plan, "step plan"); }
+Status ParseBytes(std::string_view bytes, StepMasks& masks) { return Parse(bytes, masks, "step masks"); }
 Status ParseBytes(std::string_view bytes, StepResult& result) { return Parse(bytes, result, "step result"); }
 
 }  // namespace quire

@@ -1,5 +1,6 @@
-// StepPlan and StepResult as bytes: to another process, or into a trace. Little-endian, fixed-width fields, a version
-// byte in front, every count checked against what is left: truncated or altered bytes are an error, never a crash.
+// StepPlan, StepMasks and StepResult as bytes: to another process, or into a trace. Little-endian, fixed-width fields,
+// a version byte in front, every count checked against what is left: truncated or altered bytes are an error, never a
+// crash.
 #pragma once
 
 #include <string>
@@ -10,13 +11,15 @@
 
 namespace quire {
 
-inline constexpr uint8_t kStepPlanFormat = 4;
+inline constexpr uint8_t kStepPlanFormat = 5;
 
 void AppendBytes(const StepPlan& plan, std::string& out);
+void AppendBytes(const StepMasks& masks, std::string& out);
 void AppendBytes(const StepResult& result, std::string& out);
 
 // `bytes` is exactly one value. The destination's capacity is reused; after an error its content is unspecified.
 Status ParseBytes(std::string_view bytes, StepPlan& plan);
+Status ParseBytes(std::string_view bytes, StepMasks& masks);
 Status ParseBytes(std::string_view bytes, StepResult& result);
 
 }  // namespace quire

@@ -10,6 +10,7 @@
 #include "sched/fake_runner_testing.h"
 #include "sched/scheduler_testing.h"
 #include "sched/step_fields.h"
+#include "sched/step_printing_testing.h"
 #include "sched/step_trace.h"
 
 namespace quire {
@@ -70,6 +71,14 @@ StepResult FullResult(unsigned seed = 1) {
   return result;
 }
 
+StepMasks FullMasks(unsigned seed = 1) {
+  StepMasks masks;
+  RandomValue{seed}(masks);
+  masks.words_per_mask = static_cast<uint32_t>(masks.words.size());
+  masks.offsets = {0, StepMasks::kAll};
+  return masks;
+}
+
 template <typename T>
 void ExpectRoundTripAndNoCrash(const T& value) {
   std::string bytes;
@@ -97,6 +106,23 @@ TEST(StepPlanIoTest, APlanSurvivesAndEveryTruncationIsAnError) {
 
 TEST(StepPlanIoTest, AResultSurvivesAndEveryTruncationIsAnError) {
   for (unsigned seed = 1; seed < 4; ++seed) ExpectRoundTripAndNoCrash(FullResult(seed));
+}
+
+TEST(StepPlanIoTest, MasksSurviveAndNoneLiesOutsideTheWords) {
+  for (unsigned seed = 1; seed < 4; ++seed) ExpectRoundTripAndNoCrash(FullMasks(seed));
+  StepMasks masks = FullMasks();
+  masks.offsets.push_back(1);
+  std::string bytes;
+  AppendBytes(masks, bytes);
+  EXPECT_THAT(ParseBytes(bytes, masks).error().message, testing::HasSubstr("step masks: words 1 to"));
+}
+
+TEST(StepPlanIoTest, WhereValuesDifferTheirFieldsAreShown) {
+  StepPlan plan;
+  plan.step = 7;
+  plan.admissions.push_back({.stream = 3, .params = {.top_k = 5}, .history = {1, 2}});
+  EXPECT_EQ(testing::PrintToString(plan),
+            "{ .step = 7 .admissions = [{ .stream = 3 .params = { .top_k = 5 } .history = [1,2,] },] }");
 }
 
 TEST(StepPlanIoTest, AnotherFormatIsRefusedByNumber) {
@@ -143,6 +169,8 @@ TEST(StepPlanIoTest, EqualityLooksAtEveryPart) {
   ChangeEach(FullPlan(), plan, plan, num_changes);
   StepResult result = FullResult();
   ChangeEach(FullResult(), result, result, num_changes);
+  StepMasks masks = FullMasks();
+  ChangeEach(FullMasks(), masks, masks, num_changes);
   EXPECT_GT(num_changes, 80U);
   EXPECT_EQ(plan, FullPlan());
 }

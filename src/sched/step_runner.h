@@ -1,8 +1,6 @@
 // StepRunner: the seam for real, simulated and distributed execution of plans.
 #pragma once
 
-#include <span>
-
 #include "quire/result.h"
 #include "sched/step_plan.h"
 
@@ -14,8 +12,8 @@ class StepRunner {
 
   // Starts a step. The plan may be reused once Submit returns. One step is in flight at a time.
   virtual Status Submit(const StepPlan& plan) = 0;
-  // Only for plans with masks_follow: one bitmap over the vocabulary per sample task (structured output).
-  virtual Status Sample(std::span<const std::span<const uint32_t>> masks) = 0;
+  // Only for plans with masks_follow.
+  virtual Status Sample(const StepMasks& masks) = 0;
   // Waits for the step and moves its result into `result`, whose capacity is reused. An error means that the runner
   // cannot go on.
   virtual Status Collect(StepResult& result) = 0;

@@ -77,7 +77,7 @@ class PacedRunner final : public StepRunner {
       : fake_(options), pace_(pace) {}
 
   Status Submit(const StepPlan& plan) override { return fake_.Submit(plan); }
-  Status Sample(std::span<const std::span<const uint32_t>> masks) override { return fake_.Sample(masks); }
+  Status Sample(const StepMasks& masks) override { return fake_.Sample(masks); }
   Status Collect(StepResult& result) override {
     if (pace_.count() > 0) std::this_thread::sleep_for(pace_);
     if (fails_) return Internal("the device is on fire");

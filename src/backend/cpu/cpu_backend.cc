@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/thread_team.h"
 #include "base/work_ranges.h"
+#include "sampling/host_sampler.h"
 
 namespace quire {
 namespace cpu {
@@ -70,8 +71,11 @@ class CpuBatch : public Batch {
     int32_t span, first_row;
   };
 
-  CpuBatch(const BatchLimits& limits, Buffer scratch, size_t thread_bytes)
-      : Batch(limits), scratch_(std::move(scratch)), thread_bytes_(thread_bytes) {
+  CpuBatch(const BatchLimits& limits, Buffer scratch, size_t thread_bytes, int num_threads)
+      : Batch(limits),
+        scratch_(std::move(scratch)),
+        thread_bytes_(thread_bytes),
+        sampler_(num_threads, limits.vocab_size) {
     const int64_t group = limits.num_heads / limits.num_kv_heads;
     groups_.group = group;
     groups_.heads = std::min<int64_t>(group, kMaxQueries);
@@ -93,6 +97,7 @@ class CpuBatch : public Batch {
     }
   }
 
+  HostSampler& sampler() { return sampler_; }
   std::span<const Row> rows() const { return rows_; }
   const HeadGroups& groups() const { return groups_; }
   std::span<const Tile> tiles() const { return tiles_; }
@@ -106,6 +111,7 @@ class CpuBatch : public Batch {
  private:
   Buffer scratch_;
   size_t thread_bytes_;
+  HostSampler sampler_;
   HeadGroups groups_;
   std::vector<Row> rows_;
   std::vector<Tile> tiles_;  // of attention, over all spans
@@ -134,6 +140,10 @@ class CpuBackend : public Backend {
   void Download(const void* device, void* host, size_t bytes) override { std::memcpy(host, device, bytes); }
 
   size_t BatchBytes(const BatchLimits& limits) const override {
+    return ScratchBytes(limits) + HostSampler::Bytes(num_threads(), limits.vocab_size);
+  }
+  // Of these, the device's.
+  size_t ScratchBytes(const BatchLimits& limits) const {
     int64_t packed_bytes = 0;
     for (const LinearKernels* kernels : {&kernels_.f32, &kernels_.bf16}) {
       const int64_t rows = RowTiles(limits.max_rows, *kernels).num_packed_rows();
@@ -142,8 +152,9 @@ class CpuBackend : public Backend {
     return ThreadScratchBytes() + AlignUp(static_cast<size_t>(packed_bytes));
   }
   Result<std::unique_ptr<Batch>> NewBatch(const BatchLimits& limits) override {
-    QUIRE_ASSIGN_OR_RETURN(Buffer scratch, memory_.Allocate(BatchBytes(limits)));
-    return std::unique_ptr<Batch>(std::make_unique<CpuBatch>(limits, std::move(scratch), ThreadScratchBytes()));
+    QUIRE_ASSIGN_OR_RETURN(Buffer scratch, memory_.Allocate(ScratchBytes(limits)));
+    return std::unique_ptr<Batch>(
+        std::make_unique<CpuBatch>(limits, std::move(scratch), ThreadScratchBytes(), num_threads()));
   }
   void Prepare(Batch& batch, std::span<const int32_t> tokens, std::span<const BatchSpan> spans) override {
     static_cast<CpuBatch&>(batch).Prepare(tokens, spans);
@@ -214,6 +225,11 @@ class CpuBackend : public Backend {
     }
   }
 
+  void Sample(const SampleArgs& args) override {
+    CheckOperands(args);
+    static_cast<CpuBatch&>(*args.batch).sampler().Run(team_, args.logits.f32(), args.tasks);
+  }
+
   void CopyBlocks(KvCache& cache, std::span<const std::pair<uint32_t, uint32_t>> copies) override {
     CheckCopyBlocks(cache, copies);
     static_cast<PagedKv&>(cache).CopyBlocks(copies);
@@ -234,7 +250,6 @@ class CpuBackend : public Backend {
            (kernels_.bf16_order == Bf16Order::kTiles ? "; products summed in tiles" : "");
   }
 
-  void WithHostRows(const Tensor& x, FunctionRef<void(const Tensor& rows)> fn) override { fn(x); }
   void ParallelFor(int64_t count, FunctionRef<void(int64_t, int64_t)> fn) override { team_.ParallelFor(count, fn); }
 
  private:

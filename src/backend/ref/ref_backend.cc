@@ -10,6 +10,7 @@
 #include "backend/weight_rows.h"
 #include "base/error.h"
 #include "base/thread_team.h"
+#include "sampling/host_sampler.h"
 
 namespace quire {
 namespace {
@@ -64,8 +65,12 @@ class RefKvCache : public HostKvCache {
 // Needs no scratch.
 class RefBatch : public Batch {
  public:
-  explicit RefBatch(const BatchLimits& limits) : Batch(limits) {}
+  RefBatch(const BatchLimits& limits, int num_threads) : Batch(limits), sampler_(num_threads, limits.vocab_size) {}
   using Batch::Assign;
+  HostSampler& sampler() { return sampler_; }
+
+ private:
+  HostSampler sampler_;
 };
 
 class RefBackend : public Backend {
@@ -104,9 +109,11 @@ class RefBackend : public Backend {
   void Upload(const void* host, void* device, size_t bytes) override { std::memcpy(device, host, bytes); }
   void Download(const void* device, void* host, size_t bytes) override { std::memcpy(host, device, bytes); }
 
-  size_t BatchBytes(const BatchLimits&) const override { return 0; }
+  size_t BatchBytes(const BatchLimits& limits) const override {
+    return HostSampler::Bytes(num_threads(), limits.vocab_size);
+  }
   Result<std::unique_ptr<Batch>> NewBatch(const BatchLimits& limits) override {
-    return std::unique_ptr<Batch>(std::make_unique<RefBatch>(limits));
+    return std::unique_ptr<Batch>(std::make_unique<RefBatch>(limits, num_threads()));
   }
   void Prepare(Batch& batch, std::span<const int32_t> tokens, std::span<const BatchSpan> spans) override {
     static_cast<RefBatch&>(batch).Assign(tokens, spans);
@@ -176,6 +183,11 @@ class RefBackend : public Backend {
     }
   }
 
+  void Sample(const SampleArgs& args) override {
+    CheckOperands(args);
+    static_cast<RefBatch&>(*args.batch).sampler().Run(team_, args.logits.f32(), args.tasks);
+  }
+
   void CopyBlocks(KvCache& cache, std::span<const std::pair<uint32_t, uint32_t>> copies) override {
     CheckCopyBlocks(cache, copies);
     static_cast<RefKvCache&>(cache).CopyBlocks(copies);
@@ -196,7 +208,6 @@ class RefBackend : public Backend {
            (order_ == Bf16Order::kTiles ? "; products summed in tiles" : "");
   }
 
-  void WithHostRows(const Tensor& x, FunctionRef<void(const Tensor& rows)> fn) override { fn(x); }
   void ParallelFor(int64_t count, FunctionRef<void(int64_t, int64_t)> fn) override { team_.ParallelFor(count, fn); }
 
  private:
