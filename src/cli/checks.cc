@@ -1,58 +1,39 @@
 #include "cli/checks.h"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
-#include <algorithm>
-#include <charconv>
-#include <cmath>
 #include <limits>
-#include <optional>
 
-#include "cli/whole_number.h"
+#include "llm/value_text.h"
 
 namespace quire {
 namespace {
 
-// Whether any number may be given that the option's type holds.
-bool IsOpen(int64_t most) { return most >= std::numeric_limits<int32_t>::max(); }
-
-std::string RangeOf(int64_t least, int64_t most) {
-  return IsOpen(most) ? fmt::format("from {}", least) : fmt::format("from {} to {}", least, most);
-}
-
-// Writes the number out; a message if it is none, or out of range.
-std::string ReadWholeNumber(int64_t least, int64_t most, std::string& text) {
-  const Result<int64_t> number = ParseWholeNumber(text);
-  if (!number.ok()) return number.error().message;
-  if (*number < least || *number > most) {
-    return fmt::format("{} is out of range: it must be {}", text,
-                       *number > most ? fmt::format("at most {}", most) : RangeOf(least, most));
-  }
-  text = fmt::format("{}", *number);
-  return {};
-}
-
+// What CLI11 wants to hear: a message, or nothing.
 template <typename T>
-std::optional<T> Parse(const std::string& text) {
-  T value{};
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (code != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
+std::string MessageOf(const Result<T>& read) {
+  return read.ok() ? "" : read.error().message;
+}
+
+// Writes the number out.
+std::string Transform(int64_t least, int64_t most, std::string& text) {
+  const Result<int64_t> number = ReadWholeNumber(text, least, most);
+  if (number.ok()) text = fmt::format("{}", *number);
+  return MessageOf(number);
 }
 
 }  // namespace
 
 CLI::Validator WholeNumber(int64_t least, int64_t most) {
-  return CLI::Validator([=](std::string& text) { return ReadWholeNumber(least, most, text); }, "");
+  return CLI::Validator([=](std::string& text) { return Transform(least, most, text); }, "");
 }
 
 CLI::Validator WholeNumberOrAuto(int64_t least, int64_t most) {
-  return CLI::Validator(
-      [=](std::string& text) {
-        if (text == "-1" || text == "Auto" || text == "AUTO") text = kAuto;
-        return text == kAuto ? std::string() : ReadWholeNumber(least, most, text);
-      },
-      "");
+  const auto transform = [=](std::string& text) {
+    if (text == "-1" || text == "Auto" || text == "AUTO") text = kAuto;
+    return text == kAuto ? std::string() : Transform(least, most, text);
+  };
+  return CLI::Validator(transform, "");
 }
 
 CLI::Validator Number() {
@@ -61,38 +42,25 @@ CLI::Validator Number() {
 }
 
 CLI::Validator Number(double least, double most) {
-  const auto check = [=](const std::string& text) -> std::string {
-    const std::optional<double> number = Parse<double>(text);
-    if (!number) return fmt::format("\"{}\" is not a number", text);
-    if (*number >= least && *number <= most) return {};
-    if (most == std::numeric_limits<float>::max()) return fmt::format("{} is out of range", text);
-    return fmt::format("{} is out of range: it must be from {} to {}", text, least, most);
-  };
-  return CLI::Validator(check, "");
+  return CLI::Validator([=](const std::string& text) { return MessageOf(ReadNumber(text, least, most)); }, "");
 }
 
 CLI::Validator PositiveNumber() {
   const auto check = [](const std::string& text) -> std::string {
-    const std::optional<double> number = Parse<double>(text);
-    return number && *number > 0 ? "" : fmt::format("\"{}\" is not a number above 0", text);
+    const Result<double> number = ReadNumber(text, 0, std::numeric_limits<double>::infinity());
+    return number.ok() && *number > 0 ? "" : fmt::format("\"{}\" is not a number above 0", text);
   };
   return CLI::Validator(check, "");
 }
 
 CLI::Validator Seed() {
-  const auto check = [](const std::string& text) -> std::string {
-    return Parse<uint64_t>(text) ? "" : fmt::format("\"{}\" is not a whole number from 0 to 2^64 - 1", text);
-  };
-  return CLI::Validator(check, "");
+  return CLI::Validator([](const std::string& text) { return MessageOf(ReadSeed(text)); }, "");
 }
 
-CLI::Validator OneOf(std::vector<std::string> names) {
+CLI::Validator OneOf(std::vector<std::string_view> names) {
   const std::string list = fmt::format("{}", fmt::join(names, ", "));
-  const auto check = [names = std::move(names), list](const std::string& text) -> std::string {
-    if (std::ranges::find(names, text) != names.end()) return {};
-    return fmt::format("\"{}\" is not known: use one of {}", text, list);
-  };
-  return CLI::Validator(check, list);
+  return CLI::Validator(
+      [names = std::move(names)](const std::string& text) { return MessageOf(ReadName(text, names)); }, list);
 }
 
 }  // namespace quire

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "cli/whole_number.h"
+#include "llm/value_text.h"
 
 namespace quire {
 namespace {

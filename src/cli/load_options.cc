@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "cli/checks.h"
-#include "cli/whole_number.h"
+#include "llm/value_text.h"
 
 namespace quire {
 namespace {

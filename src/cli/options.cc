@@ -6,6 +6,7 @@
 
 #include "cli/checks.h"
 #include "cli/load_options.h"
+#include "llm/value_text.h"
 
 namespace quire {
 namespace {

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include "cli/nearest_name.h"
-#include "cli/whole_number.h"
 
 namespace quire {
 namespace {
@@ -79,20 +78,6 @@ TEST(ParseCommandLineTest, HelpHasPrecedence) {
   EXPECT_EQ(ParseComplaint({"--version"}), "");
   EXPECT_EQ(ParseComplaint({"serve", "--help=all", "--nonsense"}), "");
   EXPECT_EQ(ParseComplaint({"bench", "--help"}), "");
-}
-
-TEST(ParseWholeNumberTest, ReadsTheSuffixesOfVllm) {
-  EXPECT_EQ(*ParseWholeNumber("1k"), 1000);
-  EXPECT_EQ(*ParseWholeNumber("1K"), 1024);
-  EXPECT_EQ(*ParseWholeNumber("25.6k"), 25600);
-  EXPECT_EQ(*ParseWholeNumber("4m"), 4'000'000);
-  EXPECT_EQ(*ParseWholeNumber("2M"), 2 << 20);
-  EXPECT_EQ(*ParseWholeNumber("1g"), 1'000'000'000);
-  EXPECT_EQ(*ParseWholeNumber("1T"), int64_t{1} << 40);
-  EXPECT_EQ(*ParseWholeNumber("-1"), -1);
-  for (const char* bad : {"", "k", "1.5", "1.5K", "1kk", "-1k", "1e3k", "0x10", "9999999999t", "1 k", "inf", "nan"}) {
-    EXPECT_FALSE(ParseWholeNumber(bad).ok()) << bad;
-  }
 }
 
 TEST(NearestNameTest, NamesOnlyWhatIsLikeIt) {
