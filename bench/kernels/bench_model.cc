@@ -22,6 +22,7 @@
 #include "base/rng.h"
 #include "engine/engine.h"
 #include "llm/loader.h"
+#include "llm/option_table.h"
 #include "probes.h"
 #include "tensor/buffer.h"
 
@@ -42,12 +43,8 @@ bool ParseOptions(int argc, char** argv, Options& options) {
   options.load.cpu_isa = SupportedCpuIsas().back();
   for (int i = 2; i + 1 < argc; i += 2) {
     const std::string name = argv[i], value = argv[i + 1];
-    if (name == "--threads")
-      options.load.threads = std::atoi(value.c_str());
-    else if (name == "--isa")
+    if (name == "--isa")
       options.load.cpu_isa = value == "auto" ? SupportedCpuIsas().back() : value;
-    else if (name == "--dtype")
-      options.load.dtype = value;
     else if (name == "--tokens")
       options.tokens = std::atoi(value.c_str());
     else if (name == "--repeats")
@@ -57,7 +54,8 @@ bool ParseOptions(int argc, char** argv, Options& options) {
       std::istringstream list(value);
       for (std::string item; std::getline(list, item, ',');) options.prompts.push_back(std::atoi(item.c_str()));
     } else {
-      return false;
+      const LoadOption* option = FindLoadOption(name);
+      if (option == nullptr || !ReadValue(option->value, value, options.load).ok()) return false;
     }
   }
   return options.tokens > 0 && options.repeats > 0;
@@ -106,7 +104,7 @@ class Benchmark {
       : model_(model),
         options_(options),
         cost_(CostOf(model)),
-        team_(*ThreadTeam::Start(options.load.threads)),
+        team_(*ThreadTeam::Start(*options.load.threads)),
         memory_(*Buffer::Allocate(size_t{384} << 20)) {
     std::memset(memory_.data(), 1, memory_.bytes());
   }
@@ -114,7 +112,7 @@ class Benchmark {
   // Returns whether every share was possible.
   bool Run() {
     fmt::print("{}: {} weights, {:.2f} GB read by a step; {} threads, {}\n", options_.load.model,
-               DTypeName(model_.compute_dtype), cost_.weight_bytes * 1e-9, options_.load.threads,
+               DTypeName(model_.compute_dtype), cost_.weight_bytes * 1e-9, *options_.load.threads,
                options_.load.cpu_isa);
     fmt::print("{:>12} {:>10} {:>26} {:>18} {:>7}\n", "", "tokens/s", "share of the limit, %", "limit", "dropped");
     Decode();  // warms up

@@ -19,16 +19,18 @@ std::vector<std::string> SupportedCpuIsas() {
 
 std::string ReferenceOf(const std::string& isa) { return isa.ends_with("amx") ? "ref-amx" : "ref"; }
 
+Status CheckCpuIsa(const std::string& isa) {
+  const std::vector<std::string> supported = SupportedCpuIsas();
+  if (isa == "auto" || std::find(supported.begin(), supported.end(), isa) != supported.end()) return {};
+  return InvalidArgument("this CPU cannot run the instruction set '{}': use auto, {}", isa, fmt::join(supported, ", "));
+}
+
 Result<std::unique_ptr<Backend>> MakeCpuBackendIn(MemoryPool& memory, const CpuBackendOptions& options) {
   if (options.num_threads < 1 || options.num_threads > 1024) {
     return InvalidArgument("number of threads is {}: must be from 1 to 1024", options.num_threads);
   }
-  const std::vector<std::string> supported = SupportedCpuIsas();
-  const std::string isa = options.isa == "auto" ? supported.back() : options.isa;
-  if (std::find(supported.begin(), supported.end(), isa) == supported.end()) {
-    return InvalidArgument("this CPU cannot run the instruction set '{}': use auto, {}", isa,
-                           fmt::join(supported, ", "));
-  }
+  QUIRE_RETURN_IF_ERROR(CheckCpuIsa(options.isa));
+  const std::string isa = options.isa == "auto" ? SupportedCpuIsas().back() : options.isa;
   for (const cpu::KernelTable* kernels : cpu::SupportedKernels()) {
     if (isa == kernels->name) return MakeCpuBackend(options.num_threads, *kernels, memory);
   }

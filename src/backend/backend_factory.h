@@ -16,6 +16,8 @@ struct CpuBackendOptions {
 };
 
 // kInvalidArgument for an instruction set that does not exist or that this CPU lacks; the message lists what it has.
+Status CheckCpuIsa(const std::string& isa);
+// Errors of CheckCpuIsa, too.
 Result<std::unique_ptr<Backend>> MakeCpuBackend(const CpuBackendOptions& options);
 // With the device's memory out of `memory`, which outlives the backend.
 Result<std::unique_ptr<Backend>> MakeCpuBackendIn(MemoryPool& memory, const CpuBackendOptions& options);

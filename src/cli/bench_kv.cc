@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "cli/bench_clock.h"
 #include "cli/generate.h"
+#include "llm/option_names.h"
 #include "sim/workload.h"
 
 namespace quire {
@@ -162,8 +163,8 @@ Json Report(const BenchKvCommand& command, const Run& run) {
       passed[SlotState::kShared] > 0 ? 100 * passed[SlotState::kShared] / (used + passed[SlotState::kShared]) : 0;
   const auto rate = [&](double count) { return run.duration_s > 0 ? count / run.duration_s : 0; };
   return {{"workload", command.workload},
-          {"kv_policy", command.load.kv_policy},
-          {"batching", command.load.batching},
+          {"kv_policy", KvPolicyName(command.load.kv_policy)},
+          {"batching", NameOf(kBatchings, command.load.batching)},
           {"completed", command.num_prompts},
           {"duration_s", run.duration_s},
           {"total_input_tokens", run.num_prompt_tokens},

@@ -15,23 +15,13 @@ std::string MessageOf(const Result<T>& read) {
   return read.ok() ? "" : read.error().message;
 }
 
-// Writes the number out.
-std::string Transform(int64_t least, int64_t most, std::string& text) {
-  const Result<int64_t> number = ReadWholeNumber(text, least, most);
-  if (number.ok()) text = fmt::format("{}", *number);
-  return MessageOf(number);
-}
-
 }  // namespace
 
 CLI::Validator WholeNumber(int64_t least, int64_t most) {
-  return CLI::Validator([=](std::string& text) { return Transform(least, most, text); }, "");
-}
-
-CLI::Validator WholeNumberOrAuto(int64_t least, int64_t most) {
   const auto transform = [=](std::string& text) {
-    if (text == "-1" || text == "Auto" || text == "AUTO") text = kAuto;
-    return text == kAuto ? std::string() : Transform(least, most, text);
+    const Result<int64_t> number = ReadWholeNumber(text, least, most);
+    if (number.ok()) text = fmt::format("{}", *number);
+    return MessageOf(number);
   };
   return CLI::Validator(transform, "");
 }

@@ -8,12 +8,8 @@
 
 namespace quire {
 
-inline constexpr const char* kAuto = "auto";
-
 // To be used with transform(): the option gets the number without its suffix (1k).
 CLI::Validator WholeNumber(int64_t least, int64_t most);
-// The same, or auto or -1, which both become kAuto.
-CLI::Validator WholeNumberOrAuto(int64_t least, int64_t most);
 CLI::Validator Number();
 CLI::Validator Number(double least, double most);
 // Infinity included.

@@ -1,6 +1,6 @@
 // Options of other servers, and what Quire makes of each: those of `vllm serve` (version 0.33) and of earlier versions
 // that guides still show, and the common ones of llama.cpp's server. What Quire has itself is not here
-// (load_options.cc, options.cc).
+// (llm/option_table.cc, options.cc).
 //
 // A row: name, short names, values, what becomes of it, the values that say what Quire does anyway, a note.
 //   kIgnored  taken, and named in one warning, with the note where the difference can be seen from outside

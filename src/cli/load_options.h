@@ -1,7 +1,7 @@
-// The options of every command that loads a model.
+// The rows of llm/option_table.h as options of a command.
 #pragma once
 
-#include "llm/loader.h"
+#include "llm/load_options.h"
 
 namespace CLI {
 class App;
@@ -9,7 +9,10 @@ class App;
 
 namespace quire {
 
-// The model is the first positional argument.
+// The options of every command that loads a model, which is the first positional argument. An option that is given
+// writes to `load`, which outlives the app.
 void AddLoad(CLI::App& app, LoadOptions& load, bool model_required);
+// Those that only `quire serve` has beside them.
+void AddLoadForServe(CLI::App& app, LoadOptions& load);
 
 }  // namespace quire

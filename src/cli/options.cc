@@ -51,12 +51,8 @@ CLI::App& AddCommand(CLI::App& app, const char* name, const char* help, Command&
 
 void AddServe(CLI::App& sub, ServeCommand& serve) {
   AddLoad(sub, serve.load, false);
+  AddLoadForServe(sub, serve.load);
   const char* group = "Server";
-  sub.add_option("--seed", serve.load.seed,
-                 "Seed of requests that have none: the same requests in the same order get the same answers (default: "
-                 "another one each time)")
-      ->check(Seed())
-      ->group(group);
   sub.add_option("--host", serve.host, "Address to listen on; 0.0.0.0 for all")->capture_default_str()->group(group);
   sub.add_option("--port", serve.port, "Port to listen on; 0 for any free one")
       ->transform(WholeNumber(0, 65535))

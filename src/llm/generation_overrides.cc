@@ -11,10 +11,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr const char* kOption = "--override-generation-config";
-
 Error BadField(const std::string& name, const Json& value) {
-  return InvalidArgument("{}: {} is {}, which it cannot be", kOption, name,
+  return InvalidArgument("{} is {}, which it cannot be", name,
                          value.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
@@ -41,19 +39,18 @@ Status ReadField(const std::string& name, const Json& value, GenerationOverrides
   if (name == "repetition_penalty") return ReadNumber(name, value, 1e-6, 1e6, overrides.repetition_penalty);
   if (name == "top_k") return ReadCount(name, value, -1, overrides.top_k);
   if (name == "max_new_tokens") return ReadCount(name, value, 1, overrides.max_new_tokens);
-  return InvalidArgument(
-      "{}: {} is not known: use temperature, top_p, top_k, min_p, repetition_penalty or max_new_tokens", kOption, name);
+  return InvalidArgument("{} is not known: use temperature, top_p, top_k, min_p, repetition_penalty or max_new_tokens",
+                         name);
 }
 
 }  // namespace
 
-Result<GenerationOverrides> ParseGenerationOverrides(const LoadOptions& options) {
+Result<GenerationOverrides> ParseGenerationOverrides(const std::string& json) {
   GenerationOverrides overrides;
-  if (options.override_generation_config.empty()) return overrides;
-  const Json object = Json::parse(options.override_generation_config, nullptr, false);
+  if (json.empty()) return overrides;
+  const Json object = Json::parse(json, nullptr, false);
   if (!object.is_object()) {
-    return InvalidArgument("{} {}: it must be a JSON object, such as {{\"temperature\": 0.5}}", kOption,
-                           options.override_generation_config);
+    return InvalidArgument("{}: it must be a JSON object, such as {{\"temperature\": 0.5}}", json);
   }
   for (const auto& [name, value] : object.items()) QUIRE_RETURN_IF_ERROR(ReadField(name, value, overrides));
   return overrides;

@@ -3,8 +3,8 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
-#include "llm/loader.h"
 #include "model/model_config.h"
 #include "quire/result.h"
 
@@ -16,8 +16,8 @@ struct GenerationOverrides {
   std::optional<int32_t> top_k, max_new_tokens;
 };
 
-// Errors name the option and the field.
-Result<GenerationOverrides> ParseGenerationOverrides(const LoadOptions& options);
+// Empty: none. Errors name the field.
+Result<GenerationOverrides> ParseGenerationOverrides(const std::string& json);
 
 void Override(const GenerationOverrides& overrides, ModelConfig& config);
 

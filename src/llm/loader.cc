@@ -15,6 +15,7 @@
 #include "llm/draft_model.h"
 #include "llm/fingerprint.h"
 #include "llm/generation_overrides.h"
+#include "llm/option_names.h"
 #include "llm/scheduling_options.h"
 #include "llm/speculation_options.h"
 #include "model/model.h"
@@ -47,43 +48,29 @@ class Stopwatch {
 
 // Computed in the other format of 16 bits: who asks for it asks for the memory that it takes. (A checkpoint in float16
 // is widened to float32 where nobody asks.)
-bool IsFloat16(const std::string& name) { return name == "float16" || name == "half"; }
+std::optional<DType> Available(std::optional<DType> asked) { return asked == DType::kF16 ? DType::kBf16 : asked; }
 
 void WarnOfFloat16(const LoadOptions& options) {
-  const auto warn = [](const char* option, const std::string& value) {
-    if (!IsFloat16(value)) return;
+  const auto warn = [](const char* option, const std::string& name, std::optional<DType> asked) {
+    if (asked != DType::kF16) return;
     LogWarning(
-        "{}={} used=bfloat16 reason={}", option, value,
+        "{}={} used=bfloat16 reason={}", option, name,
         LogValue("there is no float16 arithmetic; float32 holds every float16 value exactly, in twice the memory"));
   };
-  warn("dtype", options.dtype);
-  warn("kv_cache_dtype", options.kv_cache_dtype);
+  warn("dtype", options.dtype, ValueOf(kDTypes, options.dtype));
+  warn("kv_cache_dtype", options.kv_cache_dtype, ValueOf(kKvDTypes, options.kv_cache_dtype));
 }
 
-Result<ComputeDType> ParseComputeDType(const std::string& name) {
-  if (name == "auto") return ComputeDType::kAuto;
-  if (name == "float32" || name == "float") return ComputeDType::kF32;
-  if (name == "bfloat16" || IsFloat16(name)) return ComputeDType::kBf16;
-  return InvalidArgument("--dtype {} is not known: use auto, bfloat16 or float32", name);
-}
-
-Result<DType> ParseKvDType(const std::string& name, DType compute_dtype) {
-  if (name == "auto") return compute_dtype == DType::kF32 ? DType::kF32 : DType::kBf16;
-  if (name == "float32") return DType::kF32;
-  if (name == "bfloat16" || IsFloat16(name)) return DType::kBf16;
-  return InvalidArgument("--kv-cache-dtype {} is not known: use auto, bfloat16 or float32", name);
-}
-
-Result<ModelOptions> MakeModelOptions(const LoadOptions& options) {
+ModelOptions MakeModelOptions(const LoadOptions& options) {
+  const std::optional<DType> dtype = Available(ValueOf(kDTypes, options.dtype));
   ModelOptions model;
-  QUIRE_ASSIGN_OR_RETURN(model.dtype, ParseComputeDType(options.dtype));
+  if (dtype) model.dtype = *dtype == DType::kF32 ? ComputeDType::kF32 : ComputeDType::kBf16;
   model.max_model_len = options.max_model_len.value_or(0);
   return model;
 }
 
 Result<std::unique_ptr<Backend>> MakeBackend(const LoadOptions& options) {
-  return MakeCpuBackend(
-      {.num_threads = options.threads > 0 ? options.threads : AvailableCpus(), .isa = options.cpu_isa});
+  return MakeCpuBackend({.num_threads = options.threads ? *options.threads : AvailableCpus(), .isa = options.cpu_isa});
 }
 
 Result<std::string> FindModel(const LoadOptions& options) {
@@ -94,7 +81,7 @@ const std::string& TokenizerDirectory(const LoadOptions& options, const LoadedMo
   return options.tokenizer.empty() ? loaded.directory : options.tokenizer;
 }
 
-Result<MemoryPlanInput> PlanInput(const LoadOptions& options, const ModelConfig& config, size_t kv_bytes_per_token) {
+MemoryPlanInput PlanInput(const LoadOptions& options, const ModelConfig& config, size_t kv_bytes_per_token) {
   MemoryPlanInput input;
   input.kv_bytes_per_token = kv_bytes_per_token;
   input.block_size = options.block_size;
@@ -103,13 +90,9 @@ Result<MemoryPlanInput> PlanInput(const LoadOptions& options, const ModelConfig&
   input.max_model_len = options.max_model_len;
   input.num_blocks = options.num_gpu_blocks_override;
   input.memory_share = options.gpu_memory_utilization;
-  if (!options.kv_cache_memory.empty()) {
-    const Result<size_t> bytes = ParseByteSize(options.kv_cache_memory);
-    if (!bytes.ok()) return InvalidArgument("--kv-cache-memory: {}", bytes.error().message);
-    input.kv_cache_bytes = *bytes;
-  }
-  QUIRE_ASSIGN_OR_RETURN(input.swap_bytes, SwapBytes(options));
-  QUIRE_ASSIGN_OR_RETURN(input.disk_bytes, DiskBytes(options));
+  if (!options.kv_cache_memory.empty()) input.kv_cache_bytes = *ParseByteSize(options.kv_cache_memory);
+  input.swap_bytes = SwapBytes(options);
+  input.disk_bytes = DiskBytes(options);
   return input;
 }
 
@@ -137,7 +120,7 @@ struct Outline {
 
 // What a model that drafts takes beside the one that is served.
 Status AddDraftModel(const LoadOptions& options, const Backend& backend, Outline& outline) {
-  QUIRE_ASSIGN_OR_RETURN(outline.speculation, ParseSpeculationOptions(options.speculative_config));
+  outline.speculation = *ParseSpeculationOptions(options.speculative_config);
   const ModelDrafterOptions drafter = {.max_num_seqs = outline.runner.max_num_seqs,
                                        .max_num_batched_tokens = outline.runner.max_num_batched_tokens,
                                        .max_model_len = outline.runner.max_model_len,
@@ -156,21 +139,22 @@ Status AddDraftModel(const LoadOptions& options, const Backend& backend, Outline
   return {};
 }
 
-// Refuses a model that does not fit, and options that make no sense. `available_bytes`: before anything is allocated,
-// as weights are part of the plan.
+// Refuses a model that does not fit. REQUIRES: CheckLoadOptions(options). `available_bytes`: before anything is
+// allocated, as weights are part of the plan.
 Result<Outline> MakeOutline(const LoadOptions& options, const std::string& directory, const Backend& backend,
                             size_t available_bytes) {
   Outline outline;
-  QUIRE_ASSIGN_OR_RETURN(outline.model_options, MakeModelOptions(options));
+  outline.model_options = MakeModelOptions(options);
   QUIRE_ASSIGN_OR_RETURN(outline.footprint, MeasureModel(directory, outline.model_options));
   const ModelConfig& config = outline.footprint.config;
   outline.kv_shape = outline.footprint.kv_shape;
   outline.kv_shape.block_size = options.block_size;
-  QUIRE_ASSIGN_OR_RETURN(outline.kv_shape.dtype, ParseKvDType(options.kv_cache_dtype, outline.footprint.compute_dtype));
+  const DType as_products = outline.footprint.compute_dtype == DType::kF32 ? DType::kF32 : DType::kBf16;
+  outline.kv_shape.dtype = Available(ValueOf(kKvDTypes, options.kv_cache_dtype)).value_or(as_products);
   const int32_t longest = options.max_model_len.value_or(config.max_position);
   outline.runner = RunnerOptions(options, longest, outline.kv_shape.dtype);
-  QUIRE_ASSIGN_OR_RETURN(outline.memory_input, PlanInput(options, config, outline.kv_shape.BytesPerToken()));
-  outline.memory_input.kv_policy = *ParseKvPolicy(options.kv_policy);
+  outline.memory_input = PlanInput(options, config, outline.kv_shape.BytesPerToken());
+  outline.memory_input.kv_policy = options.kv_policy;
   outline.memory_input.kv_groups = KvGroupsOf(outline.footprint.kv_layout);
   outline.memory_input.max_num_batched_tokens = outline.runner.max_num_batched_tokens;
   outline.memory_input.available_bytes = available_bytes;
@@ -189,7 +173,7 @@ Result<std::unique_ptr<SwapStore>> OpenSwap(const LoadOptions& options, size_t b
                         .num_places = static_cast<uint32_t>(memory.num_swap_blocks),
                         .place_bytes = block_bytes});
   if (file.ok()) return std::unique_ptr<SwapStore>(*std::move(file));
-  if (!options.swap_dir.empty() || options.preemption_mode == "swap") return std::move(file).error();
+  if (!options.swap_dir.empty() || options.preemption_mode == PreemptionMode::kSwap) return std::move(file).error();
   LogWarning("no_swap_space reason={}", LogValue(file.error().message));
   memory.num_swap_blocks = 0;
   memory.swap_bytes = 0;
@@ -329,8 +313,7 @@ LoadedModel::LoadedModel(LoadedModel&&) noexcept = default;
 LoadedModel& LoadedModel::operator=(LoadedModel&&) noexcept = default;
 
 Result<LoadedModel> LoadModel(const LoadOptions& options) {
-  QUIRE_RETURN_IF_ERROR(CheckSchedulingOptions(options));
-  QUIRE_ASSIGN_OR_RETURN(const GenerationOverrides overrides, ParseGenerationOverrides(options));
+  QUIRE_RETURN_IF_ERROR(CheckLoadOptions(options));
   WarnOfFloat16(options);
   LoadedModel loaded;
   Stopwatch stopwatch(loaded.times);
@@ -348,12 +331,12 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
   stopwatch.Lap("weights");
   loaded.config = loaded.model->config();
   AddEndToken(*loaded.tokenizer, loaded.config);
-  if (options.generation_config == "vllm") {
+  if (options.generation_config == SamplingDefaults::kNeutral) {
     loaded.config.default_temperature = loaded.config.default_top_p = loaded.config.default_min_p = std::nullopt;
     loaded.config.default_repetition_penalty = std::nullopt;
     loaded.config.default_top_k = loaded.config.default_max_tokens = std::nullopt;
   }
-  Override(overrides, loaded.config);
+  Override(*ParseGenerationOverrides(options.override_generation_config), loaded.config);
   loaded.compute_dtype = loaded.model->compute_dtype();
   loaded.kv_dtype = outline.kv_shape.dtype;
   loaded.num_parameters = loaded.model->num_parameters();
@@ -394,7 +377,7 @@ SamplingParams DefaultSamplingParams(const ModelConfig& config) {
 }
 
 Result<ModelDescription> DescribeModel(const LoadOptions& options) {
-  QUIRE_RETURN_IF_ERROR(CheckSchedulingOptions(options));
+  QUIRE_RETURN_IF_ERROR(CheckLoadOptions(options));
   ModelDescription described;
   QUIRE_ASSIGN_OR_RETURN(described.directory, FindModel(options));
   QUIRE_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, MakeBackend(options));

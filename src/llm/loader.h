@@ -4,11 +4,11 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "llm/load_options.h"
 #include "llm/memory_plan.h"
 #include "model/kv_layout.h"
 #include "model/model_config.h"
@@ -23,45 +23,6 @@ class ChatTemplate;
 class Engine;
 class Model;
 class Tokenizer;
-
-// Names and defaults are vLLM's where vLLM has the option.
-struct LoadOptions {
-  std::string model;                    // a path or a hub name; empty: the embedded default model
-  std::string tokenizer;                // a directory; empty: the model's
-  std::string chat_template;            // a file, or the template itself; empty: the model's
-  std::string dtype = "auto";           // auto, bfloat16, float32 or float; float16 or half: bfloat16
-  std::string kv_cache_dtype = "auto";  // auto: bf16 for bf16 products, else float32
-  std::optional<int32_t> max_model_len;
-  int32_t max_num_seqs = 256;
-  int32_t max_num_batched_tokens = 2048;
-  int32_t long_prefill_token_threshold = 0;
-  int32_t block_size = 16;
-  std::string kv_cache_memory;  // "4GiB"; empty: a share of free memory
-  std::optional<int32_t> num_gpu_blocks_override;
-  double gpu_memory_utilization = 0.5;
-  bool enable_prefix_caching = true;
-  bool adaptive_chunking = true;
-  std::string speculative_config;  // a JSON object with vLLM's names; empty: no speculative decoding
-  int32_t threads = 0;             // 0: one per core
-  std::string cpu_isa = "auto";
-  int32_t max_queued_requests = 4096;
-  int64_t max_queued_tokens = 0;             // of prompts that wait; 0: no limit
-  std::string kv_policy = "paged";           // paged, reserve-max, reserve-pow2, reserve-exact
-  std::string batching = "continuous";       // continuous, static
-  std::string scheduling_policy = "fcfs";    // fcfs, priority
-  bool fair = false;                         // between API keys
-  std::string preemption_mode = "auto";      // recompute, swap, auto
-  std::string swap_space = "4";              // GiB, or with a unit
-  std::string swap_dir;                      // empty: the system's temporary directory
-  std::string prefix_cache_dir;              // empty: blocks that memory has no room for are forgotten
-  std::string prefix_cache_disk = "8GiB";    // in prefix_cache_dir
-  std::vector<std::string> shared_prefixes;  // text files that are computed at the start and stay; whoever runs the
-                                             // engine pins them
-  std::string generation_config = "auto";    // auto: the model's sampling defaults; vllm: neutral ones
-  std::string override_generation_config;    // a JSON object of sampling defaults over those
-  std::optional<uint64_t> seed;              // of requests that have none; absent: another one each time
-  std::string trace;                         // file that receives every StepPlan and StepResult
-};
 
 // Where start-up time went: (what, seconds), in order.
 using StartupTimes = std::vector<std::pair<std::string, double>>;
@@ -90,7 +51,7 @@ struct LoadedModel {
   LoadedModel& operator=(LoadedModel&&) noexcept;
 };
 
-// What does not fit into memory is refused before weights are read.
+// Options are checked (CheckLoadOptions), and what does not fit into memory is refused, before weights are read.
 Result<LoadedModel> LoadModel(const LoadOptions& options);
 
 // The directory of the embedded default model: QUIRE_SHARE_DIR, the installed share directory beside the program, or

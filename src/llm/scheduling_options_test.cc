@@ -7,9 +7,8 @@ namespace {
 
 TEST(SchedulingOptions, DefaultsArePagedContinuousAndSwapWhenItPays) {
   const LoadOptions options;
-  ASSERT_TRUE(CheckSchedulingOptions(options).ok());
-  EXPECT_EQ(*SwapBytes(options), size_t{4} << 30);
-  EXPECT_EQ(*DiskBytes(options), 0U) << "no directory";
+  EXPECT_EQ(SwapBytes(options), size_t{4} << 30);
+  EXPECT_EQ(DiskBytes(options), 0U) << "no directory";
   const SchedulerConfig config = MakeSchedulerConfig(options, {.num_blocks = 7, .num_swap_blocks = 3});
   EXPECT_EQ(config.kv_policy, KvPolicyKind::kPaged);
   EXPECT_EQ(config.batching, Batching::kContinuous);
@@ -20,13 +19,12 @@ TEST(SchedulingOptions, DefaultsArePagedContinuousAndSwapWhenItPays) {
   EXPECT_EQ(config.num_swap_blocks, 3U);
 }
 
-TEST(SchedulingOptions, ReadsEveryName) {
-  const LoadOptions options = {.kv_policy = "reserve-pow2",
-                               .batching = "static",
-                               .scheduling_policy = "priority",
+TEST(SchedulingOptions, ReachTheScheduler) {
+  const LoadOptions options = {.kv_policy = KvPolicyKind::kReservePow2,
+                               .scheduling_policy = QueuePolicy::kPriority,
                                .fair = true,
-                               .preemption_mode = "recompute"};
-  ASSERT_TRUE(CheckSchedulingOptions(options).ok());
+                               .batching = Batching::kStatic,
+                               .preemption_mode = PreemptionMode::kRecompute};
   const SchedulerConfig config = MakeSchedulerConfig(options, {});
   EXPECT_EQ(config.kv_policy, KvPolicyKind::kReservePow2);
   EXPECT_EQ(config.batching, Batching::kStatic);
@@ -36,27 +34,16 @@ TEST(SchedulingOptions, ReadsEveryName) {
 }
 
 TEST(SchedulingOptions, NothingIsSwappedByRecomputeOrWithoutPaging) {
-  EXPECT_EQ(*SwapBytes({.preemption_mode = "recompute"}), 0U);
-  EXPECT_EQ(*SwapBytes({.kv_policy = "reserve-max"}), 0U);
-  EXPECT_EQ(*SwapBytes({.swap_space = "0"}), 0U);
-  EXPECT_EQ(*SwapBytes({.swap_space = "512MiB"}), size_t{512} << 20);
-  EXPECT_EQ(*SwapBytes({.swap_space = "0.5"}), size_t{512} << 20);
+  EXPECT_EQ(SwapBytes({.preemption_mode = PreemptionMode::kRecompute}), 0U);
+  EXPECT_EQ(SwapBytes({.kv_policy = KvPolicyKind::kReserveMax}), 0U);
+  EXPECT_EQ(SwapBytes({.swap_space = "0"}), 0U);
+  EXPECT_EQ(SwapBytes({.swap_space = "512MiB"}), size_t{512} << 20);
+  EXPECT_EQ(SwapBytes({.swap_space = "0.5"}), size_t{512} << 20);
 }
 
-TEST(SchedulingOptions, RefusesNonsenseNamingTheOption) {
-  const auto message = [](const LoadOptions& options) {
-    const Status status = CheckSchedulingOptions(options);
-    return status.ok() ? std::string() : status.error().message;
-  };
-  EXPECT_NE(message({.kv_policy = "huge"}).find("--kv-policy huge"), std::string::npos);
-  EXPECT_NE(message({.batching = "none"}).find("--batching"), std::string::npos);
-  EXPECT_NE(message({.scheduling_policy = "x"}).find("--scheduling-policy"), std::string::npos);
-  EXPECT_NE(message({.preemption_mode = "x"}).find("--preemption-mode"), std::string::npos);
-  EXPECT_NE(message({.preemption_mode = "swap", .swap_space = "0"}).find("--swap-space"), std::string::npos);
-  EXPECT_NE(message({.swap_space = "lots"}).find("--swap-space"), std::string::npos);
-  EXPECT_NE(message({.kv_policy = "reserve-max", .shared_prefixes = {"f"}}).find("--shared-prefix"), std::string::npos);
-  EXPECT_NE(message({.enable_prefix_caching = false, .prefix_cache_dir = "d"}).find("--prefix-cache-dir"),
-            std::string::npos);
+TEST(SchedulingOptions, ADirectoryMakesRoomOnDisk) {
+  EXPECT_EQ(DiskBytes({.prefix_cache_dir = "d"}), size_t{8} << 30);
+  EXPECT_EQ(DiskBytes({.prefix_cache_dir = "d", .prefix_cache_disk = "1MiB"}), size_t{1} << 20);
 }
 
 }  // namespace

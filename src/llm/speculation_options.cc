@@ -11,7 +11,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr const char* kOption = "--speculative-config";
 constexpr const char* kExample =
     R"({"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_max": 4, "prompt_lookup_min": 2})";
 
@@ -19,7 +18,7 @@ std::string Shown(const Json& value) { return value.dump(-1, ' ', false, Json::e
 
 Result<uint32_t> ReadCount(const std::string& name, const Json& value, int64_t most) {
   if (!value.is_number_integer() || value.get<int64_t>() < 1 || value.get<int64_t>() > most) {
-    return InvalidArgument("{}: {} is {}: it must be a whole number from 1 to {}", kOption, name, Shown(value), most);
+    return InvalidArgument("{} is {}: it must be a whole number from 1 to {}", name, Shown(value), most);
   }
   return value.get<uint32_t>();
 }
@@ -31,14 +30,14 @@ Status ReadMethod(const Json& object, SpeculationOptions& options) {
   const Json method = object.value("method", Json()), model = object.value("model", Json());
   if (IsNgram(method) || (method.is_null() && IsNgram(model))) return {};
   if (method.is_null() && model.is_null()) {
-    return InvalidArgument("{}: it lacks a method or a model; such as {}", kOption, kExample);
+    return InvalidArgument("it lacks a method or a model; such as {}", kExample);
   }
   if (!method.is_null() && method != "draft_model") {
-    return InvalidArgument("{}: the method {} is not supported, only ngram and draft_model; such as {}", kOption,
-                           Shown(method), kExample);
+    return InvalidArgument("the method {} is not supported, only ngram and draft_model; such as {}", Shown(method),
+                           kExample);
   }
   if (!model.is_string() || model.get<std::string>().empty()) {
-    return InvalidArgument("{}: model is {}: it must be a directory or a name on the hub", kOption, Shown(model));
+    return InvalidArgument("model is {}: it must be a directory or a name on the hub", Shown(model));
   }
   options.model = model.get<std::string>();
   return {};
@@ -51,7 +50,7 @@ Result<SpeculationOptions> ParseSpeculationOptions(const std::string& json) {
   if (json.empty()) return options;
   const Json object = Json::parse(json, nullptr, false);
   if (!object.is_object()) {
-    return InvalidArgument("{} {}: it must be a JSON object, such as {}", kOption, json, kExample);
+    return InvalidArgument("{}: it must be a JSON object, such as {}", json, kExample);
   }
   QUIRE_RETURN_IF_ERROR(ReadMethod(object, options));
   constexpr int64_t kMaxLookup = 1024;
@@ -68,19 +67,18 @@ Result<SpeculationOptions> ParseSpeculationOptions(const std::string& json) {
       options.adaptive = value.get<bool>();
     } else if (name != "draft_tensor_parallel_size" || value != 1) {
       return InvalidArgument(
-          "{}: {} {} is not supported: use method, model, num_speculative_tokens, prompt_lookup_max, "
+          "{} {} is not supported: use method, model, num_speculative_tokens, prompt_lookup_max, "
           "prompt_lookup_min and adaptive",
-          kOption, name, Shown(value));
+          name, Shown(value));
     }
   }
-  if (options.num_tokens == 0)
-    return InvalidArgument("{}: it lacks num_speculative_tokens; such as {}", kOption, kExample);
+  if (options.num_tokens == 0) return InvalidArgument("it lacks num_speculative_tokens; such as {}", kExample);
   constexpr uint32_t kUnstated = 5;  // of both; one that is stated stands for the other
   options.ngram.min_tokens = least.value_or(most.value_or(kUnstated));
   options.ngram.max_tokens = most.value_or(least.value_or(kUnstated));
   if (options.ngram.min_tokens > options.ngram.max_tokens) {
-    return InvalidArgument("{}: prompt_lookup_min is {}, above prompt_lookup_max, which is {}", kOption,
-                           options.ngram.min_tokens, options.ngram.max_tokens);
+    return InvalidArgument("prompt_lookup_min is {}, above prompt_lookup_max, which is {}", options.ngram.min_tokens,
+                           options.ngram.max_tokens);
   }
   return options;
 }

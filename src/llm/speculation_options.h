@@ -16,7 +16,7 @@ struct SpeculationOptions {
   bool adaptive = true;  // as many drafts as they are worth; otherwise all
 };
 
-// Empty: no speculation. Errors name the option and the field.
+// Empty: no speculation. Errors name the field.
 Result<SpeculationOptions> ParseSpeculationOptions(const std::string& json);
 
 }  // namespace quire
