@@ -8,18 +8,14 @@
 #include <string>
 #include <vector>
 
-#include "llm/loader.h"
+#include "llm/load_options.h"
+#include "server/server.h"
 
 namespace quire {
 
 struct ServeCommand {
   LoadOptions load;
-  std::string host = "127.0.0.1";
-  uint16_t port = 8000;
-  std::vector<std::string> api_keys;
-  bool no_key_for_metrics = false;
-  std::vector<std::string> served_model_names;
-  int io_threads = 1;
+  ServerOptions server;
 };
 
 // Sampling options of the commands that generate; absent: the model's defaults.

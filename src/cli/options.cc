@@ -52,28 +52,29 @@ CLI::App& AddCommand(CLI::App& app, const char* name, const char* help, Command&
 void AddServe(CLI::App& sub, ServeCommand& serve) {
   AddLoad(sub, serve.load, false);
   AddLoadForServe(sub, serve.load);
+  ServerOptions& server = serve.server;
   const char* group = "Server";
-  sub.add_option("--host", serve.host, "Address to listen on; 0.0.0.0 for all")->capture_default_str()->group(group);
-  sub.add_option("--port", serve.port, "Port to listen on; 0 for any free one")
+  sub.add_option("--host", server.host, "Address to listen on; 0.0.0.0 for all")->capture_default_str()->group(group);
+  sub.add_option("--port", server.port, "Port to listen on; 0 for any free one")
       ->transform(WholeNumber(0, 65535))
       ->capture_default_str()
       ->group(group);
   // The option and QUIRE_API_KEY replace it.
-  if (const char* key = std::getenv("VLLM_API_KEY"); key != nullptr && *key != '\0') serve.api_keys = {key};
-  sub.add_option("--api-key", serve.api_keys, "Require one of these keys (also QUIRE_API_KEY or VLLM_API_KEY)")
+  if (const char* key = std::getenv("VLLM_API_KEY"); key != nullptr && *key != '\0') server.api_keys = {key};
+  sub.add_option("--api-key", server.api_keys, "Require one of these keys (also QUIRE_API_KEY or VLLM_API_KEY)")
       ->envname("QUIRE_API_KEY")
       ->take_all()
       ->allow_extra_args(false)
       ->group(group);
-  sub.add_flag("--no-key-for-metrics", serve.no_key_for_metrics, "Let dashboards read /metrics without a key")
+  sub.add_flag("--no-key-for-metrics", server.no_key_for_metrics, "Let dashboards read /metrics without a key")
       ->group(group);
-  sub.add_option("--served-model-name", serve.served_model_names,
+  sub.add_option("--served-model-name", server.served_model_names,
                  "What the API calls the model; of several names the first is what answers say (default: the model as "
                  "given)")
       ->take_all()
       ->allow_extra_args(false)
       ->group(group);
-  sub.add_option("--io-threads", serve.io_threads, "Threads of the HTTP server")
+  sub.add_option("--io-threads", server.num_io_threads, "Threads of the HTTP server")
       ->transform(WholeNumber(1, 64))
       ->capture_default_str()
       ->group(group);

@@ -53,15 +53,9 @@ Result<RunningModel> StartInterruptibly(const LoadOptions& options) {
   return RunningModel::Start(options);
 }
 
-ServerOptions ToServerOptions(const ServeCommand& command, const std::string& model_name) {
-  ServerOptions options;
-  options.host = command.host;
-  options.port = command.port;
-  options.api_keys = command.api_keys;
-  options.no_key_for_metrics = command.no_key_for_metrics;
-  options.served_model_names = command.served_model_names;
+// A model without a name of its own is called as it was given.
+ServerOptions WithModelName(ServerOptions options, const std::string& model_name) {
   if (options.served_model_names.empty()) options.served_model_names.push_back(model_name);
-  options.num_io_threads = command.io_threads;
   return options;
 }
 
@@ -79,7 +73,8 @@ ServedModel ToServedModel(const LoadedModel& loaded) {
 
 void PrintWelcome(const ServeCommand& command, const LoadedModel& loaded, const std::string& model_name,
                   uint16_t port) {
-  std::string host = command.host == "0.0.0.0" || command.host == "::" ? "127.0.0.1" : command.host;
+  std::string host = command.server.host;
+  if (host == "0.0.0.0" || host == "::") host = "127.0.0.1";
   if (host.find(':') != std::string::npos) host = "[" + host + "]";
   const bool chat = loaded.chat_template != nullptr;
   std::printf("%s", FormatMemoryPlan(loaded.memory).c_str());
@@ -89,7 +84,7 @@ void PrintWelcome(const ServeCommand& command, const LoadedModel& loaded, const 
                 command.load.shared_prefixes.size() == 1 ? "prefix" : "prefixes");
   }
   std::printf("\nquire: serving %s at http://%s:%u\n\ntry:\n", model_name.c_str(), host.c_str(), unsigned{port});
-  const std::string key = command.api_keys.empty() ? "" : "-H 'Authorization: Bearer YOUR_KEY' ";
+  const std::string key = command.server.api_keys.empty() ? "" : "-H 'Authorization: Bearer YOUR_KEY' ";
   if (chat) {
     std::printf(
         "  curl http://%s:%u/v1/chat/completions %s-H 'Content-Type: application/json' \\\n"
@@ -136,10 +131,10 @@ Status Serve(const ServeCommand& command) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
 
-  QUIRE_RETURN_IF_ERROR(ProbePort(command.host, command.port));
+  QUIRE_RETURN_IF_ERROR(ProbePort(command.server.host, command.server.port));
   QUIRE_ASSIGN_OR_RETURN(RunningModel running, StartInterruptibly(command.load));
   const TimeUs begin = Clock::Real().NowUs();
-  const ServerOptions options = ToServerOptions(command, running.loaded().name);
+  const ServerOptions options = WithModelName(command.server, running.loaded().name);
   QUIRE_ASSIGN_OR_RETURN(const std::unique_ptr<HttpServer> server,
                          HttpServer::Start(options, ToServedModel(running.loaded())));
   LogStartup(running.loaded(), static_cast<double>(Clock::Real().NowUs() - begin) * 1e-6);
