@@ -66,6 +66,7 @@ void TalkUntilQuit(const ChatCommand& command, RunningModel& running, LineEditor
 }
 
 Status Converse(const ChatCommand& command) {
+  QUIRE_RETURN_IF_ERROR(CheckSampling(command.sampling));
   QUIRE_ASSIGN_OR_RETURN(RunningModel running, RunningModel::Start(command.load));
   if (!running.loaded().chat_template) return InvalidArgument("{}", running.loaded().chat_template_problem);
   const std::unique_ptr<LineEditor> editor = LineEditor::Create();

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <limits>
 #include <memory>
 
 #include "base/env.h"
@@ -16,6 +17,21 @@ namespace quire {
 namespace {
 
 volatile std::sig_atomic_t interrupt_seen = 0;
+
+SamplingParams Over(SamplingParams params, const SamplingOptions& options) {
+  if (options.temperature) params.temperature = *options.temperature;
+  if (options.top_p) params.top_p = *options.top_p;
+  if (options.min_p) params.min_p = *options.min_p;
+  if (options.top_k) params.top_k = *options.top_k;
+  if (options.repetition_penalty) params.repetition_penalty = *options.repetition_penalty;
+  if (options.presence_penalty) params.presence_penalty = *options.presence_penalty;
+  if (options.frequency_penalty) params.frequency_penalty = *options.frequency_penalty;
+  if (options.max_tokens) params.max_tokens = options.max_tokens;
+  if (options.seed) params.seed = options.seed;
+  params.stop = options.stop;
+  params.ignore_eos = options.ignore_eos;
+  return params;
+}
 
 }  // namespace
 
@@ -72,20 +88,19 @@ LoadOptions WithQueueFor(int64_t num_requests, LoadOptions options) {
   return options;
 }
 
+Status CheckSampling(const SamplingOptions& options) {
+  constexpr int32_t kAnyVocabulary = std::numeric_limits<int32_t>::max();
+  const Status status = ValidateSamplingParams(Over({}, options), kAnyVocabulary);
+  if (status.ok()) return {};
+  Error error = status.error();
+  std::string name = "--" + error.field;
+  std::ranges::replace(name, '_', '-');
+  error.message.replace(0, error.field.size(), name);
+  return error;
+}
+
 SamplingParams MakeSamplingParams(const ModelConfig& config, const SamplingOptions& options) {
-  SamplingParams params = DefaultSamplingParams(config);
-  if (options.temperature) params.temperature = *options.temperature;
-  if (options.top_p) params.top_p = *options.top_p;
-  if (options.min_p) params.min_p = *options.min_p;
-  if (options.top_k) params.top_k = *options.top_k;
-  if (options.repetition_penalty) params.repetition_penalty = *options.repetition_penalty;
-  if (options.presence_penalty) params.presence_penalty = *options.presence_penalty;
-  if (options.frequency_penalty) params.frequency_penalty = *options.frequency_penalty;
-  if (options.max_tokens) params.max_tokens = options.max_tokens;
-  if (options.seed) params.seed = options.seed;
-  params.stop = options.stop;
-  params.ignore_eos = options.ignore_eos;
-  return params;
+  return Over(DefaultSamplingParams(config), options);
 }
 
 Result<std::string> StreamToTerminal(Engine& engine, Request args) {

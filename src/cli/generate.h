@@ -47,6 +47,8 @@ class InterruptGuard {
 // For a benchmark, which submits so many requests as fast as it likes: with a queue that turns none of them away.
 LoadOptions WithQueueFor(int64_t num_requests, LoadOptions options);
 
+// Before a model is loaded: what no model would be asked for. The error names the option.
+Status CheckSampling(const SamplingOptions& options);
 // The model's defaults with the command's options over them.
 SamplingParams MakeSamplingParams(const ModelConfig& config, const SamplingOptions& options);
 

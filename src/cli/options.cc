@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdlib>
+#include <limits>
 
 #include "cli/checks.h"
 #include "cli/load_options.h"
@@ -14,15 +15,16 @@ namespace {
 // Counts of requests or tokens: no benchmark needs more, and products of two fit easily into 64 bits.
 CLI::Validator CountFrom(int least) { return WholeNumber(least, 1 << 24); }
 
+// Any number: ValidateSamplingParams decides which ones may be asked for.
+CLI::Validator AnyWholeNumber() { return WholeNumber(std::numeric_limits<int32_t>::min(), kMaxInt32); }
+
 void AddSampling(CLI::App& app, SamplingOptions& sampling) {
   const char* group = "Sampling";
   app.add_option("--temperature", sampling.temperature, "0 is greedy")->check(Number())->group(group);
   app.add_option("--top-p", sampling.top_p, "Nucleus: the most likely tokens that add up to this probability")
       ->check(Number())
       ->group(group);
-  app.add_option("--top-k", sampling.top_k, "Only the k most likely tokens")
-      ->transform(WholeNumber(-1, kMaxInt32))
-      ->group(group);
+  app.add_option("--top-k", sampling.top_k, "Only the k most likely tokens")->transform(AnyWholeNumber())->group(group);
   app.add_option("--min-p", sampling.min_p, "Only tokens at least this likely, relative to the best")
       ->check(Number())
       ->group(group);
@@ -31,7 +33,7 @@ void AddSampling(CLI::App& app, SamplingOptions& sampling) {
   app.add_option("--frequency-penalty", sampling.frequency_penalty)->check(Number())->group(group);
   app.add_option("--seed", sampling.seed, "The same seed gives the same text")->check(Seed())->group(group);
   app.add_option("--max-tokens,-n", sampling.max_tokens, "Most tokens to generate")
-      ->transform(WholeNumber(1, kMaxInt32))
+      ->transform(AnyWholeNumber())
       ->group(group);
   app.add_option("--stop", sampling.stop, "Stop at this text (may be given several times)")
       ->take_all()

@@ -23,6 +23,7 @@ Result<std::vector<int32_t>> EncodePrompt(const LoadedModel& loaded, const std::
 }
 
 Result<std::string> RunPrompt(const RunCommand& command) {
+  QUIRE_RETURN_IF_ERROR(CheckSampling(command.sampling));
   QUIRE_ASSIGN_OR_RETURN(RunningModel running, RunningModel::Start(command.load));
   std::string prompt = command.prompt;
   if (prompt == "-") prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
