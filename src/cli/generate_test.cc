@@ -5,18 +5,18 @@
 namespace quire {
 namespace {
 
-std::string Complaint(const SamplingOptions& options) {
+std::string SamplingComplaint(const SamplingOptions& options) {
   const Status status = CheckSampling(options);
   return status.ok() ? std::string() : status.error().message;
 }
 
 TEST(CheckSampling, NamesTheOptionThatNoModelWouldBeAskedFor) {
-  EXPECT_EQ(Complaint({}), "");
-  EXPECT_EQ(Complaint({.top_p = 0.9F, .top_k = -1, .max_tokens = 1}), "");
-  EXPECT_EQ(Complaint({.top_p = 2.0F}), "--top-p is 2: it must be above 0 and at most 1");
-  EXPECT_EQ(Complaint({.top_k = -2}), "--top-k is -2: it must be -1 or 0 (all), or positive");
-  EXPECT_EQ(Complaint({.max_tokens = 0}), "--max-tokens is 0: it must be at least 1");
-  EXPECT_EQ(Complaint({.stop = {""}}), "--stop holds an empty string: leave it out");
+  EXPECT_EQ(SamplingComplaint({}), "");
+  EXPECT_EQ(SamplingComplaint({.top_p = 0.9F, .top_k = -1, .max_tokens = 1}), "");
+  EXPECT_EQ(SamplingComplaint({.top_p = 2.0F}), "--top-p is 2: it must be above 0 and at most 1");
+  EXPECT_EQ(SamplingComplaint({.top_k = -2}), "--top-k is -2: it must be -1 or 0 (all), or positive");
+  EXPECT_EQ(SamplingComplaint({.max_tokens = 0}), "--max-tokens is 0: it must be at least 1");
+  EXPECT_EQ(SamplingComplaint({.stop = {""}}), "--stop holds an empty string: leave it out");
 }
 
 TEST(MakeSamplingParams, OptionsCountMoreThanTheModelsDefaults) {
