@@ -46,7 +46,7 @@ class Serving {
   // As a process does that ends: the prefix cache goes to the disk, as far as there is one and it works.
   void StorePrefixCache() {
     scheduler_.StorePrefixCache();
-    while (scheduler_.stores_prefix_cache() || driver_.HasWork()) Step();
+    while (!driver_.has_failed() && (scheduler_.stores_prefix_cache() || driver_.HasWork())) Step();
   }
 
   const Scheduler& scheduler() const { return scheduler_; }

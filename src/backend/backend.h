@@ -203,7 +203,7 @@ class Backend {
   virtual Result<std::unique_ptr<PackedLinear>> PackLinear(std::span<const Tensor> parts, DType format) = 0;
   virtual Result<std::unique_ptr<KvCache>> AllocateKvCache(const KvShape& shape) = 0;
 
-  // A batch takes all memory that operations on it need beyond their operands, of the device about BatchBytes.
+  // A batch takes all memory that operations on it need beyond their operands, of device and host about BatchBytes.
   virtual Result<std::unique_ptr<Batch>> NewBatch(const BatchLimits& limits) = 0;
   virtual size_t BatchBytes(const BatchLimits& limits) const = 0;
   // Once per step: its rows, and the work lists of its operations. Block tables stay as they are until the step is

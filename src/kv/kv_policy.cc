@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <iterator>
 
 namespace quire {
 namespace {
@@ -39,13 +38,6 @@ class ReserveExact final : public KvPolicy {
 }  // namespace
 
 const char* KvPolicyName(KvPolicyKind kind) { return kNames[static_cast<size_t>(kind)]; }
-
-std::optional<KvPolicyKind> ParseKvPolicy(std::string_view name) {
-  for (size_t i = 0; i < std::size(kNames); ++i) {
-    if (name == kNames[i]) return static_cast<KvPolicyKind>(i);
-  }
-  return std::nullopt;
-}
 
 const KvPolicy& KvPolicy::Of(KvPolicyKind kind) {
   static const Paged paged;

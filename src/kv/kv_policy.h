@@ -4,8 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
-#include <string_view>
 
 namespace quire {
 
@@ -18,7 +16,6 @@ enum class KvPolicyKind : uint8_t {
 
 // "paged", "reserve-max", "reserve-pow2", "reserve-exact".
 const char* KvPolicyName(KvPolicyKind kind);
-std::optional<KvPolicyKind> ParseKvPolicy(std::string_view name);
 
 struct KvDemand {
   uint32_t num_prompt_tokens = 0;

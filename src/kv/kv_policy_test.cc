@@ -44,13 +44,5 @@ TEST(KvPolicyTest, AChunkIsBlocksRoundedUpToAPowerOfTwo) {
   EXPECT_EQ(ChunkBlocks(2048, 16), 128U);
 }
 
-TEST(KvPolicyTest, ANameIsParsedBackAndNoOtherIs) {
-  for (const auto kind :
-       {KvPolicyKind::kPaged, KvPolicyKind::kReserveMax, KvPolicyKind::kReservePow2, KvPolicyKind::kReserveExact}) {
-    EXPECT_EQ(ParseKvPolicy(KvPolicyName(kind)), kind);
-  }
-  EXPECT_EQ(ParseKvPolicy("orca"), std::nullopt);
-}
-
 }  // namespace
 }  // namespace quire

@@ -334,6 +334,8 @@ void ModelRunnerImpl::RunChunk(size_t begin, size_t end, const StepMasks* masks)
   arena_.Release(mark);
 }
 
+static_assert(StepMasks::kAll == AllowedTokens::kAll);
+
 SampleTask ModelRunnerImpl::MakeSampleTask(size_t index, const StepMasks* masks) {
   const RowTask& task = tasks_[index];
   const TaskResult& result = result_.tasks[index];

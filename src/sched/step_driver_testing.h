@@ -18,12 +18,13 @@ class StepDriver {
 
   // A whole step. Its events are valid as long as those of Scheduler::Apply; an empty plan is not run and has none.
   std::span<const SchedulerEvent> Step() {
-    if (Plan().empty()) return {};
+    if (has_failed_ || Plan().empty()) return {};
     Run();
     return Apply();
   }
   // Whether there is a step to take: none once the runner has failed, which fails the test.
   bool HasWork() const { return !has_failed_ && scheduler_.HasWork(); }
+  bool has_failed() const { return has_failed_; }
 
   // The parts of a step, for tests that look or act between them.
   const StepPlan& Plan() {
@@ -33,8 +34,8 @@ class StepDriver {
   }
   void Run() {
     const Status status = runner_.Run(*plan_, result_);
-    has_failed_ = !status.ok();
-    EXPECT_FALSE(has_failed_) << "step " << plan_->step << ": " << status.error().message;
+    has_failed_ = has_failed_ || !status.ok();
+    EXPECT_TRUE(status.ok()) << "step " << plan_->step << ": " << status.error().message;
   }
   std::span<const SchedulerEvent> Apply() {
     if (has_failed_) return {};

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
 #include "server/api/api_error.h"
 #include "server/api/authorization.h"
 #include "server/api/exchanges.h"
@@ -87,7 +88,9 @@ std::optional<HttpReply> Api::Refuse(const HttpRequest& head) {
 }
 
 std::unique_ptr<HttpExchange> Api::Start(HttpRequest request, std::function<void()> notify) {
-  const Route& route = *FindRoute(request.method, request.path);
+  const Route* found = FindRoute(request.method, request.path);
+  QUIRE_CHECK(found != nullptr, "{} {} was to be refused", request.method, request.path);
+  const Route& route = *found;
   if (route.runs_on == RunsOn::kIoThread) return Answer(route, request, notify);
   auto shared = std::make_shared<const HttpRequest>(std::move(request));
   return std::make_unique<DeferredExchange>(

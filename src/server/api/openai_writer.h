@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "engine/request_handle.h"
 #include "server/api/answer_writer.h"

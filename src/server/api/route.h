@@ -15,7 +15,8 @@ struct ModelContext;
 struct ServerCounters;
 class WorkerPool;
 
-// A request and what it may be answered with. All but `request` and `rest` outlive the exchange.
+// A request and what it may be answered with. The context, the counters and the workers outlive the exchange; what else
+// a handler wants to keep, it copies.
 struct Call {
   const HttpRequest& request;
   std::string_view rest;  // of the path, behind a route's final slash

@@ -4,9 +4,12 @@
 
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "server/api/api_error.h"
 #include "server/api/generation_request.h"
 #include "server/api/json_fields.h"
@@ -53,44 +56,47 @@ HttpReply TokensReply(const ModelContext& context, const std::vector<int32_t>& i
   return reply;
 }
 
+// What `answer` makes of the body's fields, unless one of them is wrong.
+HttpReply AnswerFields(const Call& call, FunctionRef<HttpReply(FieldReader&)> answer) {
+  ordered_json object;
+  if (const std::optional<ApiError> error = ParseJsonObject(call.request.body, object)) return ToReply(*error);
+  FieldReader fields(object);
+  std::string model;
+  ReadModel(call.context, fields, model);
+  HttpReply reply = answer(fields);
+  call.counters.unknown_fields.Note(fields.Unknown());
+  return fields.failed() ? ToReply(*fields.error()) : std::move(reply);
+}
+
+void CheckTokens(std::span<const int32_t> ids, int32_t vocab_size, FieldReader& fields) {
+  for (const int32_t id : ids) {
+    if (id >= 0 && id < vocab_size) continue;
+    return fields.Fail("tokens", fmt::format("tokens holds {}: token ids are from 0 to {}", id, vocab_size - 1));
+  }
+}
+
 }  // namespace
 
 HttpReply ReplyTokenize(const Call& call) {
-  const ModelContext& context = call.context;
-  ordered_json object;
-  if (const std::optional<ApiError> error = ParseJsonObject(call.request.body, object)) return ToReply(*error);
-  FieldReader fields(object);
-  std::string model;
-  ReadModel(context, fields, model);
-  bool return_token_strs = false;
-  fields.Read("return_token_strs", return_token_strs);
-  const std::vector<int32_t> ids = ReadTokens(context, fields);
-  call.counters.unknown_fields.Note(fields.Unknown());
-  if (fields.failed()) return ToReply(*fields.error());
-  return TokensReply(context, ids, return_token_strs);
+  return AnswerFields(call, [&](FieldReader& fields) {
+    bool return_token_strs = false;
+    fields.Read("return_token_strs", return_token_strs);
+    return TokensReply(call.context, ReadTokens(call.context, fields), return_token_strs);
+  });
 }
 
 HttpReply ReplyDetokenize(const Call& call) {
-  const ModelContext& context = call.context;
-  ordered_json object;
-  if (const std::optional<ApiError> error = ParseJsonObject(call.request.body, object)) return ToReply(*error);
-  FieldReader fields(object);
-  std::string model;
-  ReadModel(context, fields, model);
-  std::vector<int32_t> ids;
-  if (!fields.Has("tokens")) fields.Fail("tokens", "tokens is missing");
-  fields.Read("tokens", ids);
-  call.counters.unknown_fields.Note(fields.Unknown());
-  const int32_t vocab_size = context.model.tokenizer->vocab_size();
-  for (const int32_t id : ids) {
-    if (id >= 0 && id < vocab_size) continue;
-    fields.Fail("tokens", fmt::format("tokens holds {}: token ids are from 0 to {}", id, vocab_size - 1));
-    break;
-  }
-  if (fields.failed()) return ToReply(*fields.error());
-  HttpReply reply;
-  JsonWriter(reply.body).BeginObject().Key("prompt").String(context.model.tokenizer->Decode(ids, false)).EndObject();
-  return reply;
+  return AnswerFields(call, [&](FieldReader& fields) {
+    const Tokenizer& tokenizer = *call.context.model.tokenizer;
+    std::vector<int32_t> ids;
+    if (!fields.Has("tokens")) fields.Fail("tokens", "tokens is missing");
+    fields.Read("tokens", ids);
+    CheckTokens(ids, tokenizer.vocab_size(), fields);
+    HttpReply reply;
+    if (fields.failed()) return reply;
+    JsonWriter(reply.body).BeginObject().Key("prompt").String(tokenizer.Decode(ids, false)).EndObject();
+    return reply;
+  });
 }
 
 }  // namespace quire::server
