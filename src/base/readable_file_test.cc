@@ -6,12 +6,14 @@
 #include <filesystem>
 
 #include "base/env.h"
+#include "base/env_testing.h"
 
 namespace quire {
 namespace {
 
 TEST(ReadableFile, ReadsPartsAndNamesWhatIsMissing) {
-  const std::string path = testing::TempDir() + "quire_readable_file";
+  const TemporaryDirectory directory;
+  const std::string path = directory.path() + "/file";
   ASSERT_TRUE(Env::Posix().WriteFile(path, "abcdef").ok());
   Result<ReadableFile> file = ReadableFile::Open(path);
   ASSERT_TRUE(file.ok());
@@ -25,11 +27,12 @@ TEST(ReadableFile, ReadsPartsAndNamesWhatIsMissing) {
   const Result<ReadableFile> missing = ReadableFile::Open(path + "-missing");
   EXPECT_EQ(missing.error().code, ErrorCode::kNotFound);
   EXPECT_THAT(missing.error().message, testing::HasSubstr(path + "-missing"));
-  EXPECT_FALSE(ReadableFile::Open(testing::TempDir()).ok());
+  EXPECT_FALSE(ReadableFile::Open(directory.path()).ok());
 }
 
 TEST(ReadableFile, AFileThatBecomesShorterIsAnError) {
-  const std::string path = testing::TempDir() + "quire_shrinking_file";
+  const TemporaryDirectory directory;
+  const std::string path = directory.path() + "/file";
   ASSERT_TRUE(Env::Posix().WriteFile(path, std::string(10'000, 'x')).ok());
   const Result<ReadableFile> file = ReadableFile::Open(path);
   ASSERT_TRUE(file.ok());

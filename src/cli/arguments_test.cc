@@ -3,8 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdio>
 #include <fstream>
+
+#include "base/env_testing.h"
 
 namespace quire {
 namespace {
@@ -108,10 +109,9 @@ TEST(ReadArgumentsTest, TakesTheOtherNameOfAnOwnOption) {
 
 class ConfigFileTest : public testing::Test {
  protected:
-  void SetUp() override { path_ = testing::TempDir() + "quire_arguments_test.yaml"; }
-  void TearDown() override { std::remove(path_.c_str()); }
   void Write(const std::string& text) { std::ofstream(path_) << text; }
-  std::string path_;
+  const TemporaryDirectory directory_;
+  const std::string path_ = directory_.path() + "/options.yaml";
 };
 
 TEST_F(ConfigFileTest, GivesOptionsThatTheCommandLineOverrides) {

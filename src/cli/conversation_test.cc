@@ -3,8 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdio>
 #include <fstream>
+
+#include "base/env_testing.h"
 
 namespace quire {
 namespace {
@@ -54,8 +55,8 @@ TEST(ConversationTest, AnswersTheLastMessageAgain) {
 }
 
 TEST(ConversationTest, SavesItsMessagesAndOverwritesNothing) {
-  const std::string path = testing::TempDir() + "quire_conversation_test.json";
-  std::remove(path.c_str());
+  const TemporaryDirectory directory;
+  const std::string path = directory.path() + "/talk.json";
   Conversation talk("");
   std::string reply;
   EXPECT_EQ(talk.Take("one", reply), Next::kAnswer);
@@ -69,7 +70,6 @@ TEST(ConversationTest, SavesItsMessagesAndOverwritesNothing) {
   EXPECT_THAT(reply, HasSubstr("cannot write /nowhere/x"));
   talk.Take("/save", reply);
   EXPECT_THAT(reply, HasSubstr("/save FILE"));
-  std::remove(path.c_str());
 }
 
 }  // namespace

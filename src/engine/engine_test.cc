@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "base/env_testing.h"
 #include "base/log.h"
 #include "engine/engine_testing.h"
 #include "engine/output_queue.h"
@@ -318,7 +319,8 @@ TEST(Engine, ANanEndsItsRequestAndNoOther) {
 
 TEST(Engine, TraceHoldsEveryPlanAndResult) {
   EngineOptions options = SmallOptions();
-  options.trace_path = testing::TempDir() + "quire_engine_trace";
+  const TemporaryDirectory directory;
+  options.trace_path = directory.path() + "/trace";
   {
     const auto engine = MakeEngine(options);
     const RequestHandle handle = *engine->Submit(Ask({1, 2, 3}, 5));

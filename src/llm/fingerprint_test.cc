@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "base/env.h"
+#include "base/env_testing.h"
 
 namespace quire {
 namespace {
@@ -12,14 +13,11 @@ namespace {
 class FingerprintTest : public testing::Test {
  protected:
   void SetUp() override {
-    directory_ = testing::TempDir() + "quire_fingerprint_" + std::to_string(getpid());
-    std::filesystem::create_directories(directory_);
     Write("config.json", "{}");
     Write("tokenizer.json", "{}");
     Write("model-1.safetensors", std::string(100'000, 'a'));
     Write("model-2.safetensors", std::string(10, 'b'));
   }
-  void TearDown() override { std::filesystem::remove_all(directory_); }
   void Write(const std::string& name, const std::string& contents) const {
     ASSERT_TRUE(Env::Posix().WriteFile(JoinPath(directory_, name), contents).ok());
   }
@@ -29,7 +27,8 @@ class FingerprintTest : public testing::Test {
     return *fingerprint;
   }
 
-  std::string directory_;
+  const TemporaryDirectory temporary_;
+  const std::string directory_ = temporary_.path();
 };
 
 TEST_F(FingerprintTest, IsAFunctionOfTheContentAlone) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/env_testing.h"
 #include "text/chat_template_source.h"
 #include "text/special_tokens.h"
 
@@ -138,10 +139,9 @@ TEST(ChatTemplateTest, KeepsListsAndDictsUnchangeable) {
 }
 
 TEST(ChatTemplateSourceTest, PicksTheTemplateAndTheTokens) {
-  const auto directory = std::filesystem::path(testing::TempDir()) / "quire_chat_template_source";
-  std::filesystem::remove_all(directory);
-  std::filesystem::create_directories(directory);
-  const std::string path = directory.string();
+  const TemporaryDirectory temporary;
+  const std::string& path = temporary.path();
+  const std::filesystem::path directory = path;
   EXPECT_EQ(LoadChatTemplateSource(path).error().code, ErrorCode::kNotFound);
 
   const Json config = {
@@ -170,7 +170,6 @@ TEST(ChatTemplateSourceTest, PicksTheTemplateAndTheTokens) {
 
   std::ofstream(directory / "chat_template.jinja") << "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n";
   EXPECT_NE(LoadChatTemplateSource(path).error().message.find("git lfs pull"), std::string::npos);
-  std::filesystem::remove_all(directory);
 }
 
 // What Transformers' special_tokens_map says of a directory with these files; null: no such file.
@@ -234,23 +233,20 @@ TEST(SpecialTokensTest, AreThoseOfTransformers) {
        {{"image_token", "<img>"}, {"foo_token", "<foo>"}}},
       {"empty is a text", {{"bos_token", ""}}, nullptr, "llama", {{"bos_token", ""}}},
   };
-  const auto directory = std::filesystem::path(testing::TempDir()) / "quire_special_tokens";
   for (const SpecialTokensCase& c : kCases) {
-    std::filesystem::remove_all(directory);
-    std::filesystem::create_directories(directory);
+    const TemporaryDirectory directory;
     const auto write = [&](const char* file, const Json& json) {
-      if (!json.is_null()) std::ofstream(directory / file) << json.dump();
+      if (!json.is_null()) std::ofstream(JoinPath(directory.path(), file)) << json.dump();
     };
     write("tokenizer_config.json", c.config);
     write("special_tokens_map.json", c.map);
     write("config.json", {{"model_type", c.model_type}});
-    const auto tokens = text::LoadSpecialTokens(directory.string(), "");
+    const auto tokens = text::LoadSpecialTokens(directory.path(), "");
     ASSERT_TRUE(tokens.ok()) << c.name << ": " << tokens.error().message;
     nlohmann::json by_name = nlohmann::json::object();  // in any order
     for (const NamedToken& token : *tokens) by_name[token.name] = token.text;
     EXPECT_EQ(by_name, nlohmann::json(c.want)) << c.name;
   }
-  std::filesystem::remove_all(directory);
 }
 
 TEST(ChatTemplateTest, KnowsItsOwnVariablesUnlessTheContextSetsThem) {

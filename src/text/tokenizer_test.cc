@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/env_testing.h"
 #include "text/bpe_merges.h"
 #include "text/regex.h"
 #include "text/tokenizer_testing.h"
@@ -170,11 +171,9 @@ TEST(TokenizerTest, ErrorsNameWhatIsNotSupported) {
 }
 
 TEST(TokenizerTest, MissingFileSaysWhatIsExpected) {
-  const std::filesystem::path directory = std::filesystem::path(testing::TempDir()) / "quire_no_tokenizer";
-  std::filesystem::create_directories(directory);
-  std::ofstream(directory / "tokenizer.model") << "x";
-  const auto tokenizer = Tokenizer::Load(directory.string());
-  std::filesystem::remove_all(directory);
+  const TemporaryDirectory directory;
+  std::ofstream(directory.path() + "/tokenizer.model") << "x";
+  const auto tokenizer = Tokenizer::Load(directory.path());
   ASSERT_FALSE(tokenizer.ok());
   EXPECT_EQ(tokenizer.error().code, ErrorCode::kNotFound);
   EXPECT_THAT(tokenizer.error().message, HasSubstr("tokenizer.json"));
