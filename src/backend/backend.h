@@ -12,7 +12,8 @@
 // none of it but by Upload, Download, ReadBlock and WriteBlock.
 //
 // Every operation first CHECKs its operands (backend/ops.h: shape contracts) and otherwise does not fail. One thread
-// calls a Backend at a time, but for Upload, ReadBlock and WriteBlock. Several may own a Batch each and take turns.
+// calls a Backend at a time, but for Upload, PopulateKvCache, ReadBlock and WriteBlock. Several may own a Batch each
+// and take turns.
 #pragma once
 
 #include <cstddef>
@@ -202,6 +203,9 @@ class Backend {
   // (kF32 or kBf16). Parts of one format in and out keep their bits; others are rounded to nearest even.
   virtual Result<std::unique_ptr<PackedLinear>> PackLinear(std::span<const Tensor> parts, DType format) = 0;
   virtual Result<std::unique_ptr<KvCache>> AllocateKvCache(const KvShape& shape) = 0;
+  // Where the device gives memory only when it is first written, makes it give all of the cache's: Buffer::Populate.
+  // May be called from any thread while others compute.
+  virtual Status PopulateKvCache(const KvCache& cache, FunctionRef<bool()> goes_on) const = 0;
 
   // A batch takes all memory that operations on it need beyond their operands, of device and host about BatchBytes.
   virtual Result<std::unique_ptr<Batch>> NewBatch(const BatchLimits& limits) = 0;

@@ -112,6 +112,9 @@ class GuardedBackend : public Backend {
   Result<std::unique_ptr<KvCache>> AllocateKvCache(const KvShape& shape) override {
     return inner_->AllocateKvCache(shape);
   }
+  Status PopulateKvCache(const KvCache& cache, FunctionRef<bool()> goes_on) const override {
+    return inner_->PopulateKvCache(cache, goes_on);
+  }
   Result<std::unique_ptr<Batch>> NewBatch(const BatchLimits& limits) override { return inner_->NewBatch(limits); }
   size_t BatchBytes(const BatchLimits& limits) const override { return inner_->BatchBytes(limits); }
   void Prepare(Batch& batch, std::span<const int32_t> tokens, std::span<const BatchSpan> spans) override {

@@ -20,6 +20,8 @@ class HostKvCache : public KvCache {
     return static_cast<char*>(buffer_.data()) + index * block_bytes();
   }
 
+  Status Populate(FunctionRef<bool()> goes_on) const { return buffer_.Populate(goes_on); }
+
   // Contracts are those of Backend's operations of the same names.
   void CopyBlocks(std::span<const std::pair<uint32_t, uint32_t>> copies) const;
   void ReadBlock(uint32_t id, std::byte* out) const;

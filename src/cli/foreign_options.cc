@@ -422,7 +422,6 @@ constexpr ForeignOption kOptions[] = {
     {"--chat-template-file", "", kOne, kRenamed, "", "--chat-template"},
     {"--jinja", "", kNone, kIgnored, "true", "chat templates are always rendered as Jinja"},
     {"--flash-attn", "-fa", kMaybeOne},
-    {"--mlock", "", kNone},
     {"--mmap", "", kNone},
     {"--numa", "", kOne},
     {"--cont-batching", "-cb", kNone, kIgnored, "true", "see --batching"},

@@ -31,7 +31,8 @@ TEST(ParseCommandLineTest, TakesStartLinesOfOtherServers) {
       {"serve", "--model", "m", "--host", "0.0.0.0", "--port=8080", "--no-enable-prefix-caching", "--log-level",
        "INFO"},
       {"serve", "m", "--use-v2-block-manager", "--guided-decoding-backend", "outlines", "--download-dir", "/models"},
-      {"serve", "-m", "m", "-c", "4096", "-ngl", "99", "-t", "4", "-np", "2", "--jinja", "-fa", "on", "--mlock"},
+      {"serve", "-m", "m", "-c", "4096", "-ngl", "99", "-t", "4", "-np", "2", "--jinja", "-fa", "on", "--mlock",
+       "--no-kv-populate"},
       {"run", "m", "prompt", "-n", "5", "--enforce-eager"},
       {"bench", "latency", "--model", "m", "--batch-size", "4", "--enforce-eager", "--dtype", "float16"}};
   for (const auto& line : lines) EXPECT_EQ(ParseComplaint(line), "") << testing::PrintToString(line);

@@ -32,6 +32,8 @@ struct LoadOptions {
   std::optional<int32_t> num_gpu_blocks_override;
   KvPolicyKind kv_policy = KvPolicyKind::kPaged;
   double gpu_memory_utilization = 0.5;
+  bool kv_populate = false;  // take the KV cache's memory at once, not as it is first written
+  bool mlock = false;        // nothing of the process is swapped out
 
   bool enable_prefix_caching = true;
   std::vector<std::string> shared_prefixes;  // text files that are computed at the start and stay; whoever runs the

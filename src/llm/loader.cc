@@ -1,6 +1,10 @@
 #include "llm/loader.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <random>
 
@@ -103,6 +107,7 @@ ModelRunnerOptions RunnerOptions(const LoadOptions& options, int32_t max_model_l
   runner.max_model_len = max_model_len;
   runner.block_size = options.block_size;
   runner.kv_dtype = kv_dtype;
+  runner.populates_kv = options.kv_populate;
   return runner;
 }
 
@@ -126,7 +131,8 @@ Status AddDraftModel(const LoadOptions& options, const Backend& backend, Outline
                                        .max_model_len = outline.runner.max_model_len,
                                        .max_drafts = outline.speculation.num_tokens,
                                        .block_size = outline.runner.block_size,
-                                       .kv_dtype = outline.runner.kv_dtype};
+                                       .kv_dtype = outline.runner.kv_dtype,
+                                       .populates_kv = outline.runner.populates_kv};
   QUIRE_ASSIGN_OR_RETURN(outline.draft_model, OutlineDraftModel(outline.speculation, outline.model_options,
                                                                 outline.footprint, drafter, backend));
   if (!outline.draft_model) return {};
@@ -275,6 +281,15 @@ Result<std::shared_ptr<Drafter>> LoadDrafter(const Outline& outline, const Loade
   return std::shared_ptr<Drafter>(std::make_shared<NgramDrafter>(outline.speculation.ngram));
 }
 
+// Pages that are there, and others as they are first written. Who asks for it is served all the same where the system
+// does not allow it, as by llama.cpp.
+void LockMemory() {
+  if (mlockall(MCL_CURRENT | MCL_ONFAULT) == 0) return;
+  LogWarning("memory_not_locked reason={} remedy={}", LogValue(std::strerror(errno)),
+             LogValue("raise the limit on locked memory: ulimit -l unlimited, LimitMEMLOCK=infinity, or docker's "
+                      "--ulimit memlock=-1"));
+}
+
 Status BuildEngine(const LoadOptions& options, const Outline& outline, LoadedModel& loaded) {
   ModelRunnerOptions runner_options = outline.runner;
   runner_options.num_blocks = loaded.memory.num_blocks;
@@ -344,6 +359,7 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
   outline.memory_input.weight_bytes += loaded.model->weight_bytes() - outline.footprint.weight_bytes;
   QUIRE_ASSIGN_OR_RETURN(loaded.memory, PlanMemory(outline.memory_input));
   QUIRE_RETURN_IF_ERROR(BuildEngine(options, outline, loaded));
+  if (options.mlock) LockMemory();
   stopwatch.Lap("engine");
   LogInfo("model_loaded name={} architecture={} parameters={} dtype={} kv_dtype={} backend={} threads={}",
           LogValue(loaded.name), loaded.config.architecture, loaded.num_parameters, DTypeName(loaded.compute_dtype),

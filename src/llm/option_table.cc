@@ -88,6 +88,17 @@ constexpr LoadOption kOptions[] = {
      .group = kMemory,
      .help = "Share of the memory left after the weights that the KV cache may take by default (vLLM's 0.92 is for a "
              "GPU of its own; here other programs may want the rest)"},
+    {.name = "--kv-populate",
+     .aliases = "!--no-kv-populate",
+     .value = takes::Switch{&LoadOptions::kv_populate},
+     .group = kMemory,
+     .help = "Take the memory of the KV cache at the start, in the background, and not as it is first written: so no "
+             "other program can have it then"},
+    {.name = "--mlock",
+     .aliases = "!--no-mlock",
+     .value = takes::Switch{&LoadOptions::mlock},
+     .group = kMemory,
+     .help = "Keep the system from swapping out weights or KV cache"},
 
     {.name = "--enable-prefix-caching",
      .aliases = "!--no-enable-prefix-caching,!--disable-prefix-caching",

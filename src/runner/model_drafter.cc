@@ -32,8 +32,12 @@ Result<std::unique_ptr<ModelDrafter>> ModelDrafter::Create(Backend& backend, std
   QUIRE_ASSIGN_OR_RETURN(Buffer arena, backend.Allocate(ArenaBytes(model->config(), options)));
   QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<Batch> batch,
                          backend.NewBatch(model->batch_limits(options.max_num_batched_tokens)));
-  return std::unique_ptr<ModelDrafter>(
+  std::unique_ptr<ModelDrafter> drafter(
       new ModelDrafter(backend, std::move(model), options, std::move(cache), std::move(arena), std::move(batch)));
+  if (options.populates_kv) {
+    QUIRE_ASSIGN_OR_RETURN(drafter->populator_, KvPopulator::Start(backend, *drafter->cache_));
+  }
+  return drafter;
 }
 
 ModelDrafter::ModelDrafter(Backend& backend, std::shared_ptr<const Model> model, const ModelDrafterOptions& options,

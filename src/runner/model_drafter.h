@@ -10,12 +10,14 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "backend/backend.h"
 #include "model/model.h"
 #include "quire/result.h"
+#include "runner/kv_populator.h"
 #include "sampling/sample_task.h"
 #include "sched/drafter.h"
 #include "tensor/buffer.h"
@@ -30,6 +32,7 @@ struct ModelDrafterOptions {
   int32_t num_blocks = 0;                 // of positions
   int32_t block_size = 16;
   DType kv_dtype = DType::kBf16;
+  bool populates_kv = false;  // as ModelRunnerOptions
 };
 
 // Scratch of a drafter: part of the memory plan.
@@ -78,6 +81,7 @@ class ModelDrafter final : public Drafter {
   const std::shared_ptr<const Model> model_;
   const ModelDrafterOptions options_;
   const std::unique_ptr<KvCache> cache_;
+  std::optional<KvPopulator> populator_;
   Arena arena_;
   const std::unique_ptr<Batch> batch_;
   const uint32_t num_groups_;

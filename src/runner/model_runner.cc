@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "runner/kv_populator.h"
 #include "runner/seat_table.h"
 #include "runner/wanted_logits.h"
 #include "sampling/sample_task.h"
@@ -68,6 +70,11 @@ class ModelRunnerImpl final : public ModelRunner {
   Status Collect(StepResult& result) override;
   const KvShape& kv_shape() const override { return cache_->shape(); }
 
+  Status PopulateKv() {
+    QUIRE_ASSIGN_OR_RETURN(populator_, KvPopulator::Start(backend_, *cache_));
+    return {};
+  }
+
  private:
   enum class State : uint8_t { kIdle, kAwaitsMasks, kDone };
 
@@ -92,6 +99,7 @@ class ModelRunnerImpl final : public ModelRunner {
   const int32_t vocab_size_;
   std::unique_ptr<KvCache> cache_;
   BlockTransfers transfers_;  // goes before the cache that its threads touch
+  std::optional<KvPopulator> populator_;
   Arena arena_;
   std::unique_ptr<Batch> batch_;
   SeatTable seats_;
@@ -408,8 +416,10 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(Backend& backend, const
   QUIRE_ASSIGN_OR_RETURN(Buffer arena, backend.Allocate(ArenaBytes(model.config(), options)));
   QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<Batch> batch,
                          backend.NewBatch(model.batch_limits(options.max_num_batched_tokens)));
-  return std::unique_ptr<ModelRunner>(std::make_unique<ModelRunnerImpl>(
-      backend, model, options, std::move(stores), std::move(cache), std::move(arena), std::move(batch)));
+  auto runner = std::make_unique<ModelRunnerImpl>(backend, model, options, std::move(stores), std::move(cache),
+                                                  std::move(arena), std::move(batch));
+  if (options.populates_kv) QUIRE_RETURN_IF_ERROR(runner->PopulateKv());
+  return std::unique_ptr<ModelRunner>(std::move(runner));
 }
 
 }  // namespace quire

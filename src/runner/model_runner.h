@@ -35,6 +35,7 @@ struct ModelRunnerOptions {
   int32_t num_blocks = 0;
   int32_t block_size = 16;
   DType kv_dtype = DType::kBf16;
+  bool populates_kv = false;  // takes the KV cache's memory at once, in the background
 };
 
 // What of a model's layout concerns scheduling.

@@ -23,6 +23,7 @@ class AnonymousMemory : public MemoryPool {
     return data;
   }
   void Release(void* data, size_t bytes) override { munmap(data, bytes); }
+  bool Populate(void* data, size_t bytes) override { return madvise(data, bytes, MADV_POPULATE_WRITE) == 0; }
 };
 
 }  // namespace
@@ -40,6 +41,15 @@ Result<Buffer> MemoryPool::Allocate(size_t bytes) {
 }
 
 Result<Buffer> Buffer::Allocate(size_t bytes) { return HostMemory().Allocate(bytes); }
+
+Status Buffer::Populate(FunctionRef<bool()> goes_on) const {
+  constexpr size_t kPiece = size_t{64} << 20;
+  for (size_t done = 0; done < bytes_ && goes_on(); done += kPiece) {
+    if (pool_->Populate(static_cast<char*>(data_) + done, std::min(kPiece, bytes_ - done))) continue;
+    return ResourceExhausted("of {} bytes the system gives only {}: {}", bytes_, done, std::strerror(errno));
+  }
+  return {};
+}
 
 Buffer::~Buffer() {
   if (data_ != nullptr) pool_->Release(data_, bytes_);

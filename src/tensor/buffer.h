@@ -8,6 +8,7 @@
 #include <initializer_list>
 #include <utility>
 
+#include "base/function_ref.h"
 #include "quire/result.h"
 #include "tensor/tensor.h"
 
@@ -25,6 +26,11 @@ class Buffer {
 
   void* data() const { return data_; }
   size_t bytes() const { return bytes_; }
+
+  // The system may give memory only when it is first written. This makes it give all of it, now; contents stay, and
+  // others may read and write them meanwhile. `goes_on` is asked every 64 MiB. kResourceExhausted: there is not so
+  // much.
+  Status Populate(FunctionRef<bool()> goes_on) const;
 
  private:
   friend class MemoryPool;
@@ -46,6 +52,8 @@ class MemoryPool {
   // `bytes` are not 0. Null: there is no memory, and errno says why.
   virtual void* Take(size_t bytes) = 0;
   virtual void Release(void* data, size_t bytes) = 0;
+  // False: there is no memory for it, and errno says why. By default, what is taken is there.
+  virtual bool Populate(void* /*data*/, size_t /*bytes*/) { return true; }
 };
 MemoryPool& HostMemory();
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import MODEL, Server, run_to_exit
+from harness import MODEL, Server, run_to_exit, wait_for
 from openai import OpenAI
 
 BLOCK = 16
@@ -257,3 +257,25 @@ def test_bench_kv_accounts_for_the_pool() -> None:
     assert 0 < report["waste_pct"] < 100
     assert report["completed"] == 20
     assert report["shared_savings_pct"] > 0
+
+
+def resident_bytes(server: Server, key: str = "VmRSS") -> int:
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.search(rf"{key}:\s+(\d+) kB", status)[1]) * 1024
+
+
+def test_memory_of_the_cache_is_taken_at_the_start_if_asked(
+    start_server: Callable[..., Server],
+) -> None:
+    cache_bytes = 256 << 20
+    lazy = start_server("--kv-cache-memory", str(cache_bytes))
+    assert resident_bytes(lazy) < cache_bytes
+    server = start_server("--kv-cache-memory", str(cache_bytes), "--kv-populate", "--mlock")
+    wait_for("the cache's memory", lambda: "kv_populated" in server.log() or None)
+    assert resident_bytes(server) > cache_bytes
+    if "memory_not_locked" in server.log():
+        assert "ulimit -l" in server.log()
+        assert resident_bytes(server, "VmLck") == 0
+    else:
+        assert resident_bytes(server, "VmLck") > cache_bytes
+    assert server.client.completions.create(model=MODEL, prompt=STORY, max_tokens=2).choices

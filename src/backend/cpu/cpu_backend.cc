@@ -235,6 +235,10 @@ class CpuBackend : public Backend {
     static_cast<PagedKv&>(cache).CopyBlocks(copies);
   }
 
+  Status PopulateKvCache(const KvCache& cache, FunctionRef<bool()> goes_on) const override {
+    return static_cast<const PagedKv&>(cache).Populate(goes_on);
+  }
+
   void ReadBlock(const KvCache& cache, uint32_t block, std::byte* out) const override {
     CheckBlock(cache, block);
     static_cast<const PagedKv&>(cache).ReadBlock(block, out);

@@ -193,6 +193,10 @@ class RefBackend : public Backend {
     static_cast<RefKvCache&>(cache).CopyBlocks(copies);
   }
 
+  Status PopulateKvCache(const KvCache& cache, FunctionRef<bool()> goes_on) const override {
+    return static_cast<const RefKvCache&>(cache).Populate(goes_on);
+  }
+
   void ReadBlock(const KvCache& cache, uint32_t block, std::byte* out) const override {
     CheckBlock(cache, block);
     static_cast<const RefKvCache&>(cache).ReadBlock(block, out);
