@@ -36,7 +36,15 @@ uint32_t Residency::NumBlocksToDecode(const Sequence& sequence, const BlockTable
   return 1;
 }
 
-bool Residency::MakeRoomToDecode(SequenceGroup& group) { return MakeRoom(group, NumBlocksToDecode(group)); }
+bool Residency::PrepareDecode(SequenceGroup& group) {
+  const uint32_t num_blocks = NumBlocksToDecode(group);
+  if (num_blocks == 0) return true;  // nearly always
+  if (!MakeRoom(group, num_blocks)) return false;
+  for (Sequence& sequence : group.sequences) {
+    if (sequence.decodes()) PrepareWrite(sequence, sequence.num_tokens());
+  }
+  return true;
+}
 
 void Residency::MakeRoomForPrompts(SequenceGroup& group) {
   for (Sequence& sequence : group.sequences) {
@@ -72,6 +80,7 @@ void Residency::PrepareWrite(Sequence& sequence, uint32_t end) {
 }
 
 void Residency::PrepareWrite(Sequence& sequence, uint32_t group, uint32_t end) {
+  if (sequence.kv.table(group).NumBlocksToWrite(sequence.kv.num_computed, end) == 0) return;
   copies_.clear();
   // What is copied has to be in the runner's table.
   parts_.builder.SendBlocks(sequence, group, sequence.kv.num_computed);

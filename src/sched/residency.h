@@ -76,14 +76,12 @@ class Residency {
   // Staying. Sequences of a group that have no seat yet take theirs, as far as there is memory; the first one comes
   // first, then the others share with it what they have in common.
   void Join(SequenceGroup& group);
-  // Whether the group's sequences that decode have room for their next tokens, by preemption of younger groups if need
-  // be. Then each of them may call PrepareWrite.
-  bool MakeRoomToDecode(SequenceGroup& group);
+  // Makes the slot of its next token each decoding sequence's own, with memory of younger groups, which are preempted,
+  // if need be. False: not now, and the group may be gone.
+  bool PrepareDecode(SequenceGroup& group);
   // Has the group's prompts go on by a row at least, in the same way, as far as there is room. Their slots have been
   // there since it entered, but for those of windows.
   void MakeRoomForPrompts(SequenceGroup& group);
-  // Makes the slots of tokens [num_computed, end) the sequence's own. REQUIRES: room for it.
-  void PrepareWrite(Sequence& sequence, uint32_t end);
   // Makes slots for up to num_rows rows of a prompt the sequence's own: as many as leave those who decode the room to
   // grow by a block each. Returns how many it has.
   uint32_t PreparePrompt(Sequence& sequence, uint32_t num_rows);
@@ -123,6 +121,8 @@ class Residency {
   uint32_t NumSharedWithFront(const SequenceGroup& group, const Sequence& sequence) const;
   void JoinOne(SequenceGroup& group, Sequence& sequence, uint32_t num_shared);
   void Reserve(Sequence& sequence, bool is_first);
+  // Makes the slots of tokens [num_computed, end) the sequence's own. REQUIRES: room for it.
+  void PrepareWrite(Sequence& sequence, uint32_t end);
   void PrepareWrite(Sequence& sequence, uint32_t group, uint32_t end);
   uint32_t NumFitting(const Sequence& sequence, uint32_t begin, uint32_t num_rows) const;
   uint32_t NumBlocksToDecode(const Sequence& sequence, const BlockTable& table) const;

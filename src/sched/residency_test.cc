@@ -41,7 +41,7 @@ class ResidencyTest : public testing::Test {
     Decode(victim);
     Begin();
     Decode(oldest);
-    EXPECT_TRUE(residency_.MakeRoomToDecode(oldest));
+    EXPECT_TRUE(residency_.PrepareDecode(oldest));
     return {oldest, victim};
   }
 
@@ -61,13 +61,12 @@ TEST_F(ResidencyTest, TheYoungestGivesWayAndTheOldestGoesOn) {
   SequenceGroup& youngest = Enter(8);
   EXPECT_EQ(space_.num_available(), 0U);
   Decode(oldest);
-  EXPECT_TRUE(residency_.MakeRoomToDecode(oldest));
+  EXPECT_TRUE(residency_.PrepareDecode(oldest));
   EXPECT_TRUE(residency_.preempted_in_step());
   EXPECT_EQ(youngest.state, State::kWaiting);
   EXPECT_EQ(waiting_.First(), &youngest);
-  residency_.PrepareWrite(oldest.front(), 13);
   Decode(middle);
-  EXPECT_TRUE(residency_.MakeRoomToDecode(middle)) << "two blocks came back";
+  EXPECT_TRUE(residency_.PrepareDecode(middle)) << "two blocks came back";
   EXPECT_EQ(residency_.counters().preemptions[PreemptionMode::kRecompute], 1U);
   EXPECT_EQ(residency_.num_seats(), 2U);
 }
@@ -77,7 +76,7 @@ TEST_F(ResidencyTest, WhoNeedsMemoryAndIsTheYoungestGivesWayItself) {
   Enter(16);
   SequenceGroup& youngest = Enter(16);
   Decode(youngest);
-  EXPECT_FALSE(residency_.MakeRoomToDecode(youngest));
+  EXPECT_FALSE(residency_.PrepareDecode(youngest));
   EXPECT_EQ(youngest.state, State::kWaiting);
 }
 
@@ -87,7 +86,6 @@ TEST_F(ResidencyTest, WhatWasComputedGoesToSwapSpaceAndComesBack) {
   EXPECT_EQ(residency_.swapper().num_used_places(), 4U);
   EXPECT_EQ(builder_.plan().transfers.size(), 4U);
   ReportTransfers(victim);
-  residency_.PrepareWrite(oldest.front(), 17);
   EXPECT_FALSE(residency_.ResumeFirst()) << "no room for it to grow";
   residency_.Remove(oldest);
   Begin();
@@ -115,8 +113,8 @@ TEST_F(ResidencyTest, DraftsTakeNoMemoryThatADecodeMayNeed) {
   SequenceGroup& other = Enter(8);
   Decode(one);
   Decode(other);
-  residency_.PrepareWrite(one.front(), 13);
-  residency_.PrepareWrite(other.front(), 9);
+  EXPECT_TRUE(residency_.PrepareDecode(one));
+  EXPECT_TRUE(residency_.PrepareDecode(other));
   EXPECT_EQ(space_.num_available(), 1U);
   EXPECT_EQ(residency_.PrepareDrafts(one.front(), 6), 3U) << "what its last block has room for";
   EXPECT_EQ(space_.num_available(), 1U);

@@ -99,20 +99,23 @@ void Scheduler::PlanDecodes() {
   for (size_t i = 0; i < running.size() && builder_.rows_left() > 0; ++i) {
     SequenceGroup& group = *running[i];
     if (kv_.space->gives_back() && group.state == State::kRunning) residency_.MakeRoomForPrompts(group);
-    if (!group.Decodes() || !residency_.MakeRoomToDecode(group)) continue;
+    if (!group.Decodes() || !residency_.PrepareDecode(group)) continue;
     for (Sequence& sequence : group.sequences) {
       if (!sequence.decodes()) continue;
-      residency_.PrepareWrite(sequence, sequence.num_tokens());
-      builder_.PromiseDecode(group, sequence);
+      speculation_.enabled() ? builder_.PromiseDecode(group, sequence) : builder_.AddDecode(group, sequence);
     }
   }
+  if (speculation_.enabled()) PlanDrafts();
+}
+
+void Scheduler::PlanDrafts() {
   const std::span<const Decode> decodes = builder_.promised();
   speculation_.Choose(chunk_budget_.times(), builder_.step().decodes, decodes, builder_.rows_left());
   for (size_t i = 0; i < decodes.size(); ++i) {
     Sequence& sequence = *decodes[i].sequence;
     const std::span<const int32_t> drafts = speculation_.DraftsOf(i);
     const size_t num_fitting = drafts.empty() ? 0 : residency_.PrepareDrafts(sequence, drafts.size());
-    builder_.AddDecode(*decodes[i].group, sequence, drafts.first(num_fitting));
+    builder_.AddPromised(decodes[i], drafts.first(num_fitting));
   }
 }
 

@@ -90,6 +90,7 @@ class Scheduler {
   void PlanShares();
   void PlanJoins();
   void PlanDecodes();
+  void PlanDrafts();
   void PlanPrompts();
   void PlanSwapped();
   void PlanWaiting();

@@ -41,9 +41,9 @@ void SlotAccountant::CountRunning(const SchedulerView& view, SlotAccount& accoun
   const uint32_t block_size = view.space.block_size();
   for (const SequenceGroup* group : view.residency.running()) {
     for (const Sequence& sequence : group->sequences) {
-      num_in_tables_ += sequence.kv.num_held();
       const uint32_t first = (sequence.kv.num_computed + 1) / block_size;
       for (const BlockTable& table : sequence.kv.tables()) {
+        num_in_tables_ += table.num_held();
         for (uint32_t index = std::max(first, table.first_block()); index < table.num_blocks(); ++index) {
           uint32_t& counted = counted_in_[static_cast<size_t>(table.at(index))];
           if (counted != account_number_) Count(*group, sequence, index * block_size, block_size, account);

@@ -119,11 +119,9 @@ void StepBuilder::Fork(const Sequence& parent, Sequence& child, std::vector<KvSp
   child.num_blocks_sent = parent.num_blocks_sent;
 }
 
-// The blocks of tokens [0, end), as far as they are there and the runner does not know them.
-void StepBuilder::SendBlocks(Sequence& sequence, uint32_t group, uint32_t end) {
+void StepBuilder::SendNewBlocks(Sequence& sequence, uint32_t group, uint32_t end) {
   const BlockTable& table = sequence.kv.table(group);
   uint32_t& num_sent = sequence.num_blocks_sent[group];
-  if (uint64_t{num_sent} * options_.block_size >= end) return;
   const uint32_t num_blocks = BlocksForTokens(end, options_.block_size);
   num_sent = std::max(num_sent, std::min(table.first_block(), num_blocks));
   for (; num_sent < num_blocks; ++num_sent) {
@@ -184,9 +182,14 @@ void StepBuilder::PromiseDecode(SequenceGroup& group, Sequence& sequence) {
   --rows_left_;
 }
 
-void StepBuilder::AddDecode(const SequenceGroup& group, Sequence& sequence, std::span<const int32_t> drafts) {
+void StepBuilder::AddDecode(const SequenceGroup& group, Sequence& sequence) {
+  AddRows(group, sequence, 1, {});
+  step_.decodes = step_.load;
+}
+
+void StepBuilder::AddPromised(const Decode& decode, std::span<const int32_t> drafts) {
   ++rows_left_;
-  AddRows(group, sequence, 1, drafts);
+  AddRows(*decode.group, *decode.sequence, 1, drafts);
   step_.decodes = step_.load;
 }
 

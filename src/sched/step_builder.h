@@ -55,21 +55,26 @@ class StepBuilder {
   uint32_t rows_left() const { return rows_left_; }
   uint32_t prompt_rows_left() const { return prompt_rows_left_; }
 
-  // A row is kept for the sequence, which decodes. REQUIRES: rows_left() > 0, or another of its group has one.
+  // The next row of a sequence that decodes, with its tasks. REQUIRES: its table has the slot; rows_left() > 0, or
+  // another of its group has a row.
+  void AddDecode(const SequenceGroup& group, Sequence& sequence);
+  // That row is kept for it, and comes when it is known whether others follow it. REQUIRES: the same.
   void PromiseDecode(SequenceGroup& group, Sequence& sequence);
   std::span<const Decode> promised() const { return promised_; }
-  // The sequence's next rows, with their tasks; `drafts`: guesses of what follows its last token, to be verified.
-  // REQUIRES: it has a seat, and its table has the slots of all of them; it was promised; drafts are none's but a
-  // sample's.
-  void AddDecode(const SequenceGroup& group, Sequence& sequence, std::span<const int32_t> drafts);
+  // `drafts`: guesses of what follows its last token, to be verified. REQUIRES: it was promised; its table has the
+  // slots of all of them; drafts are none's but a sample's.
+  void AddPromised(const Decode& decode, std::span<const int32_t> drafts);
   void AddPrompt(const SequenceGroup& group, Sequence& sequence, uint32_t num_rows);
   // How many of num_wanted rows of a prompt this step takes. REQUIRES: num_wanted and prompt_rows_left() are above 0.
   uint32_t ChunkFor(const Sequence& sequence, uint32_t num_wanted) const;
 
   // The sequence takes a seat and the runner is told all about it. REQUIRES: one is free.
   void Admit(const SequenceGroup& group, Sequence& sequence);
-  // The runner has to know what is copied before it hears of the copy.
-  void SendBlocks(Sequence& sequence, uint32_t group, uint32_t end);
+  // The blocks of tokens [0, end), as far as they are there and the runner does not know them: it has to know what is
+  // copied before it hears of the copy.
+  void SendBlocks(Sequence& sequence, uint32_t group, uint32_t end) {
+    if (uint64_t{sequence.num_blocks_sent[group]} * options_.block_size < end) SendNewBlocks(sequence, group, end);
+  }
   void AddCopies(const Sequence& sequence, uint32_t group, std::span<const CopyOnWrite> copies);
   // Under way from now on. REQUIRES: the block that it holds, if any, has been given a reference for it.
   Transfer& AddTransfer(const PendingTransfer& transfer);
@@ -91,6 +96,7 @@ class StepBuilder {
   void CheckInvariants(std::span<const SeatId> taken) const;
 
  private:
+  void SendNewBlocks(Sequence& sequence, uint32_t group, uint32_t end);
   struct PendingFork {
     SeatFork fork;
     std::vector<KvSpace::Copy> copies;

@@ -22,7 +22,7 @@ class StreamsTest : public testing::Test {
   End Step(SequenceGroup& group, const Draws& draws) {
     parts_.builder.LimitPrompts({});
     for (Sequence& sequence : group.sequences) {
-      parts_.residency.PrepareWrite(sequence, sequence.num_tokens());
+      parts_.residency.PreparePrompt(sequence, sequence.num_remaining());
       parts_.builder.AddPrompt(group, sequence, sequence.num_remaining());
     }
     const quire::Step& step = Compute(draws);
