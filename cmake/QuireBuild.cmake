@@ -67,11 +67,13 @@ endfunction()
 add_custom_target(asan_tests)
 add_custom_target(tsan_tests)
 
-# quire_test(block_pool_test SOURCES block_pool_test.cc DEPS quire_kv [TIMEOUT seconds] [LABELS ...] [GUARDED args...]): one
-# test program, one entry of CTest. A program all of whose tests were skipped is reported as skipped. GUARDED: a second
-# program of the same objects, whose backends' memory the host cannot touch, run with these arguments.
+# quire_test(block_pool_test SOURCES block_pool_test.cc DEPS quire_kv [TIMEOUT seconds] [LABELS ...] [OPTIMIZED]
+#            [GUARDED args...] [UNSANITIZED patterns...]): one test program, one entry of CTest. A program all of whose
+# tests were skipped is reported as skipped. GUARDED: a second program of the same objects, whose backends' memory the
+# host cannot touch, run with these arguments. UNSANITIZED: tests that sanitizers leave out, as they take long and
+# others run the same code. OPTIMIZED: what runs long is in the test's own files: sanitizers optimise those, too.
 function(quire_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS;GUARDED" ${ARGN})
+  cmake_parse_arguments(ARG "OPTIMIZED" "TIMEOUT" "SOURCES;DEPS;LABELS;GUARDED;UNSANITIZED" ${ARGN})
   if(NOT QUIRE_BUILD_TESTS)
     return()
   endif()
@@ -79,7 +81,7 @@ function(quire_test name)
   if(NOT ARG_TIMEOUT AND QUIRE_SANITIZE)
     set(ARG_TIMEOUT 600)
   elseif(NOT ARG_TIMEOUT)
-    set(ARG_TIMEOUT 120)
+    set(ARG_TIMEOUT 300)
   endif()
   if(NOT QUIRE_SANITIZE AND "GUARDED" IN_LIST ARGN)
     add_library(${name}_objects OBJECT ${ARG_SOURCES})
@@ -94,7 +96,15 @@ function(quire_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE QUIRE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-  add_test(NAME ${name} COMMAND ${name})
+  if(QUIRE_SANITIZE AND NOT ARG_OPTIMIZED)
+    target_compile_options(${name} PRIVATE -O0)  # in half the time
+  endif()
+  set(filter "")
+  if(QUIRE_SANITIZE AND ARG_UNSANITIZED)
+    list(JOIN ARG_UNSANITIZED : filter)
+    set(filter --gtest_filter=-${filter})
+  endif()
+  add_test(NAME ${name} COMMAND ${name} ${filter})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
   foreach(sanitizer asan tsan)
     if(sanitizer IN_LIST ARG_LABELS)
