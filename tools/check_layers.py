@@ -8,6 +8,7 @@ from pathlib import Path
 # Who may include whom, directly; each folder may also include whatever those may.
 ALLOWED = {
     "base": [],
+    "hub": ["base"],
     "tensor": ["base"],
     "sampling": ["base"],
     "backend": ["tensor", "sampling"],
@@ -18,7 +19,7 @@ ALLOWED = {
     "runner": ["sched", "model"],
     "engine": ["sched", "text"],
     "sim": ["engine"],
-    "llm": ["runner", "engine"],
+    "llm": ["runner", "engine", "hub"],
     "server": ["runner", "engine"],
     "cli": ["server", "llm", "sim"],
 }
