@@ -21,7 +21,7 @@ ALLOWED = {
     "sim": ["engine"],
     "llm": ["runner", "engine", "hub"],
     "server": ["runner", "engine"],
-    "cli": ["server", "llm", "sim"],
+    "cli": ["server", "llm", "sim", "hub"],
 }
 # Rooms within a folder that know less than the folder does: what each may include.
 ROOMS = {"server/http": ["server/http", "base"]}

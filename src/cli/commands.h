@@ -84,6 +84,19 @@ struct InfoCommand {
   LoadOptions load;
 };
 
+struct PullCommand {
+  std::string model;
+  std::string revision = "main";
+};
+
+struct ListCommand {
+  bool json = false;
+};
+
+struct RemoveCommand {
+  std::vector<std::string> models;
+};
+
 int RunServe(const ServeCommand& command);
 int RunOnce(const RunCommand& command);
 int RunChat(const ChatCommand& command);
@@ -91,5 +104,8 @@ int RunBench(const BenchCommand& command);
 int RunBenchKv(const BenchKvCommand& command);
 int RunTokenize(const TokenizeCommand& command);
 int RunInfo(const InfoCommand& command);
+int RunPull(const PullCommand& command);
+int RunList(const ListCommand& command);
+int RunRemove(const RemoveCommand& command);
 
 }  // namespace quire

@@ -189,6 +189,23 @@ void AddTokenize(CLI::App& sub, TokenizeCommand& tokenize) {
   sub.add_flag("--decode", tokenize.decode, "The other way: ids to text");
 }
 
+void AddHub(CLI::App& app, Commands& commands, std::function<int()>& chosen) {
+  CLI::App& pull =
+      AddCommand(app, "pull", "Download a model from the hub, or what it has that is new; prints where it is",
+                 commands.pull, &RunPull, chosen);
+  pull.add_option("model", commands.pull.model, "org/name[@revision][:quantisation]")->required();
+  pull.add_option("--revision", commands.pull.revision, "A branch, a tag or a commit")->capture_default_str();
+  CLI::App& list = AddCommand(app, "list", "The models in the Hugging Face cache: sizes, revisions, formats",
+                              commands.list, &RunList, chosen);
+  list.add_flag("--json", commands.list.json, "Print one JSON object instead of a table");
+  CLI::App& remove =
+      AddCommand(app, "rm", "Remove models from the Hugging Face cache", commands.remove, &RunRemove, chosen);
+  remove
+      .add_option("models", commands.remove.models,
+                  "org/name: all of it; org/name@revision: that revision; org/name:quantisation: that GGUF file")
+      ->required();
+}
+
 }  // namespace
 
 bool TakesSeveralValues(const std::string& name) { return name == "--api-key" || name == "--served-model-name"; }
@@ -209,6 +226,7 @@ void AddCommands(CLI::App& app, Commands& commands, std::function<int()>& chosen
   chat_app.add_option("--system", chat.system, "System message");
   AddSampling(chat_app, chat.sampling);
   AddBench(app, commands, chosen);
+  AddHub(app, commands, chosen);
   AddTokenize(AddCommand(app, "tokenize", "Text to token ids, and back", commands.tokenize, &RunTokenize, chosen),
               commands.tokenize);
   AddLoad(AddCommand(app, "info", "What a model is and how memory would be planned; loads no weights", commands.info,

@@ -21,6 +21,9 @@ struct Commands {
   BenchKvCommand kv;
   TokenizeCommand tokenize;
   InfoCommand info;
+  PullCommand pull;
+  ListCommand list;
+  RemoveCommand remove;
 };
 
 // `commands` and `chosen` outlive the app. After parsing, `chosen` runs the command.

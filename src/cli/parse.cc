@@ -152,7 +152,9 @@ class CommandLine {
       }
     }
     const auto is_positional = [](const CLI::Option* option) { return option->get_positional(); };
-    syntax.max_positionals = command.get_options(is_positional).size();
+    for (const CLI::Option* option : std::as_const(command).get_options(is_positional)) {
+      syntax.max_positionals += static_cast<size_t>(option->get_items_expected_max());
+    }
     syntax.loads_a_model = command.get_option_no_throw("--model") != nullptr;
     return syntax;
   }

@@ -158,10 +158,11 @@ Result<FetchedModel> FetchModel(const HubEnvironment& environment, const RepoRef
   }
 }
 
-Result<std::string> FindOrFetchModel(const std::string& path_or_name, const ShowProgress& show) {
+Result<std::string> FindOrFetchModel(const std::string& path_or_name, const std::string& revision,
+                                     const ShowProgress& show) {
   if (Env::Posix().Exists(path_or_name)) return path_or_name;
-  const Result<RepoRef> ref = ParseRepoRef(path_or_name);
-  if (!ref.ok()) return NotFound("there is no model directory {}", path_or_name);
+  const Result<RepoRef> ref = ParseRepoRef(path_or_name, revision);
+  if (!ref.ok()) return NotFound("there is no model directory {}, and {}", path_or_name, ref.error().message);
   const std::string cache_directory = HubCacheDirectory();
   Result<std::string> cached = FindInCache(CacheLayout(cache_directory, ref->repo_id), *ref);
   if (cached.ok()) return cached;

@@ -13,7 +13,9 @@ namespace quire {
 
 // A directory in the Hugging Face layout, or a GGUF file. A path that exists is taken as it is. A hub name is looked
 // for in the cache; if it is not wholly there, it is downloaded, unless HF_HUB_OFFLINE is set. Errors say what to do.
-Result<std::string> FindOrFetchModel(const std::string& path_or_name, const ShowProgress& show);
+// `revision`: of a hub name that states none itself; "main": the usual one.
+Result<std::string> FindOrFetchModel(const std::string& path_or_name, const std::string& revision,
+                                     const ShowProgress& show);
 
 struct FetchedModel {
   std::string path;

@@ -44,8 +44,7 @@ Status Check(const RepoFile& file) {
 Result<RepoFile> FileOfPage(const Json& entry) {
   RepoFile file;
   file.path = TextOf(entry, "path");
-  QUIRE_ASSIGN_OR_RETURN(file.git_size, SizeOf(entry, "size", file.path));
-  file.size = file.git_size;
+  QUIRE_ASSIGN_OR_RETURN(file.size, SizeOf(entry, "size", file.path));
   file.blob_id = TextOf(entry, "oid");
   file.xet_hash = TextOf(entry, "xetHash");
   if (const auto lfs = entry.find("lfs"); lfs != entry.end() && lfs->is_object()) {
@@ -61,8 +60,7 @@ Result<RepoFile> FileOfTree(const std::string& path, const Json& entry) {
   if (!entry.is_object()) return DataLoss("{} is described by no object", path);
   RepoFile file;
   file.path = path;
-  QUIRE_ASSIGN_OR_RETURN(file.git_size, SizeOf(entry, "size", path));
-  file.size = file.git_size;
+  QUIRE_ASSIGN_OR_RETURN(file.size, SizeOf(entry, "size", path));
   file.blob_id = TextOf(entry, "blob_id");
   file.sha256 = TextOf(entry, "lfs_sha256");
   file.xet_hash = TextOf(entry, "xet_hash");
@@ -74,7 +72,7 @@ Result<RepoFile> FileOfTree(const std::string& path, const Json& entry) {
 }
 
 OrderedJson TreeEntry(const RepoFile& file) {
-  OrderedJson entry = {{"size", file.git_size}, {"blob_id", file.blob_id}};
+  OrderedJson entry = {{"size", file.size}, {"blob_id", file.blob_id}};
   if (!file.sha256.empty()) {
     entry["lfs_sha256"] = file.sha256;
     entry["lfs_size"] = file.size;

@@ -12,12 +12,11 @@
 namespace quire {
 
 struct RepoFile {
-  std::string path;       // "folder/name"
-  uint64_t size = 0;      // of the file itself, not of an LFS pointer
-  std::string blob_id;    // git's SHA-1 of the blob: of the pointer, where the file is in LFS
-  std::string sha256;     // of a file in LFS; empty: it is in git itself
-  std::string xet_hash;   // as the hub says, for others' use; may be empty
-  uint64_t git_size = 0;  // the listing's own size, which for LFS should be `size`
+  std::string path;      // "folder/name"
+  uint64_t size = 0;     // of the file itself, not of an LFS pointer
+  std::string blob_id;   // git's SHA-1 of the blob: of the pointer, where the file is in LFS
+  std::string sha256;    // of a file in LFS; empty: it is in git itself
+  std::string xet_hash;  // as the hub says, for others' use; may be empty
 
   // The name of its blob in the cache, by which its bytes are checked, too.
   const std::string& etag() const { return sha256.empty() ? blob_id : sha256; }

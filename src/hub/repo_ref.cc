@@ -52,7 +52,7 @@ bool IsSafePath(std::string_view path) {
   return true;
 }
 
-Result<RepoRef> ParseRepoRef(std::string_view text) {
+Result<RepoRef> ParseRepoRef(std::string_view text, std::string_view revision) {
   const std::string_view name = WithoutPrefix(text);
   RepoRef ref;
   size_t at = std::min(name.find_first_of("@:"), name.size());
@@ -75,6 +75,11 @@ Result<RepoRef> ParseRepoRef(std::string_view text) {
     has_revision |= is_revision;
     at = end;
   }
+  if (has_revision && revision != "main" && revision != ref.revision) {
+    return InvalidArgument("\"{}\" names another revision than {}", text, revision);
+  }
+  if (!has_revision) ref.revision = revision;
+  if (!IsSafePath(ref.revision)) return InvalidArgument("the revision \"{}\" is none", revision);
   return ref;
 }
 

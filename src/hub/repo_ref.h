@@ -15,8 +15,9 @@ struct RepoRef {
 };
 
 // "org/name[@revision][:selector]", the two in any order; "hf.co/", "https://huggingface.co/" and "hf://" before it
-// are skipped. The rules for names are those of the hub.
-Result<RepoRef> ParseRepoRef(std::string_view text);
+// are skipped. The rules for names are those of the hub. `revision`: where the name states none; a name that states
+// another one than that is an error, unless it is the usual "main".
+Result<RepoRef> ParseRepoRef(std::string_view text, std::string_view revision = "main");
 
 // 40 hexadecimal digits.
 bool IsCommit(std::string_view text);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "llm/model_location.h"
 #include "model/model_config.h"
 
 namespace quire {
@@ -18,7 +19,7 @@ Result<std::optional<DraftModelOutline>> OutlineDraftModel(const SpeculationOpti
     error.message = "--speculative-config: " + error.message;
     return error;
   };
-  const Result<std::string> directory = ResolveModelDirectory(speculation.model);
+  const Result<std::string> directory = LocateModel(speculation.model);
   if (!directory.ok()) return named(directory.error());
   outline.directory = *directory;
   const Result<ModelFootprint> measured = MeasureModel(outline.directory, model_options);

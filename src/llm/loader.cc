@@ -19,6 +19,7 @@
 #include "llm/draft_model.h"
 #include "llm/fingerprint.h"
 #include "llm/generation_overrides.h"
+#include "llm/model_location.h"
 #include "llm/option_names.h"
 #include "llm/scheduling_options.h"
 #include "llm/speculation_options.h"
@@ -78,7 +79,7 @@ Result<std::unique_ptr<Backend>> MakeBackend(const LoadOptions& options) {
 }
 
 Result<std::string> FindModel(const LoadOptions& options) {
-  return options.model.empty() ? EmbeddedModelDirectory() : ResolveModelDirectory(options.model);
+  return options.model.empty() ? EmbeddedModelDirectory() : LocateModel(options.model, options.revision);
 }
 
 const std::string& TokenizerDirectory(const LoadOptions& options, const LoadedModel& loaded) {
@@ -332,9 +333,10 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
   WarnOfFloat16(options);
   LoadedModel loaded;
   Stopwatch stopwatch(loaded.times);
-  const size_t available_bytes = AvailableMemoryBytes();
   loaded.name = options.model.empty() ? "tiny" : options.model;
   QUIRE_ASSIGN_OR_RETURN(loaded.directory, FindModel(options));
+  stopwatch.Lap("find");
+  const size_t available_bytes = AvailableMemoryBytes();
   QUIRE_RETURN_IF_ERROR(LoadText(options, loaded));
   stopwatch.Lap("tokenizer");
   QUIRE_RETURN_IF_ERROR(LoadTemplate(options, loaded));

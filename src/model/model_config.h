@@ -65,8 +65,4 @@ std::vector<int32_t> LayerWindows(const ModelConfig& config);
 // The most positions that a model can be loaded for: max_position, or with a dynamic rope its factor times that.
 int32_t LongestContext(const ModelConfig& config);
 
-// A path is taken as it is; a hub name ("org/model") is looked up in the local Hugging Face cache
-// (HF_HUB_CACHE, HF_HOME, ~/.cache/huggingface/hub); else the error says how to download it.
-Result<std::string> ResolveModelDirectory(const std::string& path_or_name);
-
 }  // namespace quire

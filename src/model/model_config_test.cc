@@ -4,7 +4,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -309,78 +308,6 @@ TEST(ModelConfigTest, RandomFieldsLoadOrFail) {
     EXPECT_GE(config->sliding_window, 0) << fields;
     EXPECT_GT(config->max_position, 0) << fields;
   }
-}
-
-class HubCacheTest : public ::testing::Test {
- protected:
-  HubCacheTest() { setenv("HF_HUB_CACHE", cache_.path().c_str(), 1); }
-  ~HubCacheTest() override { unsetenv("HF_HUB_CACHE"); }
-  ScratchDirectory cache_;
-};
-
-TEST_F(HubCacheTest, TakesAPathAsItIs) { EXPECT_EQ(*ResolveModelDirectory(cache_.path()), cache_.path()); }
-
-TEST_F(HubCacheTest, FindsTheSnapshotThatMainNames) {
-  cache_.Write("models--org--name/refs/main", "abc123\n");
-  cache_.Write("models--org--name/snapshots/abc123/config.json", "{}");
-  cache_.Write("models--org--name/snapshots/older/config.json", "{}");
-  EXPECT_EQ(*ResolveModelDirectory("org/name"), cache_.File("models--org--name/snapshots/abc123"));
-}
-
-TEST_F(HubCacheTest, TakesTheOnlySnapshotWithoutRefs) {
-  cache_.Write("models--gpt2/snapshots/abc/config.json", "{}");
-  EXPECT_EQ(*ResolveModelDirectory("gpt2"), cache_.File("models--gpt2/snapshots/abc"));
-}
-
-TEST_F(HubCacheTest, SaysHowToDownloadWhatIsNotThere) {
-  const auto absent = ResolveModelDirectory("org/name");
-  ASSERT_FALSE(absent.ok());
-  EXPECT_EQ(absent.error().code, ErrorCode::kNotFound);
-  EXPECT_THAT(absent.error().message, AllOf(HasSubstr("hf download org/name"), HasSubstr(cache_.path())));
-  cache_.Write("models--org--name/refs/main", "../../../etc");
-  EXPECT_FALSE(ResolveModelDirectory("org/name").ok());
-  cache_.Write("models--org--part/snapshots/abc/tokenizer.json", "{}");
-  EXPECT_THAT(ResolveModelDirectory("org/part").error().message, HasSubstr("hf download org/part"));
-}
-
-// As huggingface_hub does with each of its variables.
-TEST_F(HubCacheTest, ExpandsHomeAndVariables) {
-  unsetenv("HF_HUB_CACHE");
-  const char* const set_home = std::getenv("HOME");
-  const std::string home = set_home == nullptr ? "/" : set_home;
-  const std::string root = cache_.path();
-  cache_.Write("hub/models--org--m/snapshots/abc/config.json", "{}");
-  cache_.Write("c/huggingface/hub/models--org--m/snapshots/abc/config.json", "{}");
-  setenv("HOME", root.c_str(), 1);
-  setenv("QUIRE_TEST_PART", "hub", 1);
-  const std::pair<const char*, const char*> kCases[] = {{"HF_HUB_CACHE", "~/hub"},
-                                                        {"HF_HUB_CACHE", "$HOME/hub"},
-                                                        {"HF_HUB_CACHE", "${HOME}/$QUIRE_TEST_PART"},
-                                                        {"HUGGINGFACE_HUB_CACHE", "~/${QUIRE_TEST_PART}"},
-                                                        {"HF_HOME", "~"},
-                                                        {"HF_HOME", "$HOME"},
-                                                        {"XDG_CACHE_HOME", "~/c"},
-                                                        {"XDG_CACHE_HOME", "$HOME/c"}};
-  for (const auto& [name, value] : kCases) {
-    setenv(name, value, 1);
-    const auto found = ResolveModelDirectory("org/m");
-    EXPECT_TRUE(found.ok()) << name << " " << value;
-    unsetenv(name);
-  }
-  setenv("HF_HUB_CACHE", "~nobody-of-this-name/$QUIRE_TEST_UNSET/${x", 1);
-  EXPECT_THAT(ResolveModelDirectory("org/m").error().message,
-              HasSubstr("in ~nobody-of-this-name/$QUIRE_TEST_UNSET/${x;"));
-  setenv("HOME", home.c_str(), 1);
-}
-
-TEST_F(HubCacheTest, OtherPathsAreNoHubNames) {
-  for (const char* path : {"/no/such/place", "./missing", "a/b/c", "../x", "", "org/", "/name", "~/model"}) {
-    const auto resolved = ResolveModelDirectory(path);
-    ASSERT_FALSE(resolved.ok()) << path;
-    EXPECT_EQ(resolved.error().message.find("hf download"), std::string::npos) << path;
-  }
-  cache_.Write("file.gguf", "x");
-  EXPECT_THAT(ResolveModelDirectory(cache_.File("file.gguf")).error().message, HasSubstr("is a file"));
 }
 
 }  // namespace
