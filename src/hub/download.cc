@@ -279,7 +279,8 @@ void Downloader::Show(bool at_once) {
                         : transfer->elsewhere() ? State::kElsewhere
                                                 : State::kWaiting;
     const RepoFile& file = transfer->file();
-    progress.files.push_back({.name = file.path, .size = file.size, .done = transfer->num_bytes(), .state = state});
+    progress.files.push_back(
+        {.name = file.path, .etag = file.etag(), .size = file.size, .done = transfer->num_bytes(), .state = state});
     progress.received += transfer->received();
   }
   show_(progress);

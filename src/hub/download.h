@@ -18,6 +18,7 @@ namespace quire {
 
 struct FileProgress {
   std::string name;
+  std::string etag;
   uint64_t size = 0;
   uint64_t done = 0;
   enum class State : uint8_t { kWaiting, kRunning, kElsewhere, kDone } state = State::kWaiting;

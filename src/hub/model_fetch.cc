@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
+#include <string_view>
 #include <utility>
 
 #include "base/env.h"
@@ -34,6 +36,8 @@ class Fetch {
   Status Get(const std::vector<RepoFile>& files, const ShowProgress& show);
   Status CheckSpace(const std::vector<RepoFile>& files) const;
   uint64_t MissingBytes(const std::vector<RepoFile>& files) const;
+  // Of all files of the model, those that are not downloaded now included.
+  DownloadProgress Whole(const DownloadProgress& now) const;
   Status AddIndex(const std::vector<RepoFile>& listing);
 
   const HubEnvironment& environment_;
@@ -76,13 +80,32 @@ Status Fetch::Get(const std::vector<RepoFile>& files, const ShowProgress& show) 
   uint64_t received = 0;
   const auto observe = [&](const DownloadProgress& progress) {
     received = progress.received;
-    if (show) show(progress);
+    if (show) show(Whole(progress));
   };
   const Status downloaded = DownloadBlobs(environment_, layout_, job_, observe);
   received_ += received;
   QUIRE_RETURN_IF_ERROR(downloaded);
   for (const RepoFile& file : job_.files) QUIRE_RETURN_IF_ERROR(LinkFile(layout_, job_.commit, file));
   return {};
+}
+
+DownloadProgress Fetch::Whole(const DownloadProgress& now) const {
+  using State = FileProgress::State;
+  std::map<std::string_view, const FileProgress*> by_etag;
+  for (const FileProgress& file : now.files) by_etag[file.etag] = &file;
+  DownloadProgress whole = {.received = received_ + now.received};
+  for (const RepoFile& file : choice_.files) {
+    FileProgress progress = {.name = file.path, .etag = file.etag(), .size = file.size};
+    if (const auto found = by_etag.find(file.etag()); found != by_etag.end()) {
+      progress.done = found->second->done;
+      progress.state = found->second->state;
+    } else if (HasFile(layout_, job_.commit, file)) {
+      progress.done = file.size;
+      progress.state = State::kDone;
+    }
+    whole.files.push_back(std::move(progress));
+  }
+  return whole;
 }
 
 Status Fetch::AddIndex(const std::vector<RepoFile>& listing) {
@@ -110,7 +133,7 @@ Result<FetchedModel> Fetch::Run(const ShowProgress& show) {
   TagCache(layout_.cache_directory());
   if (!listing.is_complete) QUIRE_RETURN_IF_ERROR(WriteTree(layout_, job_.commit, listing.files));
   const auto small_end = choice_.files.begin() + static_cast<ptrdiff_t>(choice_.num_small);
-  QUIRE_RETURN_IF_ERROR(Get({choice_.files.begin(), small_end}, nullptr));
+  QUIRE_RETURN_IF_ERROR(Get({choice_.files.begin(), small_end}, show));
   QUIRE_RETURN_IF_ERROR(MarkAbsent(layout_, job_.commit, choice_.absent));
   QUIRE_RETURN_IF_ERROR(AddIndex(listing.files));
   QUIRE_RETURN_IF_ERROR(Get(choice_.files, show));

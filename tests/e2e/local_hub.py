@@ -220,7 +220,8 @@ class _Handler(BaseHTTPRequestHandler):
             entries.append(entry)
         headers = {}
         if begin + PAGE < len(entries):
-            after = f"{self.hub.url}/api/models/{name}/tree/{sha}?recursive=true&cursor={begin + PAGE}"
+            host = f"http://{self.headers['Host']}"
+            after = f"{host}/api/models/{name}/tree/{sha}?recursive=true&cursor={begin + PAGE}"
             headers["Link"] = f'<{after}>; rel="next"'
         self._send_json(entries[begin : begin + PAGE], headers)
 
