@@ -21,7 +21,7 @@ namespace quire {
 namespace {
 
 constexpr size_t kMaxAtOnce = 8;
-constexpr int kMaxTries = 6;       // in a row, without a byte that came
+constexpr int kMaxFileTries = 6;   // in a row, without a byte that came
 constexpr int kMaxBadDigests = 2;  // a file whose bytes are others than the hub says
 constexpr int64_t kLockPollUs = 100'000;
 constexpr int64_t kShowUs = 100'000;
@@ -146,7 +146,7 @@ Status Transfer::Finish() {
 }
 
 Status Transfer::TryAgain(const HttpAnswer& answer, const std::string& why, TimeUs now) {
-  if (++num_tries_ >= kMaxTries || num_bad_digests_ >= kMaxBadDigests) {
+  if (++num_tries_ >= kMaxFileTries || num_bad_digests_ >= kMaxBadDigests) {
     return Named(num_bad_digests_ > 0 ? DataLoss("{}", why)
                                       : Unavailable("{}; it was tried {} times", why, num_tries_));
   }
