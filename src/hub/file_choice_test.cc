@@ -128,6 +128,7 @@ TEST(GgufGroupsTest, StrangeNamesAreFilesOfTheirOwn) {
   const auto groups = GroupGgufFiles(Listing({".gguf", "-00001-of-00002.gguf", "a-00000-of-00002.gguf",
                                               "a-00009-of-00002.gguf", "b-0001-of-00002.gguf", "C.GGUF", "x/.gguf"}));
   std::vector<std::string> stems;
+  stems.reserve(groups.size());
   for (const GgufGroup& group : groups) stems.push_back(group.stem);
   EXPECT_THAT(stems, ElementsAre("", "-00001-of-00002", "C", "b-0001-of-00002", "x/"));
 }

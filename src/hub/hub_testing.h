@@ -17,6 +17,7 @@ inline constexpr const char* kCommit = "0123456789abcdef0123456789abcdef01234567
 // Files of ten bytes each.
 inline std::vector<RepoFile> Listing(const std::vector<std::string>& paths) {
   std::vector<RepoFile> files;
+  files.reserve(paths.size());
   for (const std::string& path : paths) files.push_back({.path = path, .size = 10, .blob_id = std::string(40, 'a')});
   return files;
 }
