@@ -8,9 +8,9 @@
 #include <nlohmann/json.hpp>
 
 #include "backend/backend_factory.h"
-#include "model/checkpoint.h"
 #include "model/model.h"
 #include "model/model_testing.h"
+#include "weights/checkpoint.h"
 
 namespace quire {
 namespace {

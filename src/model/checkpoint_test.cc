@@ -1,6 +1,6 @@
 // Damaged and incomplete model directories: always an error that names what is wrong, from headers alone and from
 // loading.
-#include "model/checkpoint.h"
+#include "weights/checkpoint.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

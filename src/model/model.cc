@@ -9,10 +9,10 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "model/arch_spec.h"
-#include "model/checkpoint.h"
 #include "model/decoder_weights.h"
 #include "model/rope_table.h"
 #include "model/weight_source.h"
+#include "weights/checkpoint.h"
 
 namespace quire {
 namespace {

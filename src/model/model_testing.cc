@@ -11,7 +11,7 @@
 #include <sstream>
 
 #include "base/check.h"
-#include "model/safetensors.h"
+#include "weights/safetensors.h"
 
 namespace quire::testing {
 

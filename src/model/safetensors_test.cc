@@ -1,5 +1,5 @@
 // Files that lie: whatever a header says, opening gives an error that names the file, or entries within the file.
-#include "model/safetensors.h"
+#include "weights/safetensors.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,6 +7,7 @@
 #include <random>
 
 #include "model/model_testing.h"
+#include "weights/tensor_text.h"
 
 namespace quire {
 namespace {

@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "model/checkpoint.h"
 #include "quire/result.h"
 #include "tensor/buffer.h"
+#include "weights/checkpoint.h"
 
 namespace quire {
 

@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,11 +43,5 @@ class SafetensorsFile {
   ReadableFile file_;
   std::map<std::string, SafetensorsEntry, std::less<>> entries_;
 };
-
-// A name out of a file as it stands in a message: quoted, control characters escaped, shortened.
-std::string PrintableName(std::string_view name);
-
-// "[32, 64]"
-std::string ShapeText(std::span<const int64_t> shape);
 
 }  // namespace quire

@@ -1,4 +1,4 @@
-#include "model/checkpoint.h"
+#include "weights/checkpoint.h"
 
 #include <algorithm>
 #include <array>
@@ -8,7 +8,8 @@
 #include "base/env.h"
 #include "base/error.h"
 #include "base/foreign_file.h"
-#include "model/checkpoint_files.h"
+#include "weights/checkpoint_files.h"
+#include "weights/tensor_text.h"
 
 namespace quire {
 namespace {

@@ -10,9 +10,9 @@
 #include <string_view>
 #include <vector>
 
-#include "model/safetensors.h"
 #include "quire/result.h"
 #include "tensor/dtype.h"
+#include "weights/safetensors.h"
 
 namespace quire {
 

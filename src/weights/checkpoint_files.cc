@@ -1,4 +1,4 @@
-#include "model/checkpoint_files.h"
+#include "weights/checkpoint_files.h"
 
 #include <simdjson.h>
 
@@ -11,7 +11,8 @@
 #include "base/error.h"
 #include "base/foreign_file.h"
 #include "base/strict_json.h"
-#include "model/safetensors.h"
+#include "weights/safetensors.h"
+#include "weights/tensor_text.h"
 
 namespace quire {
 namespace {

@@ -1,14 +1,16 @@
-#include "model/safetensors.h"
+#include "weights/safetensors.h"
 
 #include <simdjson.h>
 
 #include <algorithm>
 #include <cctype>
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include "base/error.h"
 #include "base/foreign_file.h"
+#include "weights/tensor_text.h"
 
 namespace quire {
 namespace {
@@ -168,26 +170,6 @@ Status CheckCoverage(const std::string& path, std::vector<Extent> extents, uint6
 }
 
 }  // namespace
-
-std::string PrintableName(std::string_view name) {
-  constexpr size_t kShown = 120;
-  std::string text = "\"";
-  for (const char c : name.substr(0, kShown)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7F || c == '"' || c == '\\') {
-      text += fmt::format("\\x{:02x}", byte);
-    } else {
-      text += c;
-    }
-  }
-  return text + (name.size() > kShown ? "...\"" : "\"");
-}
-
-std::string ShapeText(std::span<const int64_t> shape) {
-  std::string text = "[";
-  for (const int64_t dim : shape) text += fmt::format("{}{}", text.size() > 1 ? ", " : "", dim);
-  return text + "]";
-}
 
 Result<SafetensorsFile> SafetensorsFile::Open(const std::string& path) {
   QUIRE_ASSIGN_OR_RETURN(ReadableFile readable, ReadableFile::Open(path));
