@@ -10,7 +10,6 @@
 #include "backend/backend_factory.h"
 #include "model/model.h"
 #include "model/model_testing.h"
-#include "weights/checkpoint.h"
 
 namespace quire {
 namespace {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <utility>
 
 #include "base/check.h"
@@ -12,7 +11,7 @@
 #include "model/decoder_weights.h"
 #include "model/rope_table.h"
 #include "model/weight_source.h"
-#include "weights/checkpoint.h"
+#include "weights/tensor_source.h"
 
 namespace quire {
 namespace {
@@ -56,47 +55,33 @@ Status CheckMaxModelLen(const ModelConfig& config, int32_t max_model_len) {
 struct Opened {
   ModelConfig config;
   const ArchSpec* spec = nullptr;
-  Checkpoint checkpoint;
+  std::unique_ptr<TensorSource> tensors;
   DType format = DType::kF32;
   int32_t num_positions = 0;
 };
 
-// Whether two stored tensors of one shape hold the same numbers.
-Result<bool> SameValues(const StoredTensor& a, const StoredTensor& b) {
-  constexpr int64_t kPiece = 1 << 16;
-  const auto num_piece = static_cast<size_t>(std::min(kPiece, a.size()));
-  std::vector<float> a_values(num_piece), b_values(num_piece);
-  for (int64_t first = 0; first < a.size(); first += kPiece) {
-    const int64_t count = std::min(kPiece, a.size() - first);
-    QUIRE_RETURN_IF_ERROR(ReadFloats(a, first, std::span(a_values).first(static_cast<size_t>(count))));
-    QUIRE_RETURN_IF_ERROR(ReadFloats(b, first, std::span(b_values).first(static_cast<size_t>(count))));
-    if (std::memcmp(a_values.data(), b_values.data(), static_cast<size_t>(count) * sizeof(float)) != 0) return false;
-  }
-  return true;
-}
-
 // What is stored decides whether the head is the embedding: flags are wrong more often than weights. A head that is
 // neither stored nor said to be is the embedding, too.
-Status SettleHead(const WeightNames& names, Checkpoint& checkpoint, ModelConfig& config) {
-  if (!checkpoint.Has(names.lm_head)) {
-    if (config.tie_word_embeddings || checkpoint.IsMissing(names.lm_head)) return {};
+Status SettleHead(const WeightNames& names, TensorSource& tensors, ModelConfig& config) {
+  if (!tensors.Has(names.lm_head)) {
+    if (config.tie_word_embeddings || tensors.IsMissing(names.lm_head)) return {};
     config.tie_word_embeddings = true;
     config.warnings.push_back(
         fmt::format("there is no {}: the embedding is used, although tie_word_embeddings is false", names.lm_head));
     return {};
   }
   if (!config.tie_word_embeddings) return {};
-  if (!checkpoint.Has(names.embedding)) {  // tied the other way round
-    checkpoint.AddAlias(std::string(names.embedding), names.lm_head);
+  if (!tensors.Has(names.embedding)) {  // tied the other way round
+    tensors.AddAlias(std::string(names.embedding), names.lm_head);
     return {};
   }
   const std::array<int64_t, 2> shape = {config.vocab_size, config.hidden_size};
-  const Result<StoredTensor> head = checkpoint.Find(names.lm_head, shape);
+  const Result<StoredTensor> head = tensors.Find(names.lm_head, shape);
   if (!head.ok()) {
     config.warnings.push_back(fmt::format("ignored, as tie_word_embeddings is true: {}", head.error().message));
     return {};
   }
-  QUIRE_ASSIGN_OR_RETURN(const StoredTensor embedding, checkpoint.Find(names.embedding, shape));
+  QUIRE_ASSIGN_OR_RETURN(const StoredTensor embedding, tensors.Find(names.embedding, shape));
   QUIRE_ASSIGN_OR_RETURN(const bool same, SameValues(*head, embedding));
   if (same) return {};
   config.tie_word_embeddings = false;
@@ -108,18 +93,19 @@ Status SettleHead(const WeightNames& names, Checkpoint& checkpoint, ModelConfig&
 Result<Opened> Open(const std::string& directory, const ModelOptions& options) {
   QUIRE_ASSIGN_OR_RETURN(ModelConfig config, LoadModelConfig(directory));
   QUIRE_RETURN_IF_ERROR(CheckMaxModelLen(config, options.max_model_len));
-  QUIRE_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(directory));
+  QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<TensorSource> tensors, OpenSafetensors(directory));
   const ArchSpec* spec = FindArchSpec(config.architecture);
   QUIRE_CHECK(spec != nullptr);
-  checkpoint.AddMissingPrefix("model.", spec->names.embedding);
-  QUIRE_RETURN_IF_ERROR(SettleHead(spec->names, checkpoint, config));
+  tensors->AddMissingPrefix("model.", spec->names.embedding);
+  QUIRE_RETURN_IF_ERROR(SettleHead(spec->names, *tensors, config));
   if (!config.checkpoint_dtype) {
     const std::array<int64_t, 2> shape = {config.vocab_size, config.hidden_size};
-    QUIRE_ASSIGN_OR_RETURN(config.checkpoint_dtype, checkpoint.FindDType(spec->names.embedding, shape));
+    QUIRE_ASSIGN_OR_RETURN(const StoredTensor embedding, tensors->Find(spec->names.embedding, shape));
+    config.checkpoint_dtype = embedding.dtype();
   }
   const DType format = ProductFormat(options.dtype, *config.checkpoint_dtype);
   const int32_t num_positions = options.max_model_len > 0 ? options.max_model_len : config.max_position;
-  return Opened{std::move(config), spec, std::move(checkpoint), format, num_positions};
+  return Opened{std::move(config), spec, std::move(tensors), format, num_positions};
 }
 
 void LogWarnings(const std::string& directory, const ModelConfig& config) {
@@ -232,7 +218,7 @@ BatchLimits DecoderBatchLimits(const ModelConfig& config, int64_t max_rows) {
 Result<std::unique_ptr<Model>> Model::Load(const std::string& directory, Backend& backend,
                                            const ModelOptions& options) {
   QUIRE_ASSIGN_OR_RETURN(Opened opened, Open(directory, options));
-  const auto source = MakePackingSource(backend, opened.checkpoint, opened.format);
+  const auto source = MakePackingSource(backend, *opened.tensors, opened.format);
   QUIRE_ASSIGN_OR_RETURN(DecoderWeights weights, BuildDecoder(*opened.spec, opened.config, *source));
   QUIRE_ASSIGN_OR_RETURN(RopeTables rope, RopeTables::Make(opened.config, opened.num_positions, backend));
   LogWarnings(directory, opened.config);
@@ -243,7 +229,7 @@ Result<std::unique_ptr<Model>> Model::Load(const std::string& directory, Backend
 
 Result<ModelFootprint> MeasureModel(const std::string& directory, const ModelOptions& options) {
   QUIRE_ASSIGN_OR_RETURN(Opened opened, Open(directory, options));
-  const auto source = MakeMeasuringSource(opened.checkpoint, opened.format);
+  const auto source = MakeMeasuringSource(*opened.tensors, opened.format);
   QUIRE_RETURN_IF_ERROR(BuildDecoder(*opened.spec, opened.config, *source));
   const KvLayout kv_layout = LayOutKv(LayerWindows(opened.config));
   return ModelFootprint{.config = opened.config,

@@ -1,4 +1,4 @@
-// WeightSource: what building a decoder asks for its weights. One kind packs them from a checkpoint, the other counts
+// WeightSource: what building a decoder asks for its weights. One kind packs them from their files, the other counts
 // what they would take; both walk the same structure, so a footprint finds the same missing and misshapen tensors as
 // loading does. One thread at a time; packing itself runs on the backend's threads.
 #pragma once
@@ -13,11 +13,11 @@
 #include "backend/backend.h"
 #include "quire/result.h"
 #include "tensor/buffer.h"
-#include "weights/checkpoint.h"
+#include "weights/tensor_source.h"
 
 namespace quire {
 
-// One tensor of the checkpoint among those that are stacked into a weight: [rows, in_features], or [rows].
+// One tensor of a file among those that are stacked into a weight: [rows, in_features], or [rows].
 struct WeightPart {
   std::string name;
   int64_t rows = 0;
@@ -43,34 +43,36 @@ class WeightSource {
   size_t bytes() const { return bytes_; }
   // A tensor that is used twice counts once.
   int64_t num_parameters() const { return num_parameters_; }
-  // What the checkpoint holds beyond what was asked for.
+  // What the files hold beyond what was asked for.
   std::vector<std::string> UnusedTensors() const;
 
  protected:
   // `format`: of the products, kF32 or kBf16.
-  WeightSource(Checkpoint& checkpoint, DType format) : checkpoint_(checkpoint), format_(format) {}
+  WeightSource(const TensorSource& tensors, DType format) : tensors_(tensors), format_(format) {}
 
-  // Both count the tensor as used; FindDType touches no data.
+  // Counts the tensor as used; touches no data.
   Result<StoredTensor> Find(const std::string& name, std::span<const int64_t> shape);
-  Result<DType> FindDType(const std::string& name, std::span<const int64_t> shape);
   DType format() const { return format_; }
-  // f16 has no embedding kernel: its rows are widened, or rounded where products are bf16.
-  DType TableFormat(DType stored) const { return stored == DType::kF16 ? format_ : stored; }
+  // What rows of an embedding are kept as. There is no kernel for f16 and for blocks: these are widened, or rounded
+  // where products are bf16.
+  DType TableDType(const WeightFormat& stored) const {
+    return IsPlain(stored) && ReadDType(stored) != DType::kF16 ? ReadDType(stored) : format_;
+  }
   void AddBytes(size_t bytes) { bytes_ += bytes; }
 
  private:
   void Count(const std::string& name, std::span<const int64_t> shape);
 
-  Checkpoint& checkpoint_;
+  const TensorSource& tensors_;
   DType format_;
   std::set<std::string> used_;
   size_t bytes_ = 0;
   int64_t num_parameters_ = 0;
 };
 
-// Packs and copies out of the checkpoint, which can go afterwards.
-std::unique_ptr<WeightSource> MakePackingSource(Backend& backend, Checkpoint& checkpoint, DType format);
+// Packs and copies out of the files, which can go afterwards.
+std::unique_ptr<WeightSource> MakePackingSource(Backend& backend, const TensorSource& tensors, DType format);
 // Reads headers only; every weight it hands out is empty. Padding of a backend's layout is not counted.
-std::unique_ptr<WeightSource> MakeMeasuringSource(Checkpoint& checkpoint, DType format);
+std::unique_ptr<WeightSource> MakeMeasuringSource(const TensorSource& tensors, DType format);
 
 }  // namespace quire
