@@ -82,7 +82,7 @@ TEST(ReadArgumentsTest, NamesTheOptionThatWasProbablyMeant) {
 TEST(ReadArgumentsTest, NamesWhatDoesNothingOnce) {
   const Arguments read =
       *Read({"--enforce-eager", "--enforce_eager", "-O3", "--hf-token", "--tool-call-parser", "hermes", "-tp", "1",
-             "--no-enable-lora", "--quantization", "None", "--disable-chunked-prefill"});
+             "--no-enable-lora", "--quantization-config", "None", "--disable-chunked-prefill"});
   EXPECT_THAT(read.ignored,
               ElementsAre("--enforce-eager", "--enforce_eager", "-O", "--hf-token (tokens are read from HF_TOKEN)",
                           "--tool-call-parser (requests with tools are refused)",

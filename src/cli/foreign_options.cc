@@ -23,7 +23,8 @@ constexpr const char* kAdapters = "adapters are not served: merge the adapter in
 constexpr const char* kSpeculation =
     "use --speculative-config, a JSON object: {\"method\": \"ngram\", \"num_speculative_tokens\": 5}";
 constexpr const char* kPooling = "Quire generates text and offers no embeddings, scores or classes";
-constexpr const char* kQuantised = "there are no quantised weights: serve the unquantised checkpoint";
+constexpr const char* kQuantised =
+    "weights are decoded from the formats of GGUF files alone: serve such a file, or the unquantised checkpoint";
 constexpr const char* kTls = "the server speaks plain HTTP: put a proxy in front of it that does TLS";
 constexpr const char* kOverrides = "a model is served as its config.json says: change that in a copy of the directory";
 constexpr const char* kTools = "requests with tools are refused";
@@ -49,7 +50,6 @@ constexpr ForeignOption kOptions[] = {
     {"--code-revision", "", kOne},
     {"--tokenizer-revision", "", kOne, kRefused, "main",
      "the model's own tokenizer is used: name another's directory with --tokenizer"},
-    {"--quantization", "-q", kOne, kRefused, "", kQuantised},
     {"--quantization-config", "", kOne, kRefused, "", kQuantised},
     {"--allow-deprecated-quantization", "", kNone},
     {"--enforce-eager", "", kNone},
@@ -80,8 +80,8 @@ constexpr ForeignOption kOptions[] = {
     {"--logits-processors", "", kSome, kRefused, "", kPython},
     {"--io-processor-plugin", "", kOne, kRefused, "", kPython},
     {"--renderer-num-workers", "", kOne},
-    {"--load-format", "", kOne, kRefused, "auto safetensors hf fastsafetensors",
-     "weights are read from safetensors files: convert the model"},
+    {"--load-format", "", kOne, kRefused, "auto safetensors hf fastsafetensors gguf",
+     "weights are read from safetensors and GGUF files: convert the model"},
     {"--download-dir", "", kOne, kIgnored, "", "models lie in the Hugging Face cache, see HF_HUB_CACHE"},
     {"--safetensors-load-strategy", "", kOne},
     {"--safetensors-prefetch-num-threads", "", kOne},

@@ -26,10 +26,10 @@ int RunInfo(const InfoCommand& command) {
   if (!described.ok()) return Complain(described.error());
   const ModelConfig& config = described->config;
   const auto row = [](const char* name, const std::string& value) { std::printf("%-18s %s\n", name, value.c_str()); };
-  row("directory", described->directory);
+  row("files", described->path);
   row("architecture", config.architecture);
   row("parameters", fmt::format("{:.2f} M", static_cast<double>(described->num_parameters) / 1e6));
-  row("checkpoint", DTypeName(config.checkpoint_dtype.value()));
+  row("weights on disk", StoredFormatsText(described->stored_formats));
   row("products", DTypeName(described->compute_dtype));
   row("layers", fmt::format("{}", config.num_layers));
   row("hidden size", fmt::format("{}", config.hidden_size));

@@ -62,10 +62,10 @@ void ReadEnvironment(LoadOptions& load) {
 
 void AddLoad(CLI::App& app, LoadOptions& load, bool model_required) {
   ReadEnvironment(load);
-  auto* model =
-      app.add_option("model", load.model,
-                     "Model: a Hugging Face directory, or a name on the hub, org/name[@revision][:quantisation], which "
-                     "is downloaded if it is not in the cache (default: the embedded model)");
+  auto* model = app.add_option(
+      "model", load.model,
+      "Model: a Hugging Face directory, a GGUF file, or a name on the hub, org/name[@revision][:quantisation], which "
+      "is downloaded if it is not in the cache (default: the embedded model)");
   if (model_required) model->required();
   app.add_option_function<std::string>(
          "--config", [](const std::string&) {},

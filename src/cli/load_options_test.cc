@@ -128,7 +128,8 @@ TEST(LoadOptionTableTest, AnAliasIsTheOptionOrTurnsItOff) {
       const std::string text = turns_off ? "false" : std::visit(GoodText(), option.value);
       LoadOptions expected;
       ASSERT_TRUE(ReadValue(option.value, text, expected).ok()) << alias;
-      EXPECT_EQ(Held(Parsed(turns_off ? alias.substr(1) : alias + "=" + text)), Held(expected)) << alias;
+      const std::string with_text = alias + (alias.starts_with("--") ? "=" : "") + text;
+      EXPECT_EQ(Held(Parsed(turns_off ? alias.substr(1) : with_text)), Held(expected)) << alias;
     }
   }
 }

@@ -55,7 +55,7 @@ TEST(ParseCommandLineTest, SaysInOneShortLineWhatIsWrong) {
       {{"run", "m", "p", "--temperature", "hot"}, "--temperature: \"hot\" is not a number"},
       {{"bench", "kv", "--request-rate", "0"}, "\"0\" is not a number above 0"},
       {{"tokenize", "--enforce-eager"}, "there is no option --enforce-eager"},
-      {{"serve", "m", "--quantization", "awq"}, "--quantization awq: there are no quantised weights"},
+      {{"serve", "m", "--quantization-config", "{1}"}, "--quantization-config {1}: weights are decoded from"},
       {{"run"}, "model is required"}};
   for (const auto& [line, reason] : lines) {
     const std::string message = ParseComplaint(line);

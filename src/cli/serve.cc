@@ -67,7 +67,7 @@ ServedModel ToServedModel(const LoadedModel& loaded) {
   served.chat_template_problem = loaded.chat_template_problem;
   served.defaults = DefaultSamplingParams(loaded.config);
   served.max_model_len = loaded.memory.max_model_len;
-  served.root = loaded.directory;
+  served.root = loaded.path;
   return served;
 }
 

@@ -19,10 +19,10 @@ Result<std::optional<DraftModelOutline>> OutlineDraftModel(const SpeculationOpti
     error.message = "--speculative-config: " + error.message;
     return error;
   };
-  const Result<std::string> directory = LocateModel(speculation.model);
-  if (!directory.ok()) return named(directory.error());
-  outline.directory = *directory;
-  const Result<ModelFootprint> measured = MeasureModel(outline.directory, model_options);
+  const Result<std::string> path = LocateModel(speculation.model);
+  if (!path.ok()) return named(path.error());
+  outline.path = *path;
+  const Result<ModelFootprint> measured = MeasureModel(outline.path, model_options);
   if (!measured.ok()) return named(measured.error());
   const ModelFootprint& footprint = *measured;
   if (footprint.config.vocab_size != served.config.vocab_size) {
@@ -42,7 +42,7 @@ Result<std::optional<DraftModelOutline>> OutlineDraftModel(const SpeculationOpti
 
 Result<std::shared_ptr<Drafter>> LoadDraftModel(const DraftModelOutline& outline, Backend& backend,
                                                 int32_t num_blocks) {
-  QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Model::Load(outline.directory, backend, outline.model_options));
+  QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Model::Load(outline.path, backend, outline.model_options));
   ModelDrafterOptions options = outline.drafter;
   options.num_blocks = num_blocks;
   QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<ModelDrafter> drafter,

@@ -16,7 +16,7 @@ namespace quire {
 
 // Before any weight is read.
 struct DraftModelOutline {
-  std::string directory;
+  std::string path;
   ModelOptions model_options;
   ModelDrafterOptions drafter;  // but for num_blocks
   size_t weight_bytes = 0;

@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -13,8 +14,10 @@
 #include "base/readable_file.h"
 #include "base/thread_team.h"
 #include "llm/available_cpus.h"
+#include "model/model_files.h"
 #include "quire/version.h"
 #include "tensor/buffer.h"
+#include "weights/gguf_set.h"
 
 namespace quire {
 namespace {
@@ -75,6 +78,25 @@ class FileHasher {
   ThreadTeam& team_;
 };
 
+Status AddDirectory(const std::string& directory, FileHasher& files, Hasher& hasher) {
+  QUIRE_RETURN_IF_ERROR(files.Add(directory, "config.json", hasher));
+  QUIRE_ASSIGN_OR_RETURN(const std::vector<std::string> names, Env::Posix().ListDirectory(directory));
+  for (const std::string& name : names) {
+    if (name.ends_with(".safetensors")) QUIRE_RETURN_IF_ERROR(files.Add(directory, name, hasher));
+  }
+  return {};
+}
+
+// With all its parts.
+Status AddGgufFile(const std::string& path, FileHasher& files, Hasher& hasher) {
+  QUIRE_ASSIGN_OR_RETURN(const GgufSet set, GgufSet::Open(path));
+  for (const GgufFile& file : set.files()) {
+    const std::filesystem::path part = std::filesystem::absolute(file.path());
+    QUIRE_RETURN_IF_ERROR(files.Add(part.parent_path().string(), part.filename().string(), hasher));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<KvFingerprint> FingerprintModel(const FingerprintInput& input) {
@@ -85,11 +107,8 @@ Result<KvFingerprint> FingerprintModel(const FingerprintInput& input) {
   QUIRE_ASSIGN_OR_RETURN(ThreadTeam team, ThreadTeam::Start(std::min(AvailableCpus(), kMaxThreads)));
   FileHasher files(team);
   QUIRE_RETURN_IF_ERROR(files.Add(input.tokenizer_directory, "tokenizer.json", hasher));
-  QUIRE_RETURN_IF_ERROR(files.Add(input.model_directory, "config.json", hasher));
-  QUIRE_ASSIGN_OR_RETURN(const std::vector<std::string> names, Env::Posix().ListDirectory(input.model_directory));
-  for (const std::string& name : names) {
-    if (name.ends_with(".safetensors")) QUIRE_RETURN_IF_ERROR(files.Add(input.model_directory, name, hasher));
-  }
+  QUIRE_RETURN_IF_ERROR(IsGgufModel(input.model) ? AddGgufFile(input.model, files, hasher)
+                                                 : AddDirectory(input.model, files, hasher));
   return hasher.Digest();
 }
 

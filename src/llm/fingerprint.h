@@ -9,7 +9,7 @@
 namespace quire {
 
 struct FingerprintInput {
-  std::string model_directory;      // config.json and every byte of *.safetensors
+  std::string model;  // a directory: config.json and every byte of *.safetensors; or a GGUF file: every byte
   std::string tokenizer_directory;  // tokenizer.json
   std::string layout;               // whatever else keys, values and their bytes depend on
 };

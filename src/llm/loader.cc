@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -24,6 +25,7 @@
 #include "llm/scheduling_options.h"
 #include "llm/speculation_options.h"
 #include "model/model.h"
+#include "model/model_files.h"
 #include "runner/model_runner.h"
 #include "runner/swap_file.h"
 #include "sched/ngram_drafter.h"
@@ -82,8 +84,10 @@ Result<std::string> FindModel(const LoadOptions& options) {
   return options.model.empty() ? EmbeddedModelDirectory() : LocateModel(options.model, options.revision);
 }
 
-const std::string& TokenizerDirectory(const LoadOptions& options, const LoadedModel& loaded) {
-  return options.tokenizer.empty() ? loaded.directory : options.tokenizer;
+// Of a GGUF file: the directory that it is in.
+std::string TokenizerDirectory(const LoadOptions& options, const LoadedModel& loaded) {
+  if (!options.tokenizer.empty()) return options.tokenizer;
+  return IsGgufModel(loaded.path) ? fs::absolute(loaded.path).parent_path().string() : loaded.path;
 }
 
 MemoryPlanInput PlanInput(const LoadOptions& options, const ModelConfig& config, size_t kv_bytes_per_token) {
@@ -110,6 +114,21 @@ ModelRunnerOptions RunnerOptions(const LoadOptions& options, int32_t max_model_l
   runner.kv_dtype = kv_dtype;
   runner.populates_kv = options.kv_populate;
   return runner;
+}
+
+// Weights are read in the formats that they have; whoever names one wants to be sure of it.
+Status CheckQuantization(const LoadOptions& options, const std::string& path, const ModelFootprint& footprint) {
+  const auto equal = [](std::string_view a, std::string_view b) {
+    const auto lower = [](char c) { return std::tolower(static_cast<unsigned char>(c)); };
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
+  };
+  const std::string& asked = options.quantization;
+  if (asked == "auto" || asked == "None" || (asked == "gguf" && IsGgufModel(path))) return {};
+  for (const StoredFormat& format : footprint.stored_formats) {
+    if (equal(format.name, asked)) return {};
+  }
+  return InvalidArgument("--quantization {}: the weights of {} are stored as {}: leave it out, or use auto", asked,
+                         path, StoredFormatsText(footprint.stored_formats));
 }
 
 // What headers and options decide, before any weight is read.
@@ -148,11 +167,12 @@ Status AddDraftModel(const LoadOptions& options, const Backend& backend, Outline
 
 // Refuses a model that does not fit. REQUIRES: CheckLoadOptions(options). `available_bytes`: before anything is
 // allocated, as weights are part of the plan.
-Result<Outline> MakeOutline(const LoadOptions& options, const std::string& directory, const Backend& backend,
+Result<Outline> MakeOutline(const LoadOptions& options, const std::string& path, const Backend& backend,
                             size_t available_bytes) {
   Outline outline;
   outline.model_options = MakeModelOptions(options);
-  QUIRE_ASSIGN_OR_RETURN(outline.footprint, MeasureModel(directory, outline.model_options));
+  QUIRE_ASSIGN_OR_RETURN(outline.footprint, MeasureModel(path, outline.model_options));
+  QUIRE_RETURN_IF_ERROR(CheckQuantization(options, path, outline.footprint));
   const ModelConfig& config = outline.footprint.config;
   outline.kv_shape = outline.footprint.kv_shape;
   outline.kv_shape.block_size = options.block_size;
@@ -166,6 +186,8 @@ Result<Outline> MakeOutline(const LoadOptions& options, const std::string& direc
   outline.memory_input.max_num_batched_tokens = outline.runner.max_num_batched_tokens;
   outline.memory_input.available_bytes = available_bytes;
   outline.memory_input.weight_bytes = outline.footprint.weight_bytes;
+  outline.memory_input.weight_formats = fmt::format("{}; on disk {}", DTypeName(outline.footprint.compute_dtype),
+                                                    StoredFormatsText(outline.footprint.stored_formats));
   outline.memory_input.scratch_bytes = RunnerScratchBytes(config, backend, outline.runner);
   QUIRE_RETURN_IF_ERROR(AddDraftModel(options, backend, outline));
   QUIRE_ASSIGN_OR_RETURN(outline.memory, PlanMemory(outline.memory_input));
@@ -199,7 +221,7 @@ Result<std::unique_ptr<DiskStore>> OpenDisk(const LoadOptions& options, const Lo
   if (loaded.memory.num_disk_blocks == 0) return std::unique_ptr<DiskStore>();
   const bool stretches = loaded.config.rope_scaling.kind == RopeScaling::Kind::kDynamicNtk;
   const FingerprintInput input = {
-      .model_directory = loaded.directory,
+      .model = loaded.path,
       .tokenizer_directory = TokenizerDirectory(options, loaded),
       .layout = fmt::format("{} {} {} {} {}{}", loaded.backend->kv_layout(), DTypeName(loaded.compute_dtype),
                             DTypeName(loaded.kv_dtype), loaded.memory.block_size,
@@ -242,7 +264,7 @@ Result<std::string> ReadChatTemplate(const std::string& file_or_text) {
 
 // A model without a chat template serves completions; why chat is missing is told when it is asked for.
 Status LoadTemplate(const LoadOptions& options, LoadedModel& loaded) {
-  const std::string& directory = TokenizerDirectory(options, loaded);
+  const std::string directory = TokenizerDirectory(options, loaded);
   Result<std::string> source = LoadChatTemplateSource(directory);
   std::string text;
   if (!options.chat_template.empty()) {
@@ -334,7 +356,7 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
   LoadedModel loaded;
   Stopwatch stopwatch(loaded.times);
   loaded.name = options.model.empty() ? "tiny" : options.model;
-  QUIRE_ASSIGN_OR_RETURN(loaded.directory, FindModel(options));
+  QUIRE_ASSIGN_OR_RETURN(loaded.path, FindModel(options));
   stopwatch.Lap("find");
   const size_t available_bytes = AvailableMemoryBytes();
   QUIRE_RETURN_IF_ERROR(LoadText(options, loaded));
@@ -342,9 +364,9 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
   QUIRE_RETURN_IF_ERROR(LoadTemplate(options, loaded));
   stopwatch.Lap("template");
   QUIRE_ASSIGN_OR_RETURN(loaded.backend, MakeBackend(options));
-  QUIRE_ASSIGN_OR_RETURN(Outline outline, MakeOutline(options, loaded.directory, *loaded.backend, available_bytes));
+  QUIRE_ASSIGN_OR_RETURN(Outline outline, MakeOutline(options, loaded.path, *loaded.backend, available_bytes));
   stopwatch.Lap("plan");
-  QUIRE_ASSIGN_OR_RETURN(loaded.model, Model::Load(loaded.directory, *loaded.backend, outline.model_options));
+  QUIRE_ASSIGN_OR_RETURN(loaded.model, Model::Load(loaded.path, *loaded.backend, outline.model_options));
   stopwatch.Lap("weights");
   loaded.config = loaded.model->config();
   AddEndToken(*loaded.tokenizer, loaded.config);
@@ -363,9 +385,12 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
   QUIRE_RETURN_IF_ERROR(BuildEngine(options, outline, loaded));
   if (options.mlock) LockMemory();
   stopwatch.Lap("engine");
-  LogInfo("model_loaded name={} architecture={} parameters={} dtype={} kv_dtype={} backend={} threads={}",
-          LogValue(loaded.name), loaded.config.architecture, loaded.num_parameters, DTypeName(loaded.compute_dtype),
-          DTypeName(loaded.kv_dtype), loaded.backend->name(), loaded.backend->num_threads());
+  LogInfo(
+      "model_loaded name={} architecture={} parameters={} stored={} dtype={} kv_dtype={} backend={} "
+      "threads={}",
+      LogValue(loaded.name), loaded.config.architecture, loaded.num_parameters,
+      LogValue(StoredFormatsText(outline.footprint.stored_formats)), DTypeName(loaded.compute_dtype),
+      DTypeName(loaded.kv_dtype), loaded.backend->name(), loaded.backend->num_threads());
   return loaded;
 }
 
@@ -394,18 +419,26 @@ SamplingParams DefaultSamplingParams(const ModelConfig& config) {
   return params;
 }
 
+std::string StoredFormatsText(const std::vector<StoredFormat>& formats) {
+  std::string text;
+  for (const StoredFormat& format : formats) {
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", format.name, FormatBytes(format.bytes));
+  }
+  return text;
+}
+
 Result<ModelDescription> DescribeModel(const LoadOptions& options) {
   QUIRE_RETURN_IF_ERROR(CheckLoadOptions(options));
   ModelDescription described;
-  QUIRE_ASSIGN_OR_RETURN(described.directory, FindModel(options));
+  QUIRE_ASSIGN_OR_RETURN(described.path, FindModel(options));
   QUIRE_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, MakeBackend(options));
-  QUIRE_ASSIGN_OR_RETURN(const Outline outline,
-                         MakeOutline(options, described.directory, *backend, AvailableMemoryBytes()));
+  QUIRE_ASSIGN_OR_RETURN(const Outline outline, MakeOutline(options, described.path, *backend, AvailableMemoryBytes()));
   described.config = outline.footprint.config;
   described.memory = outline.memory;
   described.compute_dtype = outline.footprint.compute_dtype;
   described.kv_dtype = outline.kv_shape.dtype;
   described.num_parameters = outline.footprint.num_parameters;
+  described.stored_formats = outline.footprint.stored_formats;
   described.kv_layout = outline.footprint.kv_layout;
   described.kv_bytes_per_token = outline.kv_shape.BytesPerToken() / static_cast<size_t>(outline.kv_shape.num_layers) *
                                  static_cast<size_t>(described.config.num_layers);

@@ -15,6 +15,7 @@
 #include "quire/result.h"
 #include "quire/sampling_params.h"
 #include "tensor/dtype.h"
+#include "weights/stored_format.h"
 
 namespace quire {
 
@@ -28,7 +29,7 @@ class Tokenizer;
 using StartupTimes = std::vector<std::pair<std::string, double>>;
 
 struct LoadedModel {
-  std::string directory;
+  std::string path;  // a directory, or a GGUF file
   std::string name;  // as the user gave it; "tiny" for the embedded model
   ModelConfig config;
   MemoryPlan memory;
@@ -62,15 +63,19 @@ Result<std::string> EmbeddedModelDirectory();
 SamplingParams DefaultSamplingParams(const ModelConfig& config);
 
 struct ModelDescription {
-  std::string directory;
+  std::string path;  // a directory, or a GGUF file
   ModelConfig config;
   MemoryPlan memory;
   DType compute_dtype = DType::kBf16;
   DType kv_dtype = DType::kBf16;
   int64_t num_parameters = 0;
-  size_t kv_bytes_per_token = 0;  // in all layers
+  std::vector<StoredFormat> stored_formats;  // of the weights on disk
+  size_t kv_bytes_per_token = 0;             // in all layers
   KvLayout kv_layout;
 };
+
+// "Q4_1 72.6 MiB, Q8_0 28.7 MiB, F32 0.1 MiB"
+std::string StoredFormatsText(const std::vector<StoredFormat>& formats);
 
 // What `quire info` prints: nothing but headers are read.
 Result<ModelDescription> DescribeModel(const LoadOptions& options);

@@ -11,6 +11,7 @@
 #include "base/env_testing.h"
 #include "base/log.h"
 #include "engine/engine.h"
+#include "model/gguf_model_testing.h"
 
 namespace quire {
 namespace {
@@ -69,7 +70,7 @@ class CheckpointWriter {
   int64_t end_ = 0;
 };
 
-class LoaderTest : public testing::Test {
+class LoaderTest : public ::testing::Test {
  protected:
   LoaderTest() { SetLogLevel(LogLevel::kWarning); }
 
@@ -158,6 +159,33 @@ TEST_F(LoaderTest, ASilentConfigPlansTheKvCacheOfTheWeightsType) {
               2 * static_cast<size_t>(described->config.num_layers) * 64 * DTypeSize(dtype));  // 4 heads of 16
     EXPECT_EQ(described->config.checkpoint_dtype, dtype);
   }
+}
+
+TEST_F(LoaderTest, AGgufFileIsAModelByItselfOrInItsDirectory) {
+  testing::ModelAsGguf tiny(kSource + "/models/tiny");
+  tiny.WriteTensorsInBlocks();
+  const std::string path = JoinPath(directory_.path(), "tiny-mixed.gguf");
+  ASSERT_TRUE(Env::Posix().WriteFile(path, tiny.builder().Build()).ok());
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
+    fs::copy_file(fs::path(kSource) / "models/tiny" / name, fs::path(directory_.path()) / name);
+  }
+  LoadOptions options = Embedded();
+  options.prefix_cache_dir = directory_.path() + "/prefixes";  // whose name depends on every byte of the file
+  for (const std::string& model : {path, directory_.path()}) {
+    options.model = model;
+    const Result<LoadedModel> loaded = LoadModel(options);
+    ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+    EXPECT_EQ(loaded->path, path);
+    EXPECT_EQ(loaded->compute_dtype, DType::kBf16);
+    EXPECT_THAT(loaded->memory.weight_formats, HasSubstr("bfloat16; on disk"));
+    EXPECT_THAT(loaded->memory.weight_formats, HasSubstr("MXFP4"));
+  }
+  for (const char* format : {"auto", "gguf", "q4_1", "Q8_0"}) {
+    options.quantization = format;
+    EXPECT_TRUE(DescribeModel(options).ok()) << format;
+  }
+  options.quantization = "awq";
+  EXPECT_THAT(Refusal(options).message, HasSubstr("--quantization awq: the weights of"));
 }
 
 // The embedded model in directory_, `fields` put into each of its three JSON files that Python writes.

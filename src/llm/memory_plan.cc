@@ -110,6 +110,7 @@ Result<MemoryPlan> PlanMemory(const MemoryPlanInput& input) {
   }
   MemoryPlan plan;
   plan.weight_bytes = input.weight_bytes;
+  plan.weight_formats = input.weight_formats;
   plan.scratch_bytes = input.scratch_bytes;
   plan.num_blocks = static_cast<int32_t>(num_blocks);
   plan.block_size = input.block_size;
@@ -143,10 +144,11 @@ Result<MemoryPlan> PlanMemory(const MemoryPlanInput& input) {
 std::string FormatMemoryPlan(const MemoryPlan& plan) {
   std::string text = fmt::format(
       "memory plan\n"
-      "  weights   {:>12}\n"
+      "  weights   {:>12}{}{}\n"
       "  KV cache  {:>12}  {} blocks of {} tokens{}: {} tokens, {:.1f} sequences of {}\n"
       "  scratch   {:>12}\n",
-      FormatBytes(plan.weight_bytes), FormatBytes(plan.kv_bytes), plan.num_blocks, plan.block_size,
+      FormatBytes(plan.weight_bytes), plan.weight_formats.empty() ? "" : "  ", plan.weight_formats,
+      FormatBytes(plan.kv_bytes), plan.num_blocks, plan.block_size,
       plan.num_kv_groups > 1 ? fmt::format(" in one of {} KV groups", plan.num_kv_groups) : "", plan.kv_tokens,
       plan.full_length_sequences, plan.max_model_len, FormatBytes(plan.scratch_bytes));
   const auto add = [&](const char* what, size_t bytes, int32_t num_blocks, const char* note) {

@@ -16,6 +16,7 @@ namespace quire {
 
 struct MemoryPlanInput {
   size_t weight_bytes = 0;
+  std::string weight_formats;  // for people: in memory and on disk
   size_t scratch_bytes = 0;
   size_t kv_bytes_per_token = 0;                 // of a block: in the layers of one KV group
   std::vector<KvGroup> kv_groups = {KvGroup{}};  // the model's
@@ -36,6 +37,7 @@ struct MemoryPlanInput {
 
 struct MemoryPlan {
   size_t weight_bytes = 0;
+  std::string weight_formats;  // as in the input
   size_t scratch_bytes = 0;
   size_t kv_bytes = 0;
   int32_t num_blocks = 0;

@@ -7,7 +7,8 @@
 
 namespace quire {
 
-// A directory in the Hugging Face layout. What is downloaded is shown on standard error. `revision`: of a hub name that
+// A directory in the Hugging Face layout, or a GGUF file (a path alone: of the hub, such are refused before they are
+// downloaded). What is downloaded is shown on standard error. `revision`: of a hub name that
 // states none; "main": the usual one. It says nothing of a path.
 Result<std::string> LocateModel(const std::string& path_or_name, const std::string& revision = "main");
 

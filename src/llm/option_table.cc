@@ -56,8 +56,15 @@ constexpr LoadOption kOptions[] = {
     {.name = "--dtype",
      .value = takes::Spelling{&LoadOptions::dtype, kDTypes},
      .group = kMemory,
-     .help = "Products of the weights: auto (bfloat16 checkpoints in bfloat16, others in float32), bfloat16, float32 "
+     .help = "Products of the weights: auto (bfloat16 and quantised checkpoints in bfloat16, others in float32), "
+             "bfloat16, float32 "
              "(or float); float16 (or half) is computed in bfloat16"},
+    {.name = "--quantization",
+     .aliases = "-q",
+     .value = takes::Text{&LoadOptions::quantization},
+     .group = kMemory,
+     .help = "What the weights must be stored as: auto (whatever it is), gguf, or a format such as q4_1; they are "
+             "decoded exactly while they are loaded"},
     {.name = "--kv-cache-dtype",
      .value = takes::Spelling{&LoadOptions::kv_cache_dtype, kKvDTypes},
      .group = kMemory,

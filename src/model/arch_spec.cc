@@ -8,10 +8,12 @@ namespace quire {
 namespace {
 
 constexpr std::array kSpecs = {
-    // Llama 1, 2, 3: the base of the others.
+    // Llama 1, 2, 3: the base of the others. As GGUF, Mistral's models are "llama", too.
     ArchSpec{
         .architecture = "LlamaForCausalLM",
         .model_type = "llama",
+        .gguf_architecture = "llama",
+        .gguf_pairs_rows = true,
         .qkv_bias = BiasRule::kAttentionBias,
         .o_bias = BiasRule::kAttentionBias,
         .mlp_bias = BiasRule::kMlpBias,
@@ -32,6 +34,7 @@ constexpr std::array kSpecs = {
     ArchSpec{
         .architecture = "Qwen2ForCausalLM",
         .model_type = "qwen2",
+        .gguf_architecture = "qwen2",
         .qkv_bias = BiasRule::kAlways,
         .window = WindowRule::kPerLayer,
         .defaults = {.vocab_size = 151936,
@@ -43,6 +46,7 @@ constexpr std::array kSpecs = {
     ArchSpec{
         .architecture = "Qwen3ForCausalLM",
         .model_type = "qwen3",
+        .gguf_architecture = "qwen3",
         .qkv_bias = BiasRule::kAttentionBias,
         .o_bias = BiasRule::kAttentionBias,
         .qk_norm = true,

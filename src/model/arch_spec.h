@@ -60,8 +60,11 @@ struct ConfigDefaults {
 };
 
 struct ArchSpec {
-  std::string_view architecture;  // of config.json's "architectures"
-  std::string_view model_type;    // for a config.json without architectures
+  std::string_view architecture;       // of config.json's "architectures"
+  std::string_view model_type;         // for a config.json without architectures
+  std::string_view gguf_architecture;  // "general.architecture" of a GGUF file; empty: there are none of its own
+  // Converters to GGUF put each head's rows of queries and keys in the order of pairs that are rotated together.
+  bool gguf_pairs_rows = false;
   WeightNames names;
   BiasRule qkv_bias = BiasRule::kNone;
   BiasRule o_bias = BiasRule::kNone;

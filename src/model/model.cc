@@ -9,6 +9,8 @@
 #include "base/log.h"
 #include "model/arch_spec.h"
 #include "model/decoder_weights.h"
+#include "model/gguf_config.h"
+#include "model/model_files.h"
 #include "model/rope_table.h"
 #include "model/weight_source.h"
 #include "weights/tensor_source.h"
@@ -54,7 +56,7 @@ Status CheckMaxModelLen(const ModelConfig& config, int32_t max_model_len) {
 // Everything before weights are read: shared by Load and MeasureModel.
 struct Opened {
   ModelConfig config;
-  const ArchSpec* spec = nullptr;
+  ArchSpec spec;  // with the names that these files use
   std::unique_ptr<TensorSource> tensors;
   DType format = DType::kF32;
   int32_t num_positions = 0;
@@ -90,22 +92,44 @@ Status SettleHead(const WeightNames& names, TensorSource& tensors, ModelConfig& 
   return {};
 }
 
-Result<Opened> Open(const std::string& directory, const ModelOptions& options) {
-  QUIRE_ASSIGN_OR_RETURN(ModelConfig config, LoadModelConfig(directory));
-  QUIRE_RETURN_IF_ERROR(CheckMaxModelLen(config, options.max_model_len));
-  QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<TensorSource> tensors, OpenSafetensors(directory));
-  const ArchSpec* spec = FindArchSpec(config.architecture);
+Result<Opened> OpenDirectory(const std::string& directory) {
+  Opened opened;
+  QUIRE_ASSIGN_OR_RETURN(opened.config, LoadModelConfig(directory));
+  const ArchSpec* spec = FindArchSpec(opened.config.architecture);
   QUIRE_CHECK(spec != nullptr);
-  tensors->AddMissingPrefix("model.", spec->names.embedding);
-  QUIRE_RETURN_IF_ERROR(SettleHead(spec->names, *tensors, config));
+  opened.spec = *spec;
+  QUIRE_ASSIGN_OR_RETURN(opened.tensors, OpenSafetensors(directory));
+  opened.tensors->AddMissingPrefix("model.", spec->names.embedding);
+  return opened;
+}
+
+Result<Opened> OpenGguf(const std::string& path) {
+  QUIRE_ASSIGN_OR_RETURN(GgufSet set, GgufSet::Open(path));
+  const GgufMetadata metadata = set.metadata();
+  Opened opened;
+  opened.tensors = MakeGgufSource(std::move(set));
+  QUIRE_ASSIGN_OR_RETURN(opened.config, ReadGgufConfig(metadata, *opened.tensors));
+  const ArchSpec* spec = FindArchSpec(opened.config.architecture);
+  QUIRE_CHECK(spec != nullptr);
+  opened.spec = *spec;
+  opened.spec.names = GgufWeightNames();
+  QUIRE_RETURN_IF_ERROR(OrderGgufRows(opened.spec, opened.config, *opened.tensors));
+  return opened;
+}
+
+Result<Opened> Open(const std::string& path, const ModelOptions& options) {
+  QUIRE_ASSIGN_OR_RETURN(Opened opened, IsGgufModel(path) ? OpenGguf(path) : OpenDirectory(path));
+  ModelConfig& config = opened.config;
+  QUIRE_RETURN_IF_ERROR(CheckMaxModelLen(config, options.max_model_len));
+  QUIRE_RETURN_IF_ERROR(SettleHead(opened.spec.names, *opened.tensors, config));
   if (!config.checkpoint_dtype) {
     const std::array<int64_t, 2> shape = {config.vocab_size, config.hidden_size};
-    QUIRE_ASSIGN_OR_RETURN(const StoredTensor embedding, tensors->Find(spec->names.embedding, shape));
+    QUIRE_ASSIGN_OR_RETURN(const StoredTensor embedding, opened.tensors->Find(opened.spec.names.embedding, shape));
     config.checkpoint_dtype = embedding.dtype();
   }
-  const DType format = ProductFormat(options.dtype, *config.checkpoint_dtype);
-  const int32_t num_positions = options.max_model_len > 0 ? options.max_model_len : config.max_position;
-  return Opened{std::move(config), spec, std::move(tensors), format, num_positions};
+  opened.format = ProductFormat(options.dtype, *config.checkpoint_dtype);
+  opened.num_positions = options.max_model_len > 0 ? options.max_model_len : config.max_position;
+  return opened;
 }
 
 void LogWarnings(const std::string& directory, const ModelConfig& config) {
@@ -118,7 +142,8 @@ void LogWarnings(const std::string& directory, const ModelConfig& config) {
 void WarnOfUnusedTensors(const std::string& directory, const WeightSource& source, const WeightNames& names) {
   std::vector<std::string> unused = source.UnusedTensors();
   std::erase_if(unused, [&](const std::string& name) {
-    return name == names.lm_head || name.ends_with("rotary_emb.inv_freq");  // a tied head; a constant
+    return name == names.lm_head || name.ends_with("rotary_emb.inv_freq") ||  // a tied head; constants
+           name.ends_with("rope_freqs.weight") || name.ends_with("attn_rot_embd.weight");
   });
   if (unused.empty()) return;
   LogWarning("tensors_ignored model={} count={} first={}", LogValue(directory), unused.size(),
@@ -215,29 +240,29 @@ BatchLimits DecoderBatchLimits(const ModelConfig& config, int64_t max_rows) {
           .vocab_size = config.vocab_size};
 }
 
-Result<std::unique_ptr<Model>> Model::Load(const std::string& directory, Backend& backend,
-                                           const ModelOptions& options) {
-  QUIRE_ASSIGN_OR_RETURN(Opened opened, Open(directory, options));
+Result<std::unique_ptr<Model>> Model::Load(const std::string& path, Backend& backend, const ModelOptions& options) {
+  QUIRE_ASSIGN_OR_RETURN(Opened opened, Open(path, options));
   const auto source = MakePackingSource(backend, *opened.tensors, opened.format);
-  QUIRE_ASSIGN_OR_RETURN(DecoderWeights weights, BuildDecoder(*opened.spec, opened.config, *source));
+  QUIRE_ASSIGN_OR_RETURN(DecoderWeights weights, BuildDecoder(opened.spec, opened.config, *source));
   QUIRE_ASSIGN_OR_RETURN(RopeTables rope, RopeTables::Make(opened.config, opened.num_positions, backend));
-  LogWarnings(directory, opened.config);
-  WarnOfUnusedTensors(directory, *source, opened.spec->names);
+  LogWarnings(path, opened.config);
+  WarnOfUnusedTensors(path, *source, opened.spec.names);
   return std::unique_ptr<Model>(std::make_unique<DecoderModel>(std::move(opened.config), opened.format, backend,
                                                                std::move(weights), std::move(rope), *source));
 }
 
-Result<ModelFootprint> MeasureModel(const std::string& directory, const ModelOptions& options) {
-  QUIRE_ASSIGN_OR_RETURN(Opened opened, Open(directory, options));
+Result<ModelFootprint> MeasureModel(const std::string& path, const ModelOptions& options) {
+  QUIRE_ASSIGN_OR_RETURN(Opened opened, Open(path, options));
   const auto source = MakeMeasuringSource(*opened.tensors, opened.format);
-  QUIRE_RETURN_IF_ERROR(BuildDecoder(*opened.spec, opened.config, *source));
+  QUIRE_RETURN_IF_ERROR(BuildDecoder(opened.spec, opened.config, *source));
   const KvLayout kv_layout = LayOutKv(LayerWindows(opened.config));
   return ModelFootprint{.config = opened.config,
                         .compute_dtype = opened.format,
                         .weight_bytes = source->bytes() + RopeTables::Bytes(opened.config, opened.num_positions),
                         .kv_layout = kv_layout,
                         .kv_shape = MakeKvShape(opened.config, kv_layout),
-                        .num_parameters = source->num_parameters()};
+                        .num_parameters = source->num_parameters(),
+                        .stored_formats = source->stored_formats()};
 }
 
 }  // namespace quire

@@ -5,18 +5,21 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "backend/backend.h"
 #include "model/kv_layout.h"
 #include "model/model_config.h"
 #include "quire/result.h"
+#include "weights/stored_format.h"
 
 namespace quire {
 
 enum class ComputeDType : uint8_t { kAuto, kF32, kBf16 };  // --dtype
 
 struct ModelOptions {
-  // auto: f32 checkpoints in f32, bf16 ones in bf16 products, f16 ones in f32 (exact; bf16 would drop three bits).
+  // auto: f32 checkpoints in f32, bf16 ones and those in blocks in bf16 products, f16 ones in f32 (exact; bf16 would
+  // drop three bits).
   ComputeDType dtype = ComputeDType::kAuto;
   int32_t max_model_len = 0;  // rope tables reach this far, at most LongestContext; 0: the config's max_position
 };
@@ -29,13 +32,13 @@ struct ModelFootprint {
   KvLayout kv_layout;
   KvShape kv_shape;
   int64_t num_parameters = 0;
+  std::vector<StoredFormat> stored_formats;  // on disk, the largest part first
 };
 
 class Model {
  public:
-  // Reads config and weights from a Hugging Face directory. Errors name the file and the tensor.
-  static Result<std::unique_ptr<Model>> Load(const std::string& directory, Backend& backend,
-                                             const ModelOptions& options);
+  // Reads config and weights from a Hugging Face directory or a GGUF file. Errors name the file and the tensor.
+  static Result<std::unique_ptr<Model>> Load(const std::string& path, Backend& backend, const ModelOptions& options);
   virtual ~Model() = default;
 
   virtual const ModelConfig& config() const = 0;
@@ -68,6 +71,6 @@ size_t DecoderArenaBytes(const ModelConfig& config, int64_t max_rows, int64_t ma
 BatchLimits DecoderBatchLimits(const ModelConfig& config, int64_t max_rows);
 
 // From the headers alone; fails as Load would.
-Result<ModelFootprint> MeasureModel(const std::string& directory, const ModelOptions& options);
+Result<ModelFootprint> MeasureModel(const std::string& path, const ModelOptions& options);
 
 }  // namespace quire

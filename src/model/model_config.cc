@@ -10,17 +10,10 @@
 #include "base/error.h"
 #include "model/arch_spec.h"
 #include "model/config_fields.h"
+#include "model/config_limits.h"
 
 namespace quire {
 namespace {
-
-// Generous beyond any published model, small enough that products of two fit easily into 64 bits.
-constexpr int64_t kMaxVocab = int64_t{1} << 24;
-constexpr int64_t kMaxFeatures = int64_t{1} << 20;
-constexpr int64_t kMaxLayers = 4096;
-constexpr int64_t kMaxHeads = 4096;
-constexpr int64_t kMaxHeadDim = 1024;
-constexpr int64_t kMaxPosition = int64_t{1} << 24;
 
 Result<const ArchSpec*> ReadArchitecture(ConfigFields& fields) {
   const std::vector<std::string> architectures = fields.Strings("architectures");

@@ -13,7 +13,7 @@
 namespace quire {
 
 struct RopeScaling {
-  enum class Kind : uint8_t { kNone, kLinear, kDynamicNtk, kLlama3, kYarn };
+  enum class Kind : uint8_t { kNone, kLinear, kDynamicNtk, kLlama3, kYarn, kFactors };
   Kind kind = Kind::kNone;
   float factor = 1;
   float low_freq_factor = 1;              // llama3
@@ -22,6 +22,7 @@ struct RopeScaling {
   float beta_fast = 32, beta_slow = 1;    // yarn
   std::optional<float> attention_factor;  // yarn; none: 0.1 ln(factor) + 1
   bool truncate = true;                   // yarn: the ramp's ends are rounded outwards to whole dimensions
+  std::vector<float> factors;             // factors: each frequency is divided by its own, [head_dim / 2]
 };
 
 struct ModelConfig {
@@ -43,7 +44,8 @@ struct ModelConfig {
   bool tie_word_embeddings = false;
   bool attention_bias = false;  // as config.json says; the family's row decides what it means
   bool mlp_bias = false;
-  // As config.json says; a loaded Model's config always has one (the embedding's, if config.json is silent).
+  // As config.json says; a loaded Model's config always has one (the embedding's, if config.json is silent; bf16 for
+  // weights in blocks).
   std::optional<DType> checkpoint_dtype;
 
   std::vector<int32_t> eos_token_ids;

@@ -82,6 +82,10 @@ RopeFrequencies ComputeRopeFrequencies(const ModelConfig& config, int32_t length
     case RopeScaling::Kind::kLlama3:
       for (double& radians : frequencies.radians) radians = Llama3Frequency(radians, scaling);
       break;
+    case RopeScaling::Kind::kFactors:
+      QUIRE_CHECK_EQ(scaling.factors.size(), frequencies.radians.size());
+      for (size_t i = 0; i < scaling.factors.size(); ++i) frequencies.radians[i] /= scaling.factors[i];
+      break;
     case RopeScaling::Kind::kYarn:
       ScaleYarn(config, frequencies.radians);
       frequencies.scale = YarnScale(scaling);

@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <functional>
 #include <initializer_list>
 #include <mutex>
-#include <numeric>
 #include <utility>
 
 namespace quire {
@@ -156,13 +154,23 @@ class MeasuringSource : public WeightSource {
 
 Result<StoredTensor> WeightSource::Find(const std::string& name, std::span<const int64_t> shape) {
   QUIRE_ASSIGN_OR_RETURN(const StoredTensor tensor, tensors_.Find(name, shape));
-  Count(name, shape);
+  Count(name, tensor);
   return tensor;
 }
 
-void WeightSource::Count(const std::string& name, std::span<const int64_t> shape) {
+void WeightSource::Count(const std::string& name, const StoredTensor& tensor) {
   if (!used_.insert(name).second) return;
-  num_parameters_ += std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+  num_parameters_ += tensor.size();
+  const WeightFormat& format = tensor.format();
+  stored_bytes_[format.name] += static_cast<uint64_t>(tensor.size() / format.block_size * format.block_bytes);
+}
+
+std::vector<StoredFormat> WeightSource::stored_formats() const {
+  std::vector<StoredFormat> formats;
+  for (const auto& [name, bytes] : stored_bytes_) formats.push_back({name, bytes});
+  std::stable_sort(formats.begin(), formats.end(),
+                   [](const StoredFormat& a, const StoredFormat& b) { return a.bytes > b.bytes; });
+  return formats;
 }
 
 std::vector<std::string> WeightSource::UnusedTensors() const {

@@ -4,15 +4,18 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "backend/backend.h"
 #include "quire/result.h"
 #include "tensor/buffer.h"
+#include "weights/stored_format.h"
 #include "weights/tensor_source.h"
 
 namespace quire {
@@ -43,6 +46,8 @@ class WeightSource {
   size_t bytes() const { return bytes_; }
   // A tensor that is used twice counts once.
   int64_t num_parameters() const { return num_parameters_; }
+  // Of the tensors that were asked for, the largest part first.
+  std::vector<StoredFormat> stored_formats() const;
   // What the files hold beyond what was asked for.
   std::vector<std::string> UnusedTensors() const;
 
@@ -61,11 +66,12 @@ class WeightSource {
   void AddBytes(size_t bytes) { bytes_ += bytes; }
 
  private:
-  void Count(const std::string& name, std::span<const int64_t> shape);
+  void Count(const std::string& name, const StoredTensor& tensor);
 
   const TensorSource& tensors_;
   DType format_;
   std::set<std::string> used_;
+  std::map<std::string_view, uint64_t> stored_bytes_;  // by format
   size_t bytes_ = 0;
   int64_t num_parameters_ = 0;
 };

@@ -27,7 +27,7 @@ Error NoWeights(const std::string& directory, const std::vector<std::string>& na
     if (!name.ends_with(kSuffix)) continue;
     if (const std::string link = DanglingLink(path); !link.empty()) return NotFound("{}: {}", path, link);
   }
-  for (const char* suffix : {".bin", ".pt", ".pth", ".gguf"}) {
+  for (const char* suffix : {".bin", ".pt", ".pth"}) {
     for (const std::string& file : names) {
       if (!file.ends_with(suffix)) continue;
       return Unimplemented(
