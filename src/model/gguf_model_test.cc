@@ -42,6 +42,7 @@ std::vector<float> LogitsOf(const std::string& path, ComputeDType dtype, DType* 
   EXPECT_EQ((*model)->num_parameters(), measured->num_parameters);
   if (compute_dtype != nullptr) *compute_dtype = (*model)->compute_dtype();
   std::vector<int32_t> ids;
+  ids.reserve(40);
   for (int32_t i = 0; i < 40; ++i) ids.push_back((i * 37 + 5) % 256);
   testing::SequenceRunner runner(*backend, **model, {}, 1, 40, 40);
   return runner.Feed(ids);
