@@ -24,144 +24,66 @@ size_t NextMetaspaceCut(std::string_view text, size_t from) {
 
 }  // namespace
 
-class BpeModel::Loader {
- public:
-  explicit Loader(const JsonNode& node) : node_(node), model_(new BpeModel) {}
+BpeModel::Builder::Builder(BpeOptions options) : model_(new BpeModel) { model_->options_ = std::move(options); }
 
-  Result<std::unique_ptr<const TokenModel>> Load(bool pieces_are_bytes) {
-    QUIRE_RETURN_IF_ERROR(ReadOptions(pieces_are_bytes));
-    QUIRE_RETURN_IF_ERROR(ReadVocabulary());
-    QUIRE_RETURN_IF_ERROR(ReadMerges());
-    QUIRE_RETURN_IF_ERROR(FindUnknown());
-    FillTables();
-    return std::unique_ptr<const TokenModel>(std::move(model_));
+void BpeModel::Builder::BeginMerges(size_t num_merges) {
+  model_->merges_ = BpeMerges(num_merges);
+  model_->cuts_at_metaspace_ = true;
+}
+
+Status BpeModel::Builder::AddMerge(std::string_view left, std::string_view right) {
+  const std::string_view prefix = model_->options_.continuing_subword_prefix;
+  if (right.size() < prefix.size()) return InvalidArgument("its right side lacks continuing_subword_prefix");
+  merged_.assign(left).append(right.substr(prefix.size()));
+  const Vocabulary& vocabulary = model_->vocabulary_;
+  const std::optional<int32_t> left_id = vocabulary.Find(left), right_id = vocabulary.Find(right);
+  const std::optional<int32_t> merged_id = vocabulary.Find(merged_);
+  if (!left_id || !right_id || !merged_id) {
+    const std::string_view missing = !left_id ? left : !right_id ? right : merged_;
+    return InvalidArgument("\"{}\" is not in the vocabulary", missing);
   }
+  AddMerge(*left_id, *right_id, *merged_id);
+  return {};
+}
 
- private:
-  Status ReadOptions(bool pieces_are_bytes) {
-    Options& options = model_->options_;
-    options.pieces_are_bytes = pieces_are_bytes;
-    QUIRE_ASSIGN_OR_RETURN(options.continuing_subword_prefix, node_.StringOr("continuing_subword_prefix", ""));
-    QUIRE_ASSIGN_OR_RETURN(options.end_of_word_suffix, node_.StringOr("end_of_word_suffix", ""));
-    QUIRE_ASSIGN_OR_RETURN(options.fuse_unknown, node_.BoolOr("fuse_unk", false));
-    QUIRE_ASSIGN_OR_RETURN(options.byte_fallback, node_.BoolOr("byte_fallback", false));
-    QUIRE_ASSIGN_OR_RETURN(options.ignore_merges, node_.BoolOr("ignore_merges", false));
-    if (const std::optional<JsonNode> unknown = node_.Find("unk_token")) {
-      QUIRE_ASSIGN_OR_RETURN(options.unknown_token, unknown->AsString());
-    }
-    if (const std::optional<JsonNode> dropout = node_.Find("dropout")) {
-      QUIRE_ASSIGN_OR_RETURN(const double probability, dropout->AsNumber());
-      if (probability != 0) return Unimplemented("{}: random dropout of merges", dropout->Path());
-    }
-    return {};
+void BpeModel::Builder::AddMerge(int32_t left, int32_t right, int32_t merged) {
+  model_->merges_.Add(left, right, {.rank = num_merges_++, .merged = merged});
+  const std::string_view text = model_->vocabulary_.Text(merged).value_or(std::string_view());
+  if (NextMetaspaceCut(text, 0) != text.size()) model_->cuts_at_metaspace_ = false;
+}
+
+std::unique_ptr<const TokenModel> BpeModel::Builder::Build() && {
+  const std::optional<std::string>& unknown = model_->options_.unknown_token;
+  if (unknown) model_->unknown_id_ = model_->vocabulary_.Find(*unknown);
+  FillTables();
+  return std::move(model_);
+}
+
+void BpeModel::Builder::FillTables() {
+  BpeModel& model = *model_;
+  model.character_ids_.assign(kCharacterTableEnd, -1);
+  for (char32_t c = 0; c < kCharacterTableEnd; ++c) {
+    std::string text;
+    AppendUtf8(c, text);
+    model.character_ids_[c] = model.vocabulary_.Find(text).value_or(-1);
   }
-
-  Status ReadVocabulary() {
-    QUIRE_ASSIGN_OR_RETURN(const JsonNode vocab, node_.Get("vocab"));
-    return vocab.ForEachMember([&](std::string_view token, const JsonNode& member) -> Status {
-      QUIRE_ASSIGN_OR_RETURN(const int64_t id, member.AsInt());
-      if (id < 0 || id > Vocabulary::kMaxId) {
-        return member.Complain(fmt::format("the id of \"{}\" is {}, not from 0 to {}", token, id, Vocabulary::kMaxId));
-      }
-      model_->vocabulary_.Add(token, static_cast<int32_t>(id));
-      return {};
-    });
+  for (size_t byte = 0; byte < 256; ++byte) {
+    model.byte_token_ids_[byte] = model.vocabulary_.Find(fmt::format("<0x{:02X}>", byte)).value_or(-1);
   }
-
-  Status ReadMerges() {
-    QUIRE_ASSIGN_OR_RETURN(const JsonNode merges, node_.Get("merges"));
-    int32_t count = 0;
-    QUIRE_RETURN_IF_ERROR(merges.ForEachElement([&](const JsonNode&) -> Status {
-      ++count;
-      return {};
-    }));
-    model_->merges_ = BpeMerges(static_cast<size_t>(count));
-    model_->cuts_at_metaspace_ = true;
-    int32_t rank = 0;
-    return merges.ForEachElement([&](const JsonNode& merge) { return AddMerge(merge, rank++); });
+  const BpeOptions& options = model.options_;
+  // Affixes and whole-piece lookups see the whole word; a known "▁" ends a run of unknown characters; and what
+  // surrounds one that vanishes may merge.
+  if (!options.continuing_subword_prefix.empty() || !options.end_of_word_suffix.empty() || options.ignore_merges ||
+      options.pieces_are_bytes || !model.vocabulary_.Find(kMetaspace) || CharactersMayVanish()) {
+    model.cuts_at_metaspace_ = false;
   }
+}
 
-  Status AddMerge(const JsonNode& merge, int32_t rank) {
-    std::string_view left, right;
-    QUIRE_RETURN_IF_ERROR(ReadPair(merge, left, right));
-    const std::string_view prefix = model_->options_.continuing_subword_prefix;
-    if (right.size() < prefix.size()) return merge.Complain("its right side lacks continuing_subword_prefix");
-    merged_.assign(left).append(right.substr(prefix.size()));
-    const Vocabulary& vocabulary = model_->vocabulary_;
-    const std::optional<int32_t> left_id = vocabulary.Find(left), right_id = vocabulary.Find(right);
-    const std::optional<int32_t> merged_id = vocabulary.Find(merged_);
-    const auto missing = [&](std::string_view token) {
-      return merge.Complain(fmt::format("\"{}\" is not in the vocabulary", token));
-    };
-    if (!left_id) return missing(left);
-    if (!right_id) return missing(right);
-    if (!merged_id) return missing(merged_);
-    model_->merges_.Add(*left_id, *right_id, {.rank = rank, .merged = *merged_id});
-    if (NextMetaspaceCut(merged_, 0) != merged_.size()) model_->cuts_at_metaspace_ = false;
-    return {};
-  }
-
-  // "a b" or ["a", "b"].
-  static Status ReadPair(const JsonNode& merge, std::string_view& left, std::string_view& right) {
-    if (merge.IsString()) {
-      QUIRE_ASSIGN_OR_RETURN(const std::string_view both, merge.AsString());
-      const size_t space = both.find(' ');
-      if (space == std::string_view::npos || both.find(' ', space + 1) != std::string_view::npos) {
-        return merge.Complain(fmt::format("\"{}\" is not two tokens with a space between", both));
-      }
-      left = both.substr(0, space);
-      right = both.substr(space + 1);
-      return {};
-    }
-    int count = 0;
-    QUIRE_RETURN_IF_ERROR(merge.ForEachElement([&](const JsonNode& side) -> Status {
-      QUIRE_ASSIGN_OR_RETURN((count++ == 0 ? left : right), side.AsString());
-      return {};
-    }));
-    return count == 2 ? Status() : merge.Complain("must be two tokens");
-  }
-
-  Status FindUnknown() {
-    const std::optional<std::string>& token = model_->options_.unknown_token;
-    if (!token) return {};
-    model_->unknown_id_ = model_->vocabulary_.Find(*token);
-    return {};
-  }
-
-  void FillTables() {
-    BpeModel& model = *model_;
-    model.character_ids_.assign(kCharacterTableEnd, -1);
-    for (char32_t c = 0; c < kCharacterTableEnd; ++c) {
-      std::string text;
-      AppendUtf8(c, text);
-      model.character_ids_[c] = model.vocabulary_.Find(text).value_or(-1);
-    }
-    for (size_t byte = 0; byte < 256; ++byte) {
-      model.byte_token_ids_[byte] = model.vocabulary_.Find(fmt::format("<0x{:02X}>", byte)).value_or(-1);
-    }
-    const Options& options = model.options_;
-    // Affixes and whole-piece lookups see the whole word; a known "▁" ends a run of unknown characters; and what
-    // surrounds one that vanishes may merge.
-    if (!options.continuing_subword_prefix.empty() || !options.end_of_word_suffix.empty() || options.ignore_merges ||
-        options.pieces_are_bytes || !model.vocabulary_.Find(kMetaspace) || CharactersMayVanish()) {
-      model.cuts_at_metaspace_ = false;
-    }
-  }
-
-  // There is nothing to stand for an unknown one.
-  bool CharactersMayVanish() const {
-    if (model_->options_.unknown_token) return false;
-    const auto& bytes = model_->byte_token_ids_;
-    return !model_->options_.byte_fallback || std::ranges::any_of(bytes, [](int32_t id) { return id < 0; });
-  }
-
-  const JsonNode& node_;
-  std::unique_ptr<BpeModel> model_;
-  std::string merged_;
-};
-
-Result<std::unique_ptr<const TokenModel>> BpeModel::Parse(const JsonNode& node, bool pieces_are_bytes) {
-  return Loader(node).Load(pieces_are_bytes);
+// There is nothing to stand for an unknown one.
+bool BpeModel::Builder::CharactersMayVanish() const {
+  if (model_->options_.unknown_token) return false;
+  const auto& bytes = model_->byte_token_ids_;
+  return !model_->options_.byte_fallback || std::ranges::any_of(bytes, [](int32_t id) { return id < 0; });
 }
 
 Status BpeModel::Tokenize(std::string_view piece, std::vector<int32_t>& ids) const {
