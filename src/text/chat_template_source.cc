@@ -2,9 +2,7 @@
 
 #include <exception>
 #include <filesystem>
-#include <map>
 #include <nlohmann/json.hpp>
-#include <optional>
 
 #include "base/error.h"
 #include "text/checkpoint_json.h"
@@ -35,24 +33,16 @@ std::map<std::string, std::string> TemplatesOf(const Json& file) {
   return templates;
 }
 
-std::optional<std::string> PickTemplate(const Json& file, bool with_tools) {
-  const std::map<std::string, std::string> templates = TemplatesOf(file);
-  for (const char* name : {with_tools ? "tool_use" : "default", "default"}) {
-    if (const auto found = templates.find(name); found != templates.end()) return found->second;
-  }
-  return std::nullopt;
-}
-
 Result<std::string> Load(const std::filesystem::path& directory, bool with_tools) {
   QUIRE_ASSIGN_OR_RETURN(const Json config, ReadCheckpointJson(directory / "tokenizer_config.json"));
   QUIRE_ASSIGN_OR_RETURN(auto source, ReadCheckpointFile(directory / "chat_template.jinja"));
   if (!source.has_value()) {
     QUIRE_ASSIGN_OR_RETURN(source, ReadCheckpointFile(directory / "additional_chat_templates" / "default.jinja"));
   }
-  if (!source.has_value()) source = PickTemplate(config, with_tools);
+  if (!source.has_value()) source = PickChatTemplate(TemplatesOf(config), with_tools);
   if (!source.has_value()) {
     QUIRE_ASSIGN_OR_RETURN(const Json file, ReadCheckpointJson(directory / "chat_template.json"));
-    source = PickTemplate(file, with_tools);
+    source = PickChatTemplate(TemplatesOf(file), with_tools);
   }
   if (!source.has_value()) {
     return NotFound(
@@ -64,6 +54,13 @@ Result<std::string> Load(const std::filesystem::path& directory, bool with_tools
 }
 
 }  // namespace
+
+std::optional<std::string> PickChatTemplate(const std::map<std::string, std::string>& templates, bool with_tools) {
+  for (const char* name : {with_tools ? "tool_use" : "default", "default"}) {
+    if (const auto found = templates.find(name); found != templates.end()) return found->second;
+  }
+  return std::nullopt;
+}
 
 Result<std::string> LoadChatTemplateSource(const std::string& directory, bool with_tools) {
   try {

@@ -366,6 +366,11 @@ Status AppendSteps(const JsonNode& node, Steps& steps) {
   return {};
 }
 
+Result<Decoder> ParseDecoderText(std::string_view text) {
+  QUIRE_ASSIGN_OR_RETURN(const JsonDocument document, JsonDocument::Parse(text));
+  return Decoder::Parse(document.root());
+}
+
 }  // namespace
 
 Decoder::Decoder() { steps_.push_back(std::make_unique<Step<JoinWithSpaces, NoParameters>>(NoParameters{})); }
@@ -377,6 +382,17 @@ Result<Decoder> Decoder::Parse(const JsonNode& node) {
   constexpr size_t kMaxSteps = 64;  // a stream calls through all of them
   if (decoder.steps_.size() > kMaxSteps) return node.Complain("has more than 64 steps");
   return decoder;
+}
+
+Result<Decoder> Decoder::ByteLevel() { return ParseDecoderText(R"({"type": "ByteLevel"})"); }
+
+Result<Decoder> Decoder::Metaspace(bool strips_first_space) {
+  constexpr std::string_view kStrips = R"({"type": "Sequence", "decoders": [
+      {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+      {"type": "Strip", "content": " ", "start": 1, "stop": 0}]})";
+  constexpr std::string_view kKeeps = R"({"type": "Sequence", "decoders": [
+      {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}]})";
+  return ParseDecoderText(strips_first_space ? kStrips : kKeeps);
 }
 
 DecoderStream Decoder::Start() const {

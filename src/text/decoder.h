@@ -54,6 +54,10 @@ class Decoder {
   Decoder();
   // kUnimplemented names a type that is not offered.
   static Result<Decoder> Parse(const JsonNode& node);
+  // The usual ones: of a byte-level vocabulary, and of a SentencePiece-style one with "▁" for spaces and byte tokens,
+  // without the space that encoding put in front of all, if it did.
+  static Result<Decoder> ByteLevel();
+  static Result<Decoder> Metaspace(bool strips_first_space);
 
   DecoderStream Start() const;
 

@@ -318,4 +318,18 @@ Result<PreTokenizerChain> ParsePreTokenizers(const JsonNode& node, std::optional
   return parser.Take();
 }
 
+Result<PreTokenizerChain> SplitByPatterns(std::span<const std::string_view> patterns,
+                                          std::span<const std::string_view> spelled_patterns) {
+  PreTokenizerChain chain{.steps = {}, .leaves_bytes = spelled_patterns.empty()};
+  const auto append = [&](std::string_view pattern) -> Status {
+    QUIRE_ASSIGN_OR_RETURN(Regex regex, Regex::Compile(pattern));
+    chain.steps.push_back(std::make_unique<SplitByRegex>(std::move(regex), SplitBehavior::kIsolated, false));
+    return {};
+  };
+  for (const std::string_view pattern : patterns) QUIRE_RETURN_IF_ERROR(append(pattern));
+  if (!chain.leaves_bytes) chain.steps.push_back(std::make_unique<BytesToAlphabet>());
+  for (const std::string_view pattern : spelled_patterns) QUIRE_RETURN_IF_ERROR(append(pattern));
+  return chain;
+}
+
 }  // namespace quire::text

@@ -4,6 +4,8 @@
 
 #include <memory>
 #include <optional>
+#include <span>
+#include <string_view>
 #include <vector>
 
 #include "text/json_node.h"
@@ -26,5 +28,10 @@ struct PreTokenizerChain {
 // Sequences are flattened. `prefix_space` overrides add_prefix_space of every ByteLevel step. kUnimplemented names a
 // type that is not offered.
 Result<PreTokenizerChain> ParsePreTokenizers(const JsonNode& node, std::optional<bool> prefix_space = std::nullopt);
+
+// Byte-level: each pattern, in Oniguruma's dialect, cuts the pieces of the one before it into its matches and what is
+// between them; then the pieces are spelled in the byte-level alphabet, and `spelled_patterns` cut on.
+Result<PreTokenizerChain> SplitByPatterns(std::span<const std::string_view> patterns,
+                                          std::span<const std::string_view> spelled_patterns = {});
 
 }  // namespace quire::text

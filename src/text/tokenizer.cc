@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/foreign_file.h"
+#include "text/gguf_tokenizer.h"
 #include "text/json_file.h"
 #include "text/tokenizer_pipeline.h"
 #include "text/tokenizer_settings.h"
@@ -61,6 +62,10 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view tokenize
   Result<std::unique_ptr<Tokenizer>> tokenizer = text::TokenizerPipeline::Build(document->root(), {});
   if (!tokenizer.ok()) return named(tokenizer.error());
   return tokenizer;
+}
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::FromGguf(const GgufVocabulary& vocabulary) {
+  return text::BuildGgufTokenizer(vocabulary);
 }
 
 }  // namespace quire

@@ -1,5 +1,5 @@
 // Tokenizer: text to ids and back, exactly as Hugging Face `tokenizers` does it for the same tokenizer.json. Immutable
-// after Load: any thread.
+// once made: any thread.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "quire/result.h"
+#include "text/gguf_vocabulary.h"
 
 namespace quire {
 
@@ -37,6 +38,8 @@ class Tokenizer {
   static Result<std::unique_ptr<Tokenizer>> Load(const std::string& directory);
   // From the text of tokenizer.json alone.
   static Result<std::unique_ptr<Tokenizer>> FromJson(std::string_view tokenizer_json);
+  // From a GGUF file's metadata. Errors name the key. `vocabulary` is needed during the call only.
+  static Result<std::unique_ptr<Tokenizer>> FromGguf(const GgufVocabulary& vocabulary);
   virtual ~Tokenizer() = default;
 
   // Special tokens in the text are recognised; add_special_tokens applies the post-processor's template (BOS, ...).
@@ -46,8 +49,10 @@ class Tokenizer {
 
   virtual int32_t vocab_size() const = 0;  // largest id + 1
   virtual bool IsSpecial(int32_t id) const = 0;
-  // The token that ends an answer, as the files beside tokenizer.json name it.
+  // The token that ends an answer, as the files beside tokenizer.json or the GGUF file name it.
   virtual std::optional<int32_t> eos_token_id() const { return std::nullopt; }
+  // That one and whatever else ends an answer (a turn, a message), as far as the tokenizer's files say.
+  virtual std::vector<int32_t> end_token_ids() const { return {}; }
   // Those that have a name, as a chat template knows them.
   virtual std::span<const NamedToken> special_tokens() const { return {}; }
   // The stored token, as in tokenizer.json's vocabulary ("Ġthe", "<0x0A>"); empty if there is none.

@@ -11,22 +11,35 @@ namespace {
 
 constexpr size_t kMaxTextBytes = size_t{1} << 30;
 
-// The pre-tokenizer and the decoder of a SentencePiece-style tokenizer, in the form of tokenizer.json.
+// The pre-tokenizer of a SentencePiece-style tokenizer, in the form of tokenizer.json.
 constexpr std::string_view kMetaspace =
     R"({{"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "{}", "split": false}})";
-constexpr std::string_view kMetaspaceDecoder = R"({"type": "Sequence", "decoders": [
-    {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
-    {"type": "Strip", "content": " ", "start": 1, "stop": 0}]})";
-constexpr std::string_view kMetaspaceDecoderWithoutStrip = R"({"type": "Sequence", "decoders": [
-    {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}]})";
 
 }  // namespace
+
+Result<std::unique_ptr<Tokenizer>> TokenizerPipeline::Assemble(TokenizerParts parts) {
+  std::unique_ptr<TokenizerPipeline> pipeline(new TokenizerPipeline);
+  pipeline->normalizers_ = std::move(parts.normalizers);
+  pipeline->pre_tokenizers_ = std::move(parts.pre_tokenizers);
+  pipeline->model_ = std::move(parts.model);
+  pipeline->templates_ = std::move(parts.templates);
+  pipeline->decoder_ = std::move(parts.decoder);
+  for (const AddedToken& token : parts.added) {
+    QUIRE_RETURN_IF_ERROR(pipeline->added_.Add(token, pipeline->model_->vocabulary()));
+  }
+  QUIRE_RETURN_IF_ERROR(pipeline->added_.Finish(pipeline->normalizers_));
+  pipeline->special_tokens_ = std::move(parts.names);
+  pipeline->eos_token_id_ = parts.eos_token_id;
+  pipeline->end_token_ids_ = std::move(parts.end_token_ids);
+  return std::unique_ptr<Tokenizer>(std::move(pipeline));
+}
 
 Result<std::unique_ptr<Tokenizer>> TokenizerPipeline::Build(const JsonNode& root, const TokenizerSettings& settings) {
   std::unique_ptr<TokenizerPipeline> pipeline(new TokenizerPipeline);
   QUIRE_RETURN_IF_ERROR(pipeline->ReadParts(root, settings));
   QUIRE_RETURN_IF_ERROR(pipeline->ReadAddedTokens(root, settings));
   if (settings.eos_token) pipeline->eos_token_id_ = pipeline->TokenId(*settings.eos_token);
+  if (pipeline->eos_token_id_) pipeline->end_token_ids_ = {*pipeline->eos_token_id_};
   pipeline->special_tokens_ = settings.names;
   return std::unique_ptr<Tokenizer>(std::move(pipeline));
 }
@@ -65,9 +78,7 @@ Status TokenizerPipeline::UseMetaspace(bool add_prefix_space, bool legacy) {
   const char* scheme = !add_prefix_space ? "never" : legacy ? "always" : "first";
   QUIRE_ASSIGN_OR_RETURN(const JsonDocument step, JsonDocument::Parse(fmt::format(kMetaspace, scheme)));
   QUIRE_ASSIGN_OR_RETURN(pre_tokenizers_, ParsePreTokenizers(step.root()));
-  QUIRE_ASSIGN_OR_RETURN(const JsonDocument decoder,
-                         JsonDocument::Parse(add_prefix_space ? kMetaspaceDecoder : kMetaspaceDecoderWithoutStrip));
-  QUIRE_ASSIGN_OR_RETURN(decoder_, Decoder::Parse(decoder.root()));
+  QUIRE_ASSIGN_OR_RETURN(decoder_, Decoder::Metaspace(/*strips_first_space=*/add_prefix_space));
   normalizers_.clear();
   return {};
 }

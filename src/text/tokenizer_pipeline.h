@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,8 +18,22 @@
 
 namespace quire::text {
 
+struct TokenizerParts {
+  std::vector<std::unique_ptr<const Normalizer>> normalizers;
+  PreTokenizerChain pre_tokenizers;
+  std::unique_ptr<const TokenModel> model;
+  std::vector<TokenTemplate> templates;
+  Decoder decoder;
+  std::vector<AddedToken> added;
+  std::vector<NamedToken> names;
+  std::optional<int32_t> eos_token_id;
+  std::vector<int32_t> end_token_ids;
+};
+
 class TokenizerPipeline final : public Tokenizer {
  public:
+  // REQUIRES: there is a model.
+  static Result<std::unique_ptr<Tokenizer>> Assemble(TokenizerParts parts);
   // `root`: of tokenizer.json.
   static Result<std::unique_ptr<Tokenizer>> Build(const JsonNode& root, const TokenizerSettings& settings);
 
@@ -27,6 +42,7 @@ class TokenizerPipeline final : public Tokenizer {
   int32_t vocab_size() const override;
   bool IsSpecial(int32_t id) const override { return added_.IsSpecial(id); }
   std::optional<int32_t> eos_token_id() const override { return eos_token_id_; }
+  std::vector<int32_t> end_token_ids() const override { return end_token_ids_; }
   std::span<const NamedToken> special_tokens() const override { return special_tokens_; }
   std::string_view TokenText(int32_t id) const override;
   std::optional<int32_t> TokenId(std::string_view token) const override;
@@ -53,6 +69,7 @@ class TokenizerPipeline final : public Tokenizer {
   std::vector<TokenTemplate> templates_;
   Decoder decoder_;
   std::optional<int32_t> eos_token_id_;
+  std::vector<int32_t> end_token_ids_;
   std::vector<NamedToken> special_tokens_;
 };
 
