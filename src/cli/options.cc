@@ -183,7 +183,7 @@ void AddBench(CLI::App& app, Commands& commands, std::function<int()>& chosen) {
 }
 
 void AddTokenize(CLI::App& sub, TokenizeCommand& tokenize) {
-  sub.add_option("directory", tokenize.directory, "Directory of tokenizer.json")->required();
+  sub.add_option("directory", tokenize.directory, "Directory of tokenizer.json, or GGUF file")->required();
   sub.add_flag("--jsonl", tokenize.jsonl, "Read one JSON string a line, write {\"ids\": [...]} a line");
   sub.add_flag("--no-special-tokens", tokenize.no_special_tokens, "Do not add BOS and the like");
   sub.add_flag("--decode", tokenize.decode, "The other way: ids to text");

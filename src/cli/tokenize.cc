@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/generate.h"
+#include "llm/model_text.h"
 #include "text/tokenizer.h"
 
 namespace quire {
@@ -73,7 +74,7 @@ Status ConvertAll(const Tokenizer& tokenizer, const TokenizeCommand& command) {
 }
 
 Status Tokenize(const TokenizeCommand& command) {
-  QUIRE_ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, Tokenizer::Load(command.directory));
+  QUIRE_ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, LoadTokenizer(command.directory));
   return command.jsonl ? ConvertLines(*tokenizer, command) : ConvertAll(*tokenizer, command);
 }
 

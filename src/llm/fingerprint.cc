@@ -14,6 +14,7 @@
 #include "base/readable_file.h"
 #include "base/thread_team.h"
 #include "llm/available_cpus.h"
+#include "llm/model_text.h"
 #include "model/model_files.h"
 #include "quire/version.h"
 #include "tensor/buffer.h"
@@ -106,7 +107,12 @@ Result<KvFingerprint> FingerprintModel(const FingerprintInput& input) {
   constexpr int kMaxThreads = 8;  // which saturate the memory of most machines
   QUIRE_ASSIGN_OR_RETURN(ThreadTeam team, ThreadTeam::Start(std::min(AvailableCpus(), kMaxThreads)));
   FileHasher files(team);
-  QUIRE_RETURN_IF_ERROR(files.Add(input.tokenizer_directory, "tokenizer.json", hasher));
+  QUIRE_ASSIGN_OR_RETURN(const std::string tokenizer, FindTokenizerGguf(input.tokenizer));
+  if (tokenizer.empty()) {
+    QUIRE_RETURN_IF_ERROR(files.Add(input.tokenizer, "tokenizer.json", hasher));
+  } else if (tokenizer != input.model) {
+    QUIRE_RETURN_IF_ERROR(AddGgufFile(tokenizer, files, hasher));
+  }
   QUIRE_RETURN_IF_ERROR(IsGgufModel(input.model) ? AddGgufFile(input.model, files, hasher)
                                                  : AddDirectory(input.model, files, hasher));
   return hasher.Digest();

@@ -20,7 +20,7 @@ enum class SamplingDefaults : uint8_t { kOfModel, kNeutral };
 struct LoadOptions {
   std::string model;                       // a path or a name on the hub; empty: the embedded default model
   std::string revision = "main";           // of a model on the hub: a branch, a tag or a commit
-  std::string tokenizer;                   // a directory; empty: the model's
+  std::string tokenizer;                   // a directory or GGUF file; empty: the model's
   std::string chat_template;               // a file, or the template itself; empty: the model's
   std::string override_generation_config;  // a JSON object of sampling defaults over those of generation_config
   SamplingDefaults generation_config = SamplingDefaults::kOfModel;

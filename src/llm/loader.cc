@@ -21,6 +21,7 @@
 #include "llm/fingerprint.h"
 #include "llm/generation_overrides.h"
 #include "llm/model_location.h"
+#include "llm/model_text.h"
 #include "llm/option_names.h"
 #include "llm/scheduling_options.h"
 #include "llm/speculation_options.h"
@@ -30,7 +31,6 @@
 #include "runner/swap_file.h"
 #include "sched/ngram_drafter.h"
 #include "text/chat_template.h"
-#include "text/chat_template_source.h"
 #include "text/tokenizer.h"
 
 namespace quire {
@@ -82,12 +82,6 @@ Result<std::unique_ptr<Backend>> MakeBackend(const LoadOptions& options) {
 
 Result<std::string> FindModel(const LoadOptions& options) {
   return options.model.empty() ? EmbeddedModelDirectory() : LocateModel(options.model, options.revision);
-}
-
-// Of a GGUF file: the directory that it is in.
-std::string TokenizerDirectory(const LoadOptions& options, const LoadedModel& loaded) {
-  if (!options.tokenizer.empty()) return options.tokenizer;
-  return IsGgufModel(loaded.path) ? fs::absolute(loaded.path).parent_path().string() : loaded.path;
 }
 
 MemoryPlanInput PlanInput(const LoadOptions& options, const ModelConfig& config, size_t kv_bytes_per_token) {
@@ -222,7 +216,7 @@ Result<std::unique_ptr<DiskStore>> OpenDisk(const LoadOptions& options, const Lo
   const bool stretches = loaded.config.rope_scaling.kind == RopeScaling::Kind::kDynamicNtk;
   const FingerprintInput input = {
       .model = loaded.path,
-      .tokenizer_directory = TokenizerDirectory(options, loaded),
+      .tokenizer = loaded.tokenizer_path,
       .layout = fmt::format("{} {} {} {} {}{}", loaded.backend->kv_layout(), DTypeName(loaded.compute_dtype),
                             DTypeName(loaded.kv_dtype), loaded.memory.block_size,
                             stretches ? options.max_model_len.value_or(0) : 0, GroupsText(*loaded.model))};
@@ -232,20 +226,25 @@ Result<std::unique_ptr<DiskStore>> OpenDisk(const LoadOptions& options, const Lo
 
 // What ends an answer: the model's own end tokens, and the tokenizer's, which is often the only one that a fine-tuned
 // chat model has right.
-void AddEndToken(const Tokenizer& tokenizer, ModelConfig& config) {
-  const std::optional<int32_t> id = tokenizer.eos_token_id();
+void AddEndTokens(const Tokenizer& tokenizer, ModelConfig& config) {
   std::vector<int32_t>& ids = config.eos_token_ids;
-  if (!id || std::find(ids.begin(), ids.end(), *id) != ids.end()) return;
-  if (*id < config.vocab_size) {
-    ids.push_back(*id);
-  } else {
-    LogWarning("end_token_ignored token={} id={} vocab_size={}", LogValue(tokenizer.TokenText(*id)), *id,
-               config.vocab_size);
+  for (const int32_t id : tokenizer.end_token_ids()) {
+    if (std::find(ids.begin(), ids.end(), id) != ids.end()) continue;
+    if (id < config.vocab_size) {
+      ids.push_back(id);
+    } else {
+      LogWarning("end_token_ignored token={} id={} vocab_size={}", LogValue(tokenizer.TokenText(id)), id,
+                 config.vocab_size);
+    }
   }
 }
 
 Status LoadText(const LoadOptions& options, LoadedModel& loaded) {
-  QUIRE_ASSIGN_OR_RETURN(loaded.tokenizer, Tokenizer::Load(TokenizerDirectory(options, loaded)));
+  loaded.tokenizer_path = options.tokenizer;
+  if (options.tokenizer.empty()) {
+    QUIRE_ASSIGN_OR_RETURN(loaded.tokenizer_path, FindTokenizer(loaded.path));
+  }
+  QUIRE_ASSIGN_OR_RETURN(loaded.tokenizer, LoadTokenizer(loaded.tokenizer_path));
   return {};
 }
 
@@ -264,8 +263,7 @@ Result<std::string> ReadChatTemplate(const std::string& file_or_text) {
 
 // A model without a chat template serves completions; why chat is missing is told when it is asked for.
 Status LoadTemplate(const LoadOptions& options, LoadedModel& loaded) {
-  const std::string directory = TokenizerDirectory(options, loaded);
-  Result<std::string> source = LoadChatTemplateSource(directory);
+  Result<std::string> source = LoadChatTemplate(loaded.tokenizer_path);
   std::string text;
   if (!options.chat_template.empty()) {
     QUIRE_ASSIGN_OR_RETURN(text, ReadChatTemplate(options.chat_template));
@@ -369,7 +367,7 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
   QUIRE_ASSIGN_OR_RETURN(loaded.model, Model::Load(loaded.path, *loaded.backend, outline.model_options));
   stopwatch.Lap("weights");
   loaded.config = loaded.model->config();
-  AddEndToken(*loaded.tokenizer, loaded.config);
+  AddEndTokens(*loaded.tokenizer, loaded.config);
   if (options.generation_config == SamplingDefaults::kNeutral) {
     loaded.config.default_temperature = loaded.config.default_top_p = loaded.config.default_min_p = std::nullopt;
     loaded.config.default_repetition_penalty = std::nullopt;

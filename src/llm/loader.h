@@ -29,8 +29,9 @@ class Tokenizer;
 using StartupTimes = std::vector<std::pair<std::string, double>>;
 
 struct LoadedModel {
-  std::string path;  // a directory, or a GGUF file
-  std::string name;  // as the user gave it; "tiny" for the embedded model
+  std::string path;            // a directory, or a GGUF file
+  std::string tokenizer_path;  // the same, of its tokenizer and chat template
+  std::string name;            // as the user gave it; "tiny" for the embedded model
   ModelConfig config;
   MemoryPlan memory;
   StartupTimes times;
@@ -63,7 +64,8 @@ Result<std::string> EmbeddedModelDirectory();
 SamplingParams DefaultSamplingParams(const ModelConfig& config);
 
 struct ModelDescription {
-  std::string path;  // a directory, or a GGUF file
+  std::string path;            // a directory, or a GGUF file
+  std::string tokenizer_path;  // the same, of its tokenizer and chat template
   ModelConfig config;
   MemoryPlan memory;
   DType compute_dtype = DType::kBf16;
