@@ -29,7 +29,7 @@ class Fetch {
   Fetch(const HubEnvironment& environment, const CacheLayout& layout, const RepoRef& ref, std::string commit)
       : environment_(environment), layout_(layout), job_{.ref = ref, .commit = std::move(commit)} {}
 
-  Result<FetchedModel> Run(const ShowProgress& show, bool takes_gguf);
+  Result<FetchedModel> Run(const ShowProgress& show);
 
  private:
   // Downloads and links the files.
@@ -116,7 +116,7 @@ Status Fetch::AddIndex(const std::vector<RepoFile>& listing) {
   return {};
 }
 
-Result<FetchedModel> Fetch::Run(const ShowProgress& show, bool takes_gguf) {
+Result<FetchedModel> Fetch::Run(const ShowProgress& show) {
   // Of a commit that never changes: who has listed it before need not ask.
   CachedListing listing = ListCached(layout_, job_.commit);
   if (!listing.is_complete) {
@@ -129,10 +129,6 @@ Result<FetchedModel> Fetch::Run(const ShowProgress& show, bool takes_gguf) {
     return error;
   }
   choice_ = *std::move(choice);
-  if (!choice_.gguf.empty() && !takes_gguf) {
-    return InvalidArgument("{} has its weights in GGUF ({}): name a repository with safetensors", job_.ref.repo_id,
-                           choice_.gguf);
-  }
   QUIRE_RETURN_IF_ERROR(CheckSpace(choice_.files));
   TagCache(layout_.cache_directory());
   if (!listing.is_complete) QUIRE_RETURN_IF_ERROR(WriteTree(layout_, job_.commit, listing.files));
@@ -168,8 +164,7 @@ Error NotHere(const std::string& name, const Error& cached, const std::string& w
 
 }  // namespace
 
-Result<FetchedModel> FetchModel(const HubEnvironment& environment, const RepoRef& ref, const ShowProgress& show,
-                                bool takes_gguf) {
+Result<FetchedModel> FetchModel(const HubEnvironment& environment, const RepoRef& ref, const ShowProgress& show) {
   const HubApi api(environment);
   const CacheLayout layout(environment.cache_directory, ref.repo_id);
   for (int number = 1;; ++number) {
@@ -177,7 +172,7 @@ Result<FetchedModel> FetchModel(const HubEnvironment& environment, const RepoRef
     if (!IsCommit(commit)) {
       QUIRE_ASSIGN_OR_RETURN(commit, api.ResolveRevision(ref));
     }
-    Result<FetchedModel> model = Fetch(environment, layout, ref, commit).Run(show, takes_gguf);
+    Result<FetchedModel> model = Fetch(environment, layout, ref, commit).Run(show);
     // Files that are not what the commit's list says: the revision may have got a new one meanwhile.
     if (model.ok() || model.error().code != ErrorCode::kDataLoss || number == kMaxListings) return model;
     const std::string list = layout.Tree(commit);
@@ -187,7 +182,7 @@ Result<FetchedModel> FetchModel(const HubEnvironment& environment, const RepoRef
 }
 
 Result<std::string> FindOrFetchModel(const std::string& path_or_name, const std::string& revision,
-                                     const ShowProgress& show, bool takes_gguf) {
+                                     const ShowProgress& show) {
   if (Env::Posix().Exists(path_or_name)) return path_or_name;
   const Result<RepoRef> ref = ParseRepoRef(path_or_name, revision);
   if (!ref.ok()) return NotFound("there is no model directory {}, and {}", path_or_name, ref.error().message);
@@ -199,7 +194,7 @@ Result<std::string> FindOrFetchModel(const std::string& path_or_name, const std:
     return NotHere(path_or_name, cached.error(), "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids to download it",
                    cache_directory);
   }
-  const Result<FetchedModel> fetched = FetchModel(environment, *ref, show, takes_gguf);
+  const Result<FetchedModel> fetched = FetchModel(environment, *ref, show);
   if (fetched.ok()) return fetched->path;
   if (fetched.error().code == ErrorCode::kUnavailable) {
     return NotHere(path_or_name, cached.error(), fetched.error().message, cache_directory);

@@ -14,9 +14,8 @@ namespace quire {
 // A directory in the Hugging Face layout, or a GGUF file. A path that exists is taken as it is. A hub name is looked
 // for in the cache; if it is not wholly there, it is downloaded, unless HF_HUB_OFFLINE is set. Errors say what to do.
 // `revision`: of a hub name that states none itself; "main": the usual one.
-// Without `takes_gguf`, GGUF files are refused before they are downloaded.
 Result<std::string> FindOrFetchModel(const std::string& path_or_name, const std::string& revision,
-                                     const ShowProgress& show, bool takes_gguf = true);
+                                     const ShowProgress& show);
 
 struct FetchedModel {
   std::string path;
@@ -26,7 +25,6 @@ struct FetchedModel {
 };
 
 // Asks the hub for the newest commit of the revision, and downloads what the cache lacks of it.
-Result<FetchedModel> FetchModel(const HubEnvironment& environment, const RepoRef& ref, const ShowProgress& show,
-                                bool takes_gguf = true);
+Result<FetchedModel> FetchModel(const HubEnvironment& environment, const RepoRef& ref, const ShowProgress& show);
 
 }  // namespace quire

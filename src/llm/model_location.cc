@@ -8,7 +8,7 @@ namespace quire {
 
 Result<std::string> LocateModel(const std::string& path_or_name, const std::string& revision) {
   QUIRE_ASSIGN_OR_RETURN(const std::string path,
-                         FindOrFetchModel(path_or_name, revision, MakeProgressView(path_or_name), false));
+                         FindOrFetchModel(path_or_name, revision, MakeProgressView(path_or_name)));
   return FindModelFiles(path);
 }
 

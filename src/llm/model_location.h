@@ -1,4 +1,4 @@
-// Where the model is that an option names: a directory, or a name on the hub, which may mean a download.
+// Where the model is that an option names: a path, or a name on the hub, which may mean a download.
 #pragma once
 
 #include <string>
@@ -7,9 +7,8 @@
 
 namespace quire {
 
-// A directory in the Hugging Face layout, or a GGUF file (a path alone: of the hub, such are refused before they are
-// downloaded). What is downloaded is shown on standard error. `revision`: of a hub name that
-// states none; "main": the usual one. It says nothing of a path.
+// A directory in the Hugging Face layout, or a GGUF file. What is downloaded is shown on standard error. `revision`: of
+// a hub name that states none; "main": the usual one. It says nothing of a path.
 Result<std::string> LocateModel(const std::string& path_or_name, const std::string& revision = "main");
 
 }  // namespace quire
