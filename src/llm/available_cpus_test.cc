@@ -11,7 +11,7 @@
 namespace quire {
 namespace {
 
-class AvailableCpusTest : public testing::Test {
+class AvailableCpusTest : public ::testing::Test {
  protected:
   void Write(const std::string& name, const std::string& text) {
     const std::filesystem::path path = std::filesystem::path(directory_.path()) / name;

@@ -11,7 +11,7 @@ namespace quire {
 namespace {
 
 // A kernel with 8,000 KiB of available memory, and no control groups yet.
-class AvailableMemoryTest : public testing::Test {
+class AvailableMemoryTest : public ::testing::Test {
  protected:
   void SetUp() override {
     Write("proc/meminfo", "MemTotal:       16000 kB\nMemFree:         2000 kB\nMemAvailable:    8000 kB\n");

@@ -10,7 +10,7 @@
 namespace quire {
 namespace {
 
-class FingerprintTest : public testing::Test {
+class FingerprintTest : public ::testing::Test {
  protected:
   void SetUp() override {
     Write("config.json", "{}");

@@ -50,7 +50,7 @@ TEST(SpeculationOptionsTest, ErrorsNameWhatIsWrong) {
   for (const auto& [json, message] : kCases) {
     const auto options = ParseSpeculationOptions(json);
     ASSERT_FALSE(options.ok()) << json;
-    EXPECT_THAT(options.error().message, testing::HasSubstr(message));
+    EXPECT_THAT(options.error().message, ::testing::HasSubstr(message));
   }
 }
 
