@@ -125,7 +125,7 @@ def test_info_tells_the_memory_plan_without_loading() -> None:
     options = ("--num-gpu-blocks-override", "64", "--dtype", "float")
     ended = run_to_exit("info", str(MODEL_DIR), *options)
     assert ended.returncode == 0, ended.stderr
-    assert re.search(r"^checkpoint +bfloat16$", ended.stdout, re.MULTILINE)
+    assert re.search(r"^weights on disk +BF16 1.81 MiB$", ended.stdout, re.MULTILINE)
     assert re.search(r"^products +float32$", ended.stdout, re.MULTILINE)
     assert re.search(r"^KV per token +.* of float32$", ended.stdout, re.MULTILINE)
     assert "64 blocks of 16 tokens" in ended.stdout
