@@ -9,8 +9,8 @@ FETCHED := smollm2
 
 serve: build
 ifneq ($(filter $(MODEL),$(FETCHED)),)
-	directory=$$(scripts/fetch_model $(MODEL)) && \
-	  exec $(BUILD)/quire serve "$$directory" --served-model-name $(MODEL) $(ARGS)
+	file=$$(scripts/fetch_model $(MODEL)) && \
+	  exec $(BUILD)/quire serve "$$file" --served-model-name $(MODEL) $(ARGS)
 else
 	exec $(BUILD)/quire serve $(MODEL) $(ARGS)
 endif

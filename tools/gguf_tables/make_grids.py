@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes src/weights/gguf_grids.cc: the lattice points that GGUF's IQ kinds choose from, packed.
 
-    python3 -m venv venv && venv/bin/pip install -r tools/gguf_to_hf/requirements.txt
+    python3 -m venv venv && venv/bin/pip install -r tools/golden/requirements-gguf.txt
     venv/bin/python tools/gguf_tables/make_grids.py
 
 Their source is the package gguf; what it states of each point is kept as the place of each coordinate among the kind's

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes tests/goldens/gguf_blocks.json: what the package gguf makes of random blocks of every kind of weights.
 
-    python3 -m venv venv && venv/bin/pip install -r tools/gguf_to_hf/requirements.txt
+    python3 -m venv venv && venv/bin/pip install -r tools/golden/requirements-gguf.txt
     venv/bin/python tools/golden/make_gguf_blocks.py
 
 The blocks themselves are not stored: both sides draw them from splitmix64, whose seed is the kind's number in GGUF. Of

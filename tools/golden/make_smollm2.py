@@ -2,18 +2,23 @@
 
     python make_smollm2.py --model "$(scripts/fetch_model smollm2)"
 
-Writes tests/goldens/smollm2.json: conversations, the ids of their prompts, and
-the greedy tokens that Transformers computes in float32 from the bf16 weights.
+Writes tests/goldens/smollm2_texts.jsonl, random texts with their ids, and
+smollm2.json: conversations, the ids of their prompts, and the greedy tokens that
+Transformers computes in float32 from what it reads out of the GGUF file itself:
+weights, tokenizer and chat template.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import random
 from pathlib import Path
 
 import torch
 import transformers
 from make_tiny import write_lines
+from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 MAX_NEW_TOKENS = 48
@@ -42,7 +47,7 @@ def system(content: str) -> dict[str, str]:
 
 CONVERSATIONS = [
     [user("What is the capital of France?")],
-    [user("Explain in one sentence why the sky is blue.")],
+    [user("In one sentence: why do leaves fall in autumn?")],
     [system("You are a pirate. Answer as a pirate would."), user("How do I get to the library?")],
     [
         user("My name is Ada and I have 12 apples."),
@@ -56,13 +61,37 @@ CONVERSATIONS = [
 ]
 
 
+# Pieces of random texts: what pre-tokenizers cut differently, and what looks like control tokens.
+PIECES = [
+    " ", "   ", "\n\n", "\t", "\r\n", "'s", "'LL", "don't", "12345", "½²", "----", "Hello", " wörld", "東京", "😀",
+    "e\u0301", "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|im_", "<repo_name>", "\u00a0", "\u3000", "ไทย",
+]  # fmt: skip
+
+
+def random_texts(count: int) -> list[str]:
+    draw = random.Random(20260302)
+
+    def piece() -> str:
+        character = chr(draw.randrange(0x20, 0x2000 if draw.random() < 0.5 else 0xD800))
+        return character if draw.random() < 0.3 else draw.choice(PIECES)
+
+    return ["".join(piece() for _ in range(draw.randrange(1, 16))) for _ in range(count)]
+
+
 class Oracle:
-    def __init__(self, folder: Path) -> None:
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+    def __init__(self, file: Path) -> None:
+        self.tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        # Transformers does not heed tokenizer.ggml.pre, here smollm: digits one by one, then GPT-2's pattern.
+        self.tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
         self.model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="eager"
+            file.parent, gguf_file=file.name, dtype=torch.float32, attn_implementation="eager"
         ).eval()
-        self.end = self.model.generation_config.eos_token_id
+        self.end = self.tokenizer.eos_token_id
+
+    def tokenize(self, text: str) -> dict[str, object]:
+        return {"text": text, "ids": self.tokenizer.encode(text, add_special_tokens=False)}
 
     def answer(self, messages: list[dict[str, str]]) -> dict[str, object]:
         """Greedy tokens with the end token, if reached, as the last of them."""
@@ -91,17 +120,20 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--repo", type=Path, default=Path("."))
     args = parser.parse_args()
+    goldens = args.repo / "tests" / "goldens"
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
     oracle = Oracle(args.model)
+    lines = [json.dumps(oracle.tokenize(text), ensure_ascii=False) + "\n" for text in random_texts(200)]
+    (goldens / "smollm2_texts.jsonl").write_text("".join(lines))
     with torch.inference_mode():
         prompts = [oracle.answer(messages) for messages in CONVERSATIONS]
     for entry in prompts:
         print(entry["min_gap"], len(entry["prompt_ids"]), entry["finish_reason"], repr(entry["greedy_text"]))
     if min(entry["min_gap"] for entry in prompts) < MIN_GAP:
         raise SystemExit("a decision is too close to demand: ask something else")
-    golden = {"model": args.model.name, "max_new_tokens": MAX_NEW_TOKENS, "prompts": prompts}
-    write_lines(args.repo / "tests" / "goldens" / "smollm2.json", golden)
+    golden = {"model": args.model.stem, "max_new_tokens": MAX_NEW_TOKENS, "prompts": prompts}
+    write_lines(goldens / "smollm2.json", golden)
 
 
 if __name__ == "__main__":
