@@ -129,8 +129,9 @@ class Stack {
   }
 
   void AddWeight(const Shape& shape, DType format, Buffer& source) {
-    const Tensor parts[] = {Tensor(source.data(), DType::kF32, {shape.out_features, shape.in_features})};
-    weights_.push_back(backend_->PackLinear(parts, format).value());
+    const TensorMatrix matrix(Tensor(source.data(), DType::kF32, {shape.out_features, shape.in_features}));
+    const MatrixPart parts[] = {WholeOf(matrix)};
+    weights_.push_back(backend_->PackLinear(parts, format, HostMemory()).value());
     weight_bytes_ += static_cast<double>(weights_.back()->bytes());
     flops_per_row_ += 2.0 * static_cast<double>(shape.out_features * shape.in_features);
   }

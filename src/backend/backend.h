@@ -28,6 +28,7 @@
 #include "quire/result.h"
 #include "sampling/sample_task.h"
 #include "tensor/buffer.h"
+#include "tensor/matrix_reader.h"
 #include "tensor/tensor.h"
 
 namespace quire {
@@ -199,9 +200,13 @@ class Backend {
   virtual void Upload(const void* host, void* device, size_t bytes) = 0;
   virtual void Download(const void* device, void* host, size_t bytes) = 0;
 
-  // Packs the row-wise concatenation of `parts` (each [n_i, in_features], f32, bf16 or f16, the host's) to `format`
-  // (kF32 or kBf16). Parts of one format in and out keep their bits; others are rounded to nearest even.
-  virtual Result<std::unique_ptr<PackedLinear>> PackLinear(std::span<const Tensor> parts, DType format) = 0;
+  // Bytes that a weight takes when it is packed, without what an allocation is rounded up to.
+  virtual size_t PackedBytes(int64_t out_features, int64_t in_features, DType format) const = 0;
+  // Packs the parts, of one width, stacked row-wise, to `format` (kF32 or kBf16), in memory of `memory`, which is the
+  // device's. They are read by the backend's threads, each row once; values of that format keep their bits, others are
+  // rounded to nearest even. Fails as reading does.
+  virtual Result<std::unique_ptr<PackedLinear>> PackLinear(std::span<const MatrixPart> parts, DType format,
+                                                           MemoryPool& memory) = 0;
   virtual Result<std::unique_ptr<KvCache>> AllocateKvCache(const KvShape& shape) = 0;
   // Where the device gives memory only when it is first written, makes it give all of the cache's: Buffer::Populate.
   // May be called from any thread while others compute.
@@ -214,8 +219,9 @@ class Backend {
   // over.
   virtual void Prepare(Batch& batch, std::span<const int32_t> tokens, std::span<const BatchSpan> spans) = 0;
 
-  // y[r] = the table's row of the batch's token r, to float32. table [vocab, features] f32 or bf16 (plain rows).
-  virtual void Embed(const Batch& batch, const Tensor& table, const Tensor& y) = 0;
+  // y[r] = the row of `table` [vocab, features] of the batch's token r, to float32. A head that is tied to the
+  // embedding is the same weight.
+  virtual void Embed(const Batch& batch, const PackedLinear& table, const Tensor& y) = 0;
   virtual void RmsNorm(const RmsNormArgs& args) = 0;
   virtual void Linear(const LinearArgs& args) = 0;
   virtual void RopeAndCache(const RopeAndCacheArgs& args) = 0;

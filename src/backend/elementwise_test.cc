@@ -51,17 +51,20 @@ TEST(GatedActivation, EqualsTheReferenceToTheBit) {
 
 TEST(Embed, GivesTheTablesRows) {
   Random random;
-  Matrix table = random.Values(50, 33);
-  std::vector<Bf16> halves;
-  for (const float value : table.values) halves.push_back(ToBf16(value));
-  const std::vector<int32_t> ids = {49, 0, 7, 7};
+  Matrix table = random.Values(150, 33);
+  const TensorMatrix stored(table.tensor());
+  const MatrixPart parts[] = {WholeOf(stored)};
+  const std::vector<int32_t> ids = {149, 0, 70, 70};
   ExpectAllEqual([&](const TestBackend& test) {
     Matrix y(8, 33);
     const auto batch = test.Prepared(ids);
-    test->Embed(*batch, table.tensor(), y.tensor().Rows(0, 4));
-    test->Embed(*batch, Tensor(halves.data(), DType::kBf16, {50, 33}, Place::kDevice), y.tensor().Rows(4, 8));
-    EXPECT_TRUE(SameBits(y.row(2), table.row(7), 33));
-    EXPECT_EQ(y.row(5)[3], ToFloat(halves[3]));
+    for (const auto& [format, first] : {std::pair(DType::kF32, 0), std::pair(DType::kBf16, 4)}) {
+      const auto packed = test->PackLinear(parts, format, HostMemory());
+      EXPECT_TRUE(packed.ok());
+      test->Embed(*batch, **packed, y.tensor().Rows(first, first + 4));
+    }
+    EXPECT_TRUE(SameBits(y.row(2), table.row(70), 33));
+    EXPECT_EQ(y.row(7)[32], ToFloat(ToBf16(table.row(70)[32])));
     return y;
   });
 }

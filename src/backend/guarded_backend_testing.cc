@@ -106,8 +106,12 @@ class GuardedBackend : public Backend {
   void Download(const void* device, void* host, size_t bytes) override {
     WhileOpen(&Backend::Download, device, host, bytes);
   }
-  Result<std::unique_ptr<PackedLinear>> PackLinear(std::span<const Tensor> parts, DType format) override {
-    return WhileOpen(&Backend::PackLinear, parts, format);
+  size_t PackedBytes(int64_t out_features, int64_t in_features, DType format) const override {
+    return inner_->PackedBytes(out_features, in_features, format);
+  }
+  Result<std::unique_ptr<PackedLinear>> PackLinear(std::span<const MatrixPart> parts, DType format,
+                                                   MemoryPool& memory) override {
+    return WhileOpen(&Backend::PackLinear, parts, format, memory);
   }
   Result<std::unique_ptr<KvCache>> AllocateKvCache(const KvShape& shape) override {
     return inner_->AllocateKvCache(shape);
@@ -121,7 +125,7 @@ class GuardedBackend : public Backend {
     WhileOpen(&Backend::Prepare, batch, tokens, spans);
   }
 
-  void Embed(const Batch& batch, const Tensor& table, const Tensor& y) override {
+  void Embed(const Batch& batch, const PackedLinear& table, const Tensor& y) override {
     WhileOpen(&Backend::Embed, batch, table, y);
   }
   void RmsNorm(const RmsNormArgs& args) override { WhileOpen(&Backend::RmsNorm, args); }

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "backend/backend_testing.h"
+#include "base/error.h"
 
 namespace quire {
 namespace {
@@ -20,8 +21,9 @@ Layer RandomLayer(Random& random, int64_t n, int64_t k, DType format) {
 }
 
 std::unique_ptr<PackedLinear> Pack(Backend& backend, Layer& layer) {
-  const Tensor parts[] = {layer.weight.tensor()};
-  auto packed = backend.PackLinear(parts, layer.format);
+  const TensorMatrix weight(layer.weight.tensor());
+  const MatrixPart parts[] = {WholeOf(weight)};
+  auto packed = backend.PackLinear(parts, layer.format, HostMemory());
   EXPECT_TRUE(packed.ok());
   return std::move(packed).value();
 }
@@ -182,36 +184,99 @@ TEST(PackLinear, ConcatenatesUnalignedPartsOfAnyFormat) {
     const auto value = static_cast<uint16_t>(random.Between(0, 1) << 15 | random.Between(0, 0x7BFF));
     std::memcpy(f16.data() + 1 + i * 2, &value, 2);
   }
-  const Tensor parts[] = {Tensor(f32.data() + 1, DType::kF32, {5, kIn}),
-                          Tensor(bf16.data() + 1, DType::kBf16, {70, kIn}),
-                          Tensor(f16.data() + 1, DType::kF16, {9, kIn})};
+  const TensorMatrix first(Tensor(f32.data() + 1, DType::kF32, {5, kIn}));
+  const TensorMatrix second(Tensor(bf16.data() + 1, DType::kBf16, {70, kIn}));
+  const TensorMatrix third(Tensor(f16.data() + 1, DType::kF16, {9, kIn}));
+  const MatrixPart parts[] = {WholeOf(first), WholeOf(second), WholeOf(third)};
   const Matrix x = random.Values(3, kIn);
   for (const DType format : {DType::kF32, DType::kBf16}) {
     for (const std::string& isa : FastIsas()) {
       const TestBackend ref = MakeTestBackend(ReferenceOf(isa), 1, 3, kIn);
-      auto expected = ref->PackLinear(parts, format);
+      auto expected = ref->PackLinear(parts, format, HostMemory());
       ASSERT_TRUE(expected.ok());
       EXPECT_EQ((*expected)->out_features(), 84);
       const TestBackend test = MakeTestBackend(isa, 3, 3, kIn);
-      auto packed = test->PackLinear(parts, format);
+      auto packed = test->PackLinear(parts, format, HostMemory());
       ASSERT_TRUE(packed.ok());
       EXPECT_TRUE(SameBits(Apply(test, **packed, nullptr, x), Apply(ref, **expected, nullptr, x))) << isa;
     }
   }
 }
 
+// Shards of rows and of columns, and fused tensors: what they multiply to is what the cut matrix does.
+TEST_P(EveryFormat, PacksAnyPartsOfMatrices) {
+  Random random;
+  SCOPED_TRACE(::testing::Message() << "seed " << random.seed());
+  for (int trial = 0; trial < 10; ++trial) {
+    Matrix a = random.Values(random.Between(1, 150), random.Between(1, 80));
+    Matrix b = random.Values(random.Between(1, 150), random.Between(1, 80));
+    const TensorMatrix stored_a(a.tensor()), stored_b(b.tensor());
+    const int64_t width = random.Between(1, std::min(a.columns, b.columns));
+    std::vector<MatrixPart> parts;
+    std::vector<float> cut;
+    for (int64_t i = random.Between(1, 4); i > 0; --i) {
+      const bool first = random.Between(0, 1) == 0;
+      const Matrix& from = first ? a : b;
+      MatrixRange range = {.num_rows = random.Between(1, from.rows), .num_columns = width};
+      range.first_row = random.Between(0, from.rows - range.num_rows);
+      range.first_column = random.Between(0, from.columns - width);
+      parts.push_back({.matrix = first ? &stored_a : &stored_b, .range = range});
+      for (int64_t row = range.first_row; row < range.first_row + range.num_rows; ++row) {
+        const float* begin = from.row(row) + range.first_column;
+        cut.insert(cut.end(), begin, begin + width);
+      }
+    }
+    Layer layer = {Matrix(static_cast<int64_t>(cut.size()) / width, width), {}, GetParam()};
+    layer.weight.values = cut;
+    const Matrix x = random.Values(3, width);
+    for (const std::string& isa : {std::string("ref"), std::string("auto")}) {
+      const TestBackend test = MakeTestBackend(isa, 2, 3, width);
+      const auto packed = test->PackLinear(parts, GetParam(), HostMemory());
+      ASSERT_TRUE(packed.ok());
+      EXPECT_EQ((*packed)->bytes(), test->PackedBytes((*packed)->out_features(), width, GetParam()));
+      EXPECT_TRUE(SameBits(Apply(test, **packed, nullptr, x), Apply(test, *Pack(*test.backend, layer), nullptr, x)));
+    }
+  }
+}
+
 TEST(PackLinear, RefusesWhatCannotBeOneLayer) {
   Matrix a(4, 8), b(4, 9);
-  int64_t integers[4] = {};
-  const Tensor widths[] = {a.tensor(), b.tensor()};
-  const Tensor ids[] = {Tensor(integers, DType::kI64, {2, 2})};
-  const Tensor good[] = {a.tensor()};
+  const TensorMatrix narrow(a.tensor()), wide(b.tensor());
+  const MatrixPart good[] = {WholeOf(narrow)}, widths[] = {WholeOf(narrow), WholeOf(wide)};
+  MatrixPart too_far[] = {WholeOf(narrow)}, nothing[] = {WholeOf(narrow)};
+  too_far[0].range.first_row = 1;
+  nothing[0].range.num_columns = 0;
   for (const std::string isa : {"ref", "auto"}) {
     const TestBackend test = MakeTestBackend(isa, 1);
-    EXPECT_FALSE(test->PackLinear(widths, DType::kF32).ok());
-    EXPECT_FALSE(test->PackLinear(ids, DType::kF32).ok());
-    EXPECT_FALSE(test->PackLinear(good, DType::kI8).ok());
-    EXPECT_FALSE(test->PackLinear({}, DType::kF32).ok());
+    EXPECT_TRUE(test->PackLinear(good, DType::kF32, HostMemory()).ok());
+    EXPECT_FALSE(test->PackLinear(widths, DType::kF32, HostMemory()).ok());
+    EXPECT_FALSE(test->PackLinear(too_far, DType::kF32, HostMemory()).ok());
+    EXPECT_FALSE(test->PackLinear(nothing, DType::kF32, HostMemory()).ok());
+    EXPECT_FALSE(test->PackLinear(good, DType::kI8, HostMemory()).ok());
+    EXPECT_FALSE(test->PackLinear({}, DType::kF32, HostMemory()).ok());
+  }
+}
+
+// A matrix that cannot be read from some row on.
+class TornMatrix : public MatrixReader {
+ public:
+  int64_t num_rows() const override { return 300; }
+  int64_t num_columns() const override { return 8; }
+  Status Read(const MatrixRange& range, DType dtype, void* to) const override {
+    if (range.first_row + range.num_rows > 200) return DataLoss("torn");
+    std::memset(to, 0, static_cast<size_t>(range.num_rows * range.num_columns) * DTypeSize(dtype));
+    return {};
+  }
+};
+
+TEST(PackLinear, FailsAsReadingDoes) {
+  const TornMatrix torn;
+  const MatrixPart parts[] = {WholeOf(torn)};
+  for (const std::string isa : {"ref", "auto"}) {
+    const TestBackend test = MakeTestBackend(isa, 3);
+    const auto packed = test->PackLinear(parts, DType::kBf16, HostMemory());
+    ASSERT_FALSE(packed.ok());
+    EXPECT_EQ(packed.error().message, "torn");
   }
 }
 

@@ -109,13 +109,10 @@ void CheckBatch(const BatchLimits& limits, std::span<const int32_t> tokens, std:
   CheckSpans(spans, limits.max_rows);
 }
 
-void CheckEmbed(const Batch& batch, const Tensor& table, const Tensor& y) {
+void CheckEmbed(const Batch& batch, const PackedLinear& table, const Tensor& y) {
   const std::span<const int32_t> ids = batch.tokens();
-  QUIRE_CHECK(table.place() == Place::kDevice);
-  QUIRE_CHECK(table.dtype() == DType::kF32 || table.dtype() == DType::kBf16, "{}", DTypeName(table.dtype()));
-  QUIRE_CHECK_EQ(table.rank(), 2);
-  CheckMatrix(y, static_cast<int64_t>(ids.size()), table.dim(1));
-  CheckRowIds(ids, table.dim(0));
+  CheckMatrix(y, static_cast<int64_t>(ids.size()), table.in_features());
+  CheckRowIds(ids, table.out_features());
 }
 
 void CheckGatherRows(const Tensor& x, std::span<const int32_t> rows, const Tensor& y) {
@@ -135,21 +132,24 @@ void CheckBlock(const KvCache& cache, uint32_t block) {
   QUIRE_CHECK_LT(block, static_cast<uint32_t>(cache.shape().num_blocks));
 }
 
-Status ValidatePackLinear(std::span<const Tensor> parts, DType format) {
+Status ValidatePackLinear(std::span<const MatrixPart> parts, DType format) {
   if (format != DType::kF32 && format != DType::kBf16) {
     return InvalidArgument("weights cannot be packed to {}: use float32 or bfloat16", DTypeName(format));
   }
   if (parts.empty()) return InvalidArgument("a linear layer needs at least one weight");
-  for (const Tensor& part : parts) {
-    if (part.rank() != 2 || part.dim(0) <= 0 || part.dim(1) <= 0) {
-      return InvalidArgument("a weight of rank {} is not a matrix", part.rank());
+  const auto within = [](int64_t first, int64_t count, int64_t end) {
+    return first >= 0 && count > 0 && first <= end && count <= end - first;
+  };
+  for (const auto& [matrix, range] : parts) {
+    if (!within(range.first_row, range.num_rows, matrix->num_rows()) ||
+        !within(range.first_column, range.num_columns, matrix->num_columns())) {
+      return InvalidArgument("{} rows from {} and {} columns from {} are not a part of a weight of {} x {}",
+                             range.num_rows, range.first_row, range.num_columns, range.first_column, matrix->num_rows(),
+                             matrix->num_columns());
     }
-    if (part.dim(1) != parts[0].dim(1)) {
-      return InvalidArgument("weights of {} and {} input features cannot be one layer", parts[0].dim(1), part.dim(1));
-    }
-    if (part.dtype() != DType::kF32 && part.dtype() != DType::kBf16 && part.dtype() != DType::kF16) {
-      return InvalidArgument("weights stored as {} are not supported: use float32, bfloat16 or float16",
-                             DTypeName(part.dtype()));
+    if (range.num_columns != parts[0].range.num_columns) {
+      return InvalidArgument("weights of {} and {} input features cannot be one layer", parts[0].range.num_columns,
+                             range.num_columns);
     }
   }
   return {};

@@ -22,7 +22,7 @@ Result<std::optional<DraftModelOutline>> OutlineDraftModel(const SpeculationOpti
   const Result<std::string> path = LocateModel(speculation.model);
   if (!path.ok()) return named(path.error());
   outline.path = *path;
-  const Result<ModelFootprint> measured = MeasureModel(outline.path, model_options);
+  const Result<ModelFootprint> measured = MeasureModel(outline.path, backend, model_options);
   if (!measured.ok()) return named(measured.error());
   const ModelFootprint& footprint = *measured;
   if (footprint.config.vocab_size != served.config.vocab_size) {

@@ -165,7 +165,7 @@ Result<Outline> MakeOutline(const LoadOptions& options, const std::string& path,
                             size_t available_bytes) {
   Outline outline;
   outline.model_options = MakeModelOptions(options);
-  QUIRE_ASSIGN_OR_RETURN(outline.footprint, MeasureModel(path, outline.model_options));
+  QUIRE_ASSIGN_OR_RETURN(outline.footprint, MeasureModel(path, backend, outline.model_options));
   QUIRE_RETURN_IF_ERROR(CheckQuantization(options, path, outline.footprint));
   const ModelConfig& config = outline.footprint.config;
   outline.kv_shape = outline.footprint.kv_shape;
@@ -377,9 +377,7 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
   loaded.compute_dtype = loaded.model->compute_dtype();
   loaded.kv_dtype = outline.kv_shape.dtype;
   loaded.num_parameters = loaded.model->num_parameters();
-  // With the padding of the backend's layout.
-  outline.memory_input.weight_bytes += loaded.model->weight_bytes() - outline.footprint.weight_bytes;
-  QUIRE_ASSIGN_OR_RETURN(loaded.memory, PlanMemory(outline.memory_input));
+  loaded.memory = outline.memory;
   QUIRE_RETURN_IF_ERROR(BuildEngine(options, outline, loaded));
   if (options.mlock) LockMemory();
   stopwatch.Lap("engine");

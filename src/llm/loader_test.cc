@@ -138,8 +138,8 @@ TEST_F(LoaderTest, TheDescriptionPlansWhatLoadingPlans) {
   EXPECT_EQ(described->memory.num_blocks, loaded->memory.num_blocks);
   EXPECT_EQ(described->memory.kv_bytes, loaded->memory.kv_bytes);
   EXPECT_EQ(described->memory.scratch_bytes, loaded->memory.scratch_bytes);
-  const auto planned = static_cast<double>(described->memory.weight_bytes);
-  EXPECT_NEAR(planned / static_cast<double>(loaded->memory.weight_bytes), 1, 0.05) << "padding";
+  EXPECT_EQ(described->memory.weight_bytes, loaded->memory.weight_bytes);
+  EXPECT_EQ(described->memory.weight_bytes, loaded->model->weight_bytes());
 }
 
 TEST_F(LoaderTest, ASilentConfigPlansTheKvCacheOfTheWeightsType) {

@@ -71,7 +71,7 @@ class CheckpointLayoutTest : public ::testing::Test {
     directory_.Write("config.json", config_.dump());
     const auto backend = MakeCpuBackend({.isa = "ref"});
     const auto model = Model::Load(directory_.path(), **backend, {});
-    const auto footprint = MeasureModel(directory_.path(), {});
+    const auto footprint = MeasureModel(directory_.path(), **backend, {});
     EXPECT_TRUE(model.ok()) << model.error().message;
     EXPECT_TRUE(footprint.ok());
     if (!model.ok() || !footprint.ok()) return {};
@@ -253,7 +253,8 @@ TEST_F(CheckpointLayoutTest, AHeadInALostShardIsMissed) {
   map[kHead] = "model-00003-of-00003.safetensors";
   WriteIndex(map);
   directory_.Write("config.json", config_.dump());
-  const auto footprint = MeasureModel(directory_.path(), {});
+  const auto backend = MakeCpuBackend({.isa = "ref"});
+  const auto footprint = MeasureModel(directory_.path(), **backend, {});
   ASSERT_FALSE(footprint.ok());
   EXPECT_THAT(footprint.error().message, HasSubstr("model-00003-of-00003.safetensors: which is missing"));
 }

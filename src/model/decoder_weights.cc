@@ -16,17 +16,17 @@ class DecoderBuilder {
 
   Result<DecoderWeights> Build() {
     DecoderWeights weights;
-    QUIRE_ASSIGN_OR_RETURN(weights.embedding,
-                           source_.Table(std::string(names_.embedding), config_.vocab_size, config_.hidden_size));
+    QUIRE_ASSIGN_OR_RETURN(weights.embedding, BuildVocabulary(names_.embedding));
     for (int32_t i = 0; i < config_.num_layers; ++i) {
       QUIRE_ASSIGN_OR_RETURN(DecoderLayer layer, BuildLayer(i));
       weights.layers.push_back(std::move(layer));
     }
     QUIRE_ASSIGN_OR_RETURN(weights.final_norm, BuildNorm(std::string(names_.final_norm)));
-    const std::string_view head = config_.tie_word_embeddings ? names_.embedding : names_.lm_head;
-    const std::array parts = {WeightPart{std::string(head), config_.vocab_size}};
-    QUIRE_ASSIGN_OR_RETURN(auto packed, source_.Matrix(parts, config_.hidden_size));
-    weights.lm_head = Linear(std::move(packed), {});
+    std::shared_ptr<const PackedLinear> head = weights.embedding;
+    if (!config_.tie_word_embeddings) {
+      QUIRE_ASSIGN_OR_RETURN(head, BuildVocabulary(names_.lm_head));
+    }
+    weights.lm_head = Linear(std::move(head), {});
     return weights;
   }
 
@@ -35,6 +35,13 @@ class DecoderBuilder {
     std::string_view name;
     int64_t rows;
   };
+
+  // A row for every token.
+  Result<std::shared_ptr<const PackedLinear>> BuildVocabulary(std::string_view name) {
+    const std::array parts = {WeightPart{std::string(name), config_.vocab_size}};
+    QUIRE_ASSIGN_OR_RETURN(auto packed, source_.Matrix(parts, config_.hidden_size));
+    return std::shared_ptr<const PackedLinear>(std::move(packed));
+  }
 
   Result<DecoderLayer> BuildLayer(int32_t index) {
     const std::string prefix = LayerPrefix(index);

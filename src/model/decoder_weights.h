@@ -1,6 +1,7 @@
 // The weights of a decoder as its family's row names them, in the order in which they are used.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "model/arch_spec.h"
@@ -22,14 +23,13 @@ struct DecoderLayer {
 };
 
 struct DecoderWeights {
-  EmbeddingTable embedding;
+  std::shared_ptr<const PackedLinear> embedding;
   std::vector<DecoderLayer> layers;
   RmsNorm final_norm;
   Linear lm_head;
 };
 
-// Takes every weight from `source`. With tied embeddings the head packs the embedding's tensor again: rows to look up
-// and panels to multiply are two layouts.
+// Takes every weight from `source`. With tied embeddings the head is the embedding.
 Result<DecoderWeights> BuildDecoder(const ArchSpec& spec, const ModelConfig& config, WeightSource& source);
 
 // The shape of a layer's attention, as ScratchBytes wants it too.

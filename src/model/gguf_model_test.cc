@@ -34,7 +34,7 @@ std::vector<float> LogitsOf(const std::string& path, ComputeDType dtype, DType* 
                             const std::string& isa = "ref") {
   const auto backend = MakeBackendOf(isa);
   const auto model = Model::Load(path, *backend, {.dtype = dtype});
-  const auto measured = MeasureModel(path, {.dtype = dtype});
+  const auto measured = MeasureModel(path, *backend, {.dtype = dtype});
   EXPECT_TRUE(model.ok()) << model.error().message;
   if (!model.ok()) return {};
   EXPECT_TRUE(measured.ok());
@@ -98,12 +98,13 @@ TEST(GgufModelTest, BlocksAreTheFloatsThatTheyMean) {
 
 TEST(GgufModelTest, FilesSayWhatTheyLackOrHaveTooMuch) {
   const MemoryFile file;
+  const auto backend = MakeBackendOf("ref");
   const auto error = [&](const std::function<void(ModelAsGguf&)>& change) {
     ModelAsGguf golden(GoldenModelDirectory("llama2"));
     golden.WriteTensorsAsTheyAre();
     change(golden);
     file.Write(golden.builder().Build());
-    const auto measured = MeasureModel(file.path(), {});
+    const auto measured = MeasureModel(file.path(), *backend, {});
     EXPECT_FALSE(measured.ok());
     return measured.ok() ? "" : measured.error().message;
   };
@@ -143,7 +144,7 @@ TEST(GgufModelTest, AnyDamageIsAnErrorOrAModel) {
     for (size_t j = random() % 3 + 1; j > 0; --j) bytes[random() % reach] = static_cast<char>(random());
     if (i % 7 == 0) bytes.resize(random() % bytes.size());
     file.Write(bytes);
-    const auto measured = MeasureModel(file.path(), {});
+    const auto measured = MeasureModel(file.path(), *backend, {});
     if (measured.ok() && measured->weight_bytes > (size_t{1} << 24)) continue;
     num_loaded += Model::Load(file.path(), *backend, {}).ok() ? 1 : 0;
   }

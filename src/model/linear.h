@@ -14,7 +14,8 @@ class Linear {
  public:
   Linear() = default;
   // `bias` [out_features] of the device; empty: none.
-  Linear(std::unique_ptr<PackedLinear> weight, Buffer bias) : weight_(std::move(weight)), bias_(std::move(bias)) {}
+  Linear(std::shared_ptr<const PackedLinear> weight, Buffer bias)
+      : weight_(std::move(weight)), bias_(std::move(bias)) {}
 
   int64_t out_features() const { return weight_->out_features(); }
   int64_t in_features() const { return weight_->in_features(); }
@@ -37,7 +38,7 @@ class Linear {
                     .accumulate = accumulate});
   }
 
-  std::unique_ptr<PackedLinear> weight_;
+  std::shared_ptr<const PackedLinear> weight_;
   Buffer bias_;
 };
 

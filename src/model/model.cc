@@ -13,6 +13,7 @@
 #include "model/model_files.h"
 #include "model/rope_table.h"
 #include "model/weight_source.h"
+#include "tensor/buffer_pool.h"
 #include "weights/tensor_source.h"
 
 namespace quire {
@@ -152,11 +153,13 @@ void WarnOfUnusedTensors(const std::string& directory, const WeightSource& sourc
 
 class DecoderModel : public Model {
  public:
-  DecoderModel(ModelConfig config, DType format, Backend& backend, DecoderWeights weights, RopeTables rope,
-               const WeightSource& source)
+  // `memory`: that the weights are in.
+  DecoderModel(ModelConfig config, DType format, Backend& backend, std::unique_ptr<BufferPool> memory,
+               DecoderWeights weights, RopeTables rope, const WeightSource& source)
       : config_(std::move(config)),
         format_(format),
         backend_(backend),
+        memory_(std::move(memory)),
         weights_(std::move(weights)),
         rope_(std::move(rope)),
         kv_layout_(LayOutKv(LayerWindows(config_))),
@@ -184,7 +187,7 @@ class DecoderModel : public Model {
     const Tensor normed = arena.NewTensor(DType::kF32, {rows, config_.hidden_size});
     const StepContext step{backend_, batch, rope_.view(), cache, arena};
 
-    backend_.Embed(batch, weights_.embedding.rows, hidden);
+    backend_.Embed(batch, *weights_.embedding, hidden);
     for (const DecoderLayer& layer : weights_.layers) {
       layer.attention_norm.Apply(backend_, hidden, normed);
       layer.attention.Forward(step, normed, hidden);
@@ -213,6 +216,7 @@ class DecoderModel : public Model {
   ModelConfig config_;
   DType format_;
   Backend& backend_;
+  std::unique_ptr<BufferPool> memory_;
   DecoderWeights weights_;
   RopeTables rope_;
   KvLayout kv_layout_;
@@ -242,18 +246,23 @@ BatchLimits DecoderBatchLimits(const ModelConfig& config, int64_t max_rows) {
 
 Result<std::unique_ptr<Model>> Model::Load(const std::string& path, Backend& backend, const ModelOptions& options) {
   QUIRE_ASSIGN_OR_RETURN(Opened opened, Open(path, options));
-  const auto source = MakePackingSource(backend, *opened.tensors, opened.format);
+  const auto measured = MakeMeasuringSource(backend, *opened.tensors, opened.format);
+  QUIRE_RETURN_IF_ERROR(BuildDecoder(opened.spec, opened.config, *measured));
+  QUIRE_ASSIGN_OR_RETURN(Buffer arena, backend.Allocate(measured->bytes()));
+  auto memory = std::make_unique<BufferPool>(std::move(arena));
+  const auto source = MakePackingSource(backend, *memory, *opened.tensors, opened.format);
   QUIRE_ASSIGN_OR_RETURN(DecoderWeights weights, BuildDecoder(opened.spec, opened.config, *source));
   QUIRE_ASSIGN_OR_RETURN(RopeTables rope, RopeTables::Make(opened.config, opened.num_positions, backend));
   LogWarnings(path, opened.config);
   WarnOfUnusedTensors(path, *source, opened.spec.names);
   return std::unique_ptr<Model>(std::make_unique<DecoderModel>(std::move(opened.config), opened.format, backend,
-                                                               std::move(weights), std::move(rope), *source));
+                                                               std::move(memory), std::move(weights), std::move(rope),
+                                                               *source));
 }
 
-Result<ModelFootprint> MeasureModel(const std::string& path, const ModelOptions& options) {
+Result<ModelFootprint> MeasureModel(const std::string& path, const Backend& backend, const ModelOptions& options) {
   QUIRE_ASSIGN_OR_RETURN(Opened opened, Open(path, options));
-  const auto source = MakeMeasuringSource(*opened.tensors, opened.format);
+  const auto source = MakeMeasuringSource(backend, *opened.tensors, opened.format);
   QUIRE_RETURN_IF_ERROR(BuildDecoder(opened.spec, opened.config, *source));
   const KvLayout kv_layout = LayOutKv(LayerWindows(opened.config));
   return ModelFootprint{.config = opened.config,

@@ -28,7 +28,7 @@ struct ModelOptions {
 struct ModelFootprint {
   ModelConfig config;
   DType compute_dtype = DType::kF32;
-  size_t weight_bytes = 0;  // without the padding of a backend's layout
+  size_t weight_bytes = 0;
   KvLayout kv_layout;
   KvShape kv_shape;
   int64_t num_parameters = 0;
@@ -70,7 +70,7 @@ class Model {
 size_t DecoderArenaBytes(const ModelConfig& config, int64_t max_rows, int64_t max_logit_rows);
 BatchLimits DecoderBatchLimits(const ModelConfig& config, int64_t max_rows);
 
-// From the headers alone; fails as Load would.
-Result<ModelFootprint> MeasureModel(const std::string& path, const ModelOptions& options);
+// From the headers alone, as the backend would hold it; fails as Load would.
+Result<ModelFootprint> MeasureModel(const std::string& path, const Backend& backend, const ModelOptions& options);
 
 }  // namespace quire

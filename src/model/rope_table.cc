@@ -102,22 +102,23 @@ Result<RopeTables> RopeTables::Make(const ModelConfig& config, int32_t num_posit
   QUIRE_CHECK(num_positions > 0);
   RopeTables tables;
   const size_t num_bytes = Bytes(config, num_positions);
-  QUIRE_ASSIGN_OR_RETURN(const Buffer staged, Buffer::Allocate(num_bytes));
   QUIRE_ASSIGN_OR_RETURN(tables.buffer_, backend.Allocate(num_bytes));
   const RopeFrequencies frequencies = ComputeRopeFrequencies(config, num_positions);
   const int64_t half = config.head_dim / 2;
-  auto* cos = static_cast<float*>(staged.data());
-  float* sin = cos + num_positions * half;
+  auto* cos_table = static_cast<float*>(tables.buffer_.data());
+  float* sin_table = cos_table + num_positions * half;
   backend.ParallelFor(num_positions, [&](int64_t begin, int64_t end) {
+    std::vector<float> cos(static_cast<size_t>(half)), sin(static_cast<size_t>(half));
     for (int64_t position = begin; position < end; ++position) {
-      for (int64_t i = 0; i < half; ++i) {
-        const double angle = static_cast<double>(position) * frequencies.radians[static_cast<size_t>(i)];
-        cos[position * half + i] = static_cast<float>(std::cos(angle) * frequencies.scale);
-        sin[position * half + i] = static_cast<float>(std::sin(angle) * frequencies.scale);
+      for (size_t i = 0; i < cos.size(); ++i) {
+        const double angle = static_cast<double>(position) * frequencies.radians[i];
+        cos[i] = static_cast<float>(std::cos(angle) * frequencies.scale);
+        sin[i] = static_cast<float>(std::sin(angle) * frequencies.scale);
       }
+      backend.Upload(cos.data(), cos_table + position * half, cos.size() * sizeof(float));
+      backend.Upload(sin.data(), sin_table + position * half, sin.size() * sizeof(float));
     }
   });
-  backend.Upload(staged.data(), tables.buffer_.data(), num_bytes);
   const auto* table = static_cast<const float*>(tables.buffer_.data());
   tables.view_ = {.cos = table, .sin = table + num_positions * half, .rotary_dim = config.head_dim};
   tables.num_positions_ = num_positions;

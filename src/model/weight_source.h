@@ -26,23 +26,16 @@ struct WeightPart {
   int64_t rows = 0;
 };
 
-// Plain rows [vocab, features], bf16 or f32, of the device.
-struct EmbeddingTable {
-  Buffer buffer;
-  Tensor rows;
-};
-
 class WeightSource {
  public:
   virtual ~WeightSource() = default;
 
   // The row-wise stack of `parts`.
-  virtual Result<std::unique_ptr<PackedLinear>> Matrix(std::span<const WeightPart> parts, int64_t in_features) = 0;
+  Result<std::unique_ptr<PackedLinear>> Matrix(std::span<const WeightPart> parts, int64_t in_features);
   // The parts in one float vector of the device: biases, norms.
-  virtual Result<Buffer> Vector(std::span<const WeightPart> parts) = 0;
-  virtual Result<EmbeddingTable> Table(const std::string& name, int64_t rows, int64_t features) = 0;
+  Result<Buffer> Vector(std::span<const WeightPart> parts);
 
-  // Of all weights so far, in memory; a tensor that is used twice takes its place twice.
+  // Of all weights so far, in memory, as BufferPool gives it out.
   size_t bytes() const { return bytes_; }
   // A tensor that is used twice counts once.
   int64_t num_parameters() const { return num_parameters_; }
@@ -53,21 +46,20 @@ class WeightSource {
 
  protected:
   // `format`: of the products, kF32 or kBf16.
-  WeightSource(const TensorSource& tensors, DType format) : tensors_(tensors), format_(format) {}
+  WeightSource(const Backend& backend, const TensorSource& tensors, DType format)
+      : backend_(backend), tensors_(tensors), format_(format) {}
+
+  DType format() const { return format_; }
+
+ private:
+  virtual Result<std::unique_ptr<PackedLinear>> Pack(std::span<const MatrixPart> parts) = 0;
+  virtual Result<Buffer> Store(std::span<const StoredTensor> parts, int64_t size) = 0;
 
   // Counts the tensor as used; touches no data.
   Result<StoredTensor> Find(const std::string& name, std::span<const int64_t> shape);
-  DType format() const { return format_; }
-  // What rows of an embedding are kept as. There is no kernel for f16 and for blocks: these are widened, or rounded
-  // where products are bf16.
-  DType TableDType(const WeightFormat& stored) const {
-    return IsPlain(stored) && ReadDType(stored) != DType::kF16 ? ReadDType(stored) : format_;
-  }
-  void AddBytes(size_t bytes) { bytes_ += bytes; }
-
- private:
   void Count(const std::string& name, const StoredTensor& tensor);
 
+  const Backend& backend_;
   const TensorSource& tensors_;
   DType format_;
   std::set<std::string> used_;
@@ -76,9 +68,10 @@ class WeightSource {
   int64_t num_parameters_ = 0;
 };
 
-// Packs and copies out of the files, which can go afterwards.
-std::unique_ptr<WeightSource> MakePackingSource(Backend& backend, const TensorSource& tensors, DType format);
-// Reads headers only; every weight it hands out is empty. Padding of a backend's layout is not counted.
-std::unique_ptr<WeightSource> MakeMeasuringSource(const TensorSource& tensors, DType format);
+// Packs and copies out of the files, which can go afterwards, into `memory`, which is the backend's.
+std::unique_ptr<WeightSource> MakePackingSource(Backend& backend, MemoryPool& memory, const TensorSource& tensors,
+                                                DType format);
+// Reads headers only; every weight it hands out is empty.
+std::unique_ptr<WeightSource> MakeMeasuringSource(const Backend& backend, const TensorSource& tensors, DType format);
 
 }  // namespace quire

@@ -7,7 +7,6 @@
 #include "backend/cpu/paged_kv.h"
 #include "backend/flush_denormals.h"
 #include "backend/ops.h"
-#include "backend/weight_rows.h"
 #include "base/check.h"
 #include "base/thread_team.h"
 #include "base/work_ranges.h"
@@ -125,8 +124,12 @@ class CpuBackend : public Backend {
   std::string name() const override { return std::string("cpu-") + kernels_.name; }
   int num_threads() const override { return team_.num_threads(); }
 
-  Result<std::unique_ptr<PackedLinear>> PackLinear(std::span<const Tensor> parts, DType format) override {
-    QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<PackedPanels> packed, PackedPanels::Pack(parts, format, team_, memory_));
+  size_t PackedBytes(int64_t out_features, int64_t in_features, DType format) const override {
+    return PackedPanels::Bytes(out_features, in_features, format);
+  }
+  Result<std::unique_ptr<PackedLinear>> PackLinear(std::span<const MatrixPart> parts, DType format,
+                                                   MemoryPool& memory) override {
+    QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<PackedPanels> packed, PackedPanels::Pack(parts, format, team_, memory));
     return std::unique_ptr<PackedLinear>(std::move(packed));
   }
 
@@ -160,13 +163,13 @@ class CpuBackend : public Backend {
     static_cast<CpuBatch&>(batch).Prepare(tokens, spans);
   }
 
-  void Embed(const Batch& batch, const Tensor& table, const Tensor& y) override {
+  void Embed(const Batch& batch, const PackedLinear& table, const Tensor& y) override {
     CheckEmbed(batch, table, y);
     const std::span<const int32_t> ids = batch.tokens();
-    const int64_t n = table.dim(1);
-    ForRows(static_cast<int64_t>(ids.size()), n, [&](int64_t row) {
-      WeightRows({&table, 1}).Load(ids[static_cast<size_t>(row)], y.f32() + row * n);
-    });
+    const int64_t n = table.in_features();
+    const auto& panels = static_cast<const PackedPanels&>(table);
+    ForRows(static_cast<int64_t>(ids.size()), n,
+            [&](int64_t row) { panels.LoadRow(ids[static_cast<size_t>(row)], y.f32() + row * n); });
   }
 
   void RmsNorm(const RmsNormArgs& args) override {

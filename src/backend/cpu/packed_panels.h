@@ -11,8 +11,12 @@ namespace quire::cpu {
 
 class PackedPanels : public PackedLinear {
  public:
-  static Result<std::unique_ptr<PackedPanels>> Pack(std::span<const Tensor> parts, DType format, ThreadTeam& team,
+  static size_t Bytes(int64_t out_features, int64_t in_features, DType format);
+  // As Backend::PackLinear.
+  static Result<std::unique_ptr<PackedPanels>> Pack(std::span<const MatrixPart> parts, DType format, ThreadTeam& team,
                                                     MemoryPool& memory);
+  // Row `row` of the weight, in_features() floats.
+  void LoadRow(int64_t row, float* out) const;
 
   size_t bytes() const override { return buffer_.bytes(); }
   int64_t num_panels() const;

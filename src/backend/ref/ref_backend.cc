@@ -7,8 +7,8 @@
 #include "backend/host_kv_cache.h"
 #include "backend/ops.h"
 #include "backend/ref/ref_ops.h"
-#include "backend/weight_rows.h"
 #include "base/error.h"
+#include "base/first_error.h"
 #include "base/thread_team.h"
 #include "sampling/host_sampler.h"
 
@@ -81,17 +81,22 @@ class RefBackend : public Backend {
   std::string name() const override { return order_ == Bf16Order::kTiles ? "ref-amx" : "ref"; }
   int num_threads() const override { return team_.num_threads(); }
 
-  Result<std::unique_ptr<PackedLinear>> PackLinear(std::span<const Tensor> parts, DType format) override {
+  size_t PackedBytes(int64_t out_features, int64_t in_features, DType /*format*/) const override {
+    return static_cast<size_t>(out_features * in_features) * sizeof(float);
+  }
+  Result<std::unique_ptr<PackedLinear>> PackLinear(std::span<const MatrixPart> parts, DType format,
+                                                   MemoryPool& memory) override {
     QUIRE_RETURN_IF_ERROR(ValidatePackLinear(parts, format));
-    const WeightRows rows(parts);
-    const int64_t n = rows.num_rows(), k = rows.width();
-    QUIRE_ASSIGN_OR_RETURN(Buffer buffer, memory_.Allocate(static_cast<size_t>(n * k) * sizeof(float)));
+    const int64_t n = NumStackedRows(parts), k = parts[0].range.num_columns;
+    QUIRE_ASSIGN_OR_RETURN(Buffer buffer, memory.Allocate(PackedBytes(n, k, format)));
     float* packed = static_cast<float*>(buffer.data());
+    FirstError error;
     team_.ParallelFor(n, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) rows.Load(row, packed + row * k);
+      error.Take(ReadStackedRows(parts, begin, end - begin, DType::kF32, packed + begin * k));
       if (format == DType::kF32) return;
       for (int64_t i = begin * k; i < end * k; ++i) packed[i] = ToFloat(ToBf16(packed[i]));
     });
+    QUIRE_RETURN_IF_ERROR(error.Get());
     return std::unique_ptr<PackedLinear>(std::make_unique<RefLinear>(n, k, format, std::move(buffer)));
   }
 
@@ -119,12 +124,11 @@ class RefBackend : public Backend {
     static_cast<RefBatch&>(batch).Assign(tokens, spans);
   }
 
-  void Embed(const Batch& batch, const Tensor& table, const Tensor& y) override {
+  void Embed(const Batch& batch, const PackedLinear& table, const Tensor& y) override {
     CheckEmbed(batch, table, y);
-    const std::span<const int32_t> ids = batch.tokens();
-    const int64_t n = table.dim(1);
-    for (size_t r = 0; r < ids.size(); ++r) {
-      WeightRows({&table, 1}).Load(ids[r], y.f32() + static_cast<int64_t>(r) * n);
+    float* out = y.f32();
+    for (const int32_t id : batch.tokens()) {
+      out = std::copy_n(static_cast<const RefLinear&>(table).row(id), table.in_features(), out);
     }
   }
 
