@@ -69,4 +69,23 @@ constexpr float HalfToFloat(uint16_t half) {
   return sign != 0 ? -subnormal : subnormal;
 }
 
+// Round to nearest even, to infinity beyond 65,504; NaN stays NaN (quiet).
+constexpr uint16_t FloatToHalf(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value), magnitude = bits & 0x7FFFFFFFU;
+  const auto sign = static_cast<uint16_t>(bits >> 16 & 0x8000U);
+  if (magnitude > 0x7F800000U) return static_cast<uint16_t>(sign | 0x7E00U | (magnitude >> 13 & 0x3FFU));
+  if (magnitude >= 0x477FF000U) return static_cast<uint16_t>(sign | 0x7C00U);  // rounds beyond the largest
+  // Half's normals lose 13 bits of mantissa, its subnormals one more for each power of two that they are smaller.
+  uint32_t mantissa = magnitude, shift = 13;
+  if (magnitude < 0x38800000U) {
+    shift = 126U - (magnitude >> 23);
+    if (shift > 24) return sign;
+    mantissa = (magnitude & 0x7FFFFFU) | 0x800000U;
+  } else {
+    mantissa -= 112U << 23;
+  }
+  const uint32_t half_way = 1U << (shift - 1), odd = mantissa >> shift & 1U;
+  return static_cast<uint16_t>(sign | (mantissa + half_way - 1 + odd) >> shift);
+}
+
 }  // namespace quire

@@ -28,5 +28,24 @@ TEST(Half, ConvertsNormalsSubnormalsAndSpecials) {
   EXPECT_TRUE(std::isnan(HalfToFloat(0x7E00)));
 }
 
+TEST(Half, EveryHalfComesBackAndWhatIsBetweenGoesToTheNearestEven) {
+  for (uint32_t half = 0; half < 0x7C00; ++half) {
+    const auto bits = static_cast<uint16_t>(half);
+    const float value = HalfToFloat(bits);
+    ASSERT_EQ(FloatToHalf(value), bits);
+    ASSERT_EQ(FloatToHalf(-value), bits | 0x8000U);
+    if (half == 0x7BFF) break;
+    const float next = HalfToFloat(static_cast<uint16_t>(half + 1)), middle = (value + next) / 2;  // exact
+    ASSERT_EQ(FloatToHalf(middle), half + half % 2);
+    ASSERT_EQ(FloatToHalf(std::nextafter(middle, 0.0F)), half);
+    ASSERT_EQ(FloatToHalf(std::nextafter(middle, next)), half + 1);
+  }
+  EXPECT_EQ(FloatToHalf(65519.996F), 0x7BFF);
+  EXPECT_EQ(FloatToHalf(65520.0F), 0x7C00);
+  EXPECT_EQ(FloatToHalf(-std::numeric_limits<float>::infinity()), 0xFC00);
+  EXPECT_EQ(FloatToHalf(std::numeric_limits<float>::denorm_min()), 0);
+  EXPECT_TRUE(std::isnan(HalfToFloat(FloatToHalf(std::numeric_limits<float>::quiet_NaN()))));
+}
+
 }  // namespace
 }  // namespace quire

@@ -11,33 +11,17 @@
 #include <vector>
 
 #include "weights/gguf_types.h"
+#include "weights/splitmix_testing.h"
 
 namespace quire {
 namespace {
 
-// The bytes that the script draws.
-std::vector<std::byte> SplitMixBytes(uint64_t seed, size_t count) {
-  std::vector<std::byte> bytes;
-  while (bytes.size() < count) {
-    seed += 0x9E3779B97F4A7C15U;
-    uint64_t z = seed;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9U;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBU;
-    z ^= z >> 31;
-    for (int i = 0; i < 8; ++i) bytes.push_back(static_cast<std::byte>(z >> (8 * i) & 0xFFU));
-  }
-  bytes.resize(count);
-  return bytes;
-}
-
 uint32_t BitsOf(float value) { return std::isnan(value) ? 0x7FC00000U : std::bit_cast<uint32_t>(value); }
 
 std::string DigestOf(const float* values, int64_t count) {
-  uint64_t digest = 0xCBF29CE484222325U;
-  for (int64_t i = 0; i < count; ++i) digest = (digest ^ BitsOf(values[i])) * 0x100000001B3U;
-  char text[17];
-  static_cast<void>(snprintf(text, sizeof(text), "%016llx", static_cast<unsigned long long>(digest)));
-  return text;
+  std::vector<uint32_t> words;
+  for (int64_t i = 0; i < count; ++i) words.push_back(BitsOf(values[i]));
+  return FnvOf(words);
 }
 
 TEST(DequantizeTest, EveryKindHasTheBitsOfTheGgufPackage) {
