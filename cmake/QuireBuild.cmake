@@ -56,11 +56,15 @@ if(QUIRE_SANITIZE)
   endif()
 endif()
 
-# quire_library(base SOURCES a.cc b.cc DEPS fmt::fmt): the static library quire_base.
+# quire_library(base SOURCES a.cc b.cc DEPS fmt::fmt [COLD]): the static library quire_base. COLD: no test waits for
+# it, so sanitizers do not optimise it, in half the time.
 function(quire_library name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "COLD" "" "SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})
   add_library(quire_${name} STATIC ${ARG_SOURCES})
   target_link_libraries(quire_${name} PUBLIC quire_options ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS})
+  if(QUIRE_SANITIZE AND ARG_COLD)
+    target_compile_options(quire_${name} PRIVATE -O0)
+  endif()
 endfunction()
 
 # What the sanitizer presets build and run: every test whose labels hold the preset's name.
