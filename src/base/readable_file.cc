@@ -12,6 +12,13 @@
 #include "base/error.h"
 
 namespace quire {
+namespace {
+
+int64_t ModifiedNs(const struct stat& info) {
+  return int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + int64_t{info.st_mtim.tv_nsec};
+}
+
+}  // namespace
 
 Result<ReadableFile> ReadableFile::Open(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -24,22 +31,24 @@ Result<ReadableFile> ReadableFile::Open(const std::string& path) {
     close(fd);
     return Io("cannot read {}: not a regular file", path);
   }
-  return ReadableFile(path, fd, static_cast<uint64_t>(info.st_size));
+  return ReadableFile(path, fd, static_cast<uint64_t>(info.st_size), ModifiedNs(info));
 }
 
-ReadableFile::ReadableFile(std::string path, int fd, uint64_t size) : path_(std::move(path)), fd_(fd), size_(size) {}
+ReadableFile::ReadableFile(std::string path, int fd, uint64_t size, int64_t modified_ns)
+    : path_(std::move(path)), fd_(fd), size_(size), modified_ns_(modified_ns) {}
 
 ReadableFile::~ReadableFile() {
   if (fd_ >= 0) close(fd_);
 }
 
 ReadableFile::ReadableFile(ReadableFile&& other) noexcept
-    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), size_(std::exchange(other.size_, 0)) {}
+    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), size_(std::exchange(other.size_, 0)), modified_ns_(other.modified_ns_) {}
 
 ReadableFile& ReadableFile::operator=(ReadableFile&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(fd_, other.fd_);
   std::swap(size_, other.size_);
+  std::swap(modified_ns_, other.modified_ns_);
   return *this;
 }
 
@@ -57,6 +66,13 @@ Status ReadableFile::Read(uint64_t offset, std::span<std::byte> to) const {
     offset += static_cast<uint64_t>(count);
   }
   return {};
+}
+
+Status ReadableFile::CheckUnchanged() const {
+  struct stat info = {};
+  if (fstat(fd_, &info) != 0) return Io("cannot read {}: {}", path_, std::strerror(errno));
+  if (ModifiedNs(info) == modified_ns_ && static_cast<uint64_t>(info.st_size) == size_) return {};
+  return DataLoss("{} was written to while it was read: try again when it is complete", path_);
 }
 
 }  // namespace quire

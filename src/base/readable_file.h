@@ -23,13 +23,16 @@ class ReadableFile {
 
   // All of to.size() bytes from `offset` on.
   Status Read(uint64_t offset, std::span<std::byte> to) const;
+  // kDataLoss: it was written to since it was opened, so that what was read may be of two versions.
+  Status CheckUnchanged() const;
 
  private:
-  ReadableFile(std::string path, int fd, uint64_t size);
+  ReadableFile(std::string path, int fd, uint64_t size, int64_t modified_ns);
 
   std::string path_;
   int fd_ = -1;
   uint64_t size_ = 0;
+  int64_t modified_ns_ = 0;  // when it was opened
 };
 
 }  // namespace quire

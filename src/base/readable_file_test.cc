@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <filesystem>
+#include <fstream>
 
 #include "base/env.h"
 #include "base/env_testing.h"
@@ -43,6 +45,25 @@ TEST(ReadableFile, AFileThatBecomesShorterIsAnError) {
   ASSERT_FALSE(read.ok());
   EXPECT_THAT(read.error().message, testing::HasSubstr(path));
   EXPECT_THAT(read.error().message, testing::HasSubstr("5000"));
+}
+
+TEST(ReadableFile, KnowsThatItWasWrittenTo) {
+  const TemporaryDirectory directory;
+  const std::string path = directory.path() + "/weights";
+  std::ofstream(path) << "0123456789";
+  const Result<ReadableFile> file = ReadableFile::Open(path);
+  ASSERT_TRUE(file.ok());
+  EXPECT_TRUE(file->CheckUnchanged().ok());
+  std::ofstream(path, std::ios::in | std::ios::out) << "9";
+  // Clocks of files are coarse; a download takes longer than this test.
+  std::filesystem::last_write_time(path, std::filesystem::last_write_time(path) + std::chrono::seconds(1));
+  ASSERT_FALSE(file->CheckUnchanged().ok());
+  EXPECT_EQ(file->CheckUnchanged().error().code, ErrorCode::kDataLoss);
+  // Another file of its name is none of its business.
+  const Result<ReadableFile> replaced = ReadableFile::Open(path);
+  std::ofstream(path + ".new") << "another";
+  std::filesystem::rename(path + ".new", path);
+  EXPECT_TRUE(replaced->CheckUnchanged().ok());
 }
 
 }  // namespace

@@ -84,6 +84,14 @@ struct InfoCommand {
   LoadOptions load;
 };
 
+struct QuantizeCommand {
+  LoadOptions load;  // with which perplexity is measured
+  std::string model;
+  std::string out;
+  std::string format;
+  std::string text;  // a file; empty: no perplexity
+};
+
 struct PullCommand {
   std::string model;
   std::string revision = "main";
@@ -104,6 +112,7 @@ int RunBench(const BenchCommand& command);
 int RunBenchKv(const BenchKvCommand& command);
 int RunTokenize(const TokenizeCommand& command);
 int RunInfo(const InfoCommand& command);
+int RunQuantize(const QuantizeCommand& command);
 int RunPull(const PullCommand& command);
 int RunList(const ListCommand& command);
 int RunRemove(const RemoveCommand& command);

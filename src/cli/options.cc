@@ -206,6 +206,17 @@ void AddHub(CLI::App& app, Commands& commands, std::function<int()>& chosen) {
       ->required();
 }
 
+void AddQuantize(CLI::App& sub, QuantizeCommand& quantize) {
+  sub.add_option("model", quantize.model, "A directory of safetensors, or a name on the hub")->required();
+  sub.add_option("out", quantize.out, "The directory to write, which is not there yet")->required();
+  sub.add_option(
+         "--format", quantize.format,
+         "int8: 8 bits, a scale for each output, activations by token; int4-g32, int4-g128: 4 bits, a scale for "
+         "each 32 or 128 inputs")
+      ->required();
+  sub.add_option("--text", quantize.text, "A text file on which perplexity is measured before and after");
+}
+
 }  // namespace
 
 bool TakesSeveralValues(const std::string& name) { return name == "--api-key" || name == "--served-model-name"; }
@@ -227,6 +238,10 @@ void AddCommands(CLI::App& app, Commands& commands, std::function<int()>& chosen
   AddSampling(chat_app, chat.sampling);
   AddBench(app, commands, chosen);
   AddHub(app, commands, chosen);
+  AddQuantize(
+      AddCommand(app, "quantize", "Write a copy of a model with its weights as integers, and say what that costs",
+                 commands.quantize, &RunQuantize, chosen),
+      commands.quantize);
   AddTokenize(AddCommand(app, "tokenize", "Text to token ids, and back", commands.tokenize, &RunTokenize, chosen),
               commands.tokenize);
   AddLoad(AddCommand(app, "info", "What a model is and how memory would be planned; loads no weights", commands.info,

@@ -21,6 +21,7 @@ struct Commands {
   BenchKvCommand kv;
   TokenizeCommand tokenize;
   InfoCommand info;
+  QuantizeCommand quantize;
   PullCommand pull;
   ListCommand list;
   RemoveCommand remove;

@@ -252,6 +252,7 @@ Result<std::unique_ptr<Model>> Model::Load(const std::string& path, Backend& bac
   auto memory = std::make_unique<BufferPool>(std::move(arena));
   const auto source = MakePackingSource(backend, *memory, *opened.tensors, opened.format);
   QUIRE_ASSIGN_OR_RETURN(DecoderWeights weights, BuildDecoder(opened.spec, opened.config, *source));
+  QUIRE_RETURN_IF_ERROR(opened.tensors->CheckUnchanged());
   QUIRE_ASSIGN_OR_RETURN(RopeTables rope, RopeTables::Make(opened.config, opened.num_positions, backend));
   LogWarnings(path, opened.config);
   WarnOfUnusedTensors(path, *source, opened.spec.names);

@@ -95,13 +95,14 @@ Status ReadAs(const StoredTensor& tensor, int64_t first, int64_t count, DType dt
 
 Result<bool> SameValues(const StoredTensor& a, const StoredTensor& b) {
   QUIRE_CHECK_EQ(a.size(), b.size());
-  const auto num_piece = static_cast<size_t>(std::min(kPieceElements, a.size()));
-  std::vector<float> a_values(num_piece), b_values(num_piece);
+  const DType dtype = a.dtype() == b.dtype() ? a.dtype() : DType::kF32;
+  const auto piece_bytes = static_cast<size_t>(std::min(kPieceElements, a.size())) * DTypeSize(dtype);
+  std::vector<std::byte> a_values(piece_bytes), b_values(piece_bytes);
   for (int64_t first = 0; first < a.size(); first += kPieceElements) {
-    const auto count = static_cast<size_t>(std::min(kPieceElements, a.size() - first));
-    QUIRE_RETURN_IF_ERROR(ReadFloats(a, first, std::span(a_values).first(count)));
-    QUIRE_RETURN_IF_ERROR(ReadFloats(b, first, std::span(b_values).first(count)));
-    if (std::memcmp(a_values.data(), b_values.data(), count * sizeof(float)) != 0) return false;
+    const int64_t count = std::min(kPieceElements, a.size() - first);
+    QUIRE_RETURN_IF_ERROR(ReadAs(a, first, count, dtype, a_values.data()));
+    QUIRE_RETURN_IF_ERROR(ReadAs(b, first, count, dtype, b_values.data()));
+    if (std::memcmp(a_values.data(), b_values.data(), static_cast<size_t>(count) * DTypeSize(dtype)) != 0) return false;
   }
   return true;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <numeric>
+#include <set>
 #include <utility>
 
 #include "base/check.h"
@@ -39,6 +40,13 @@ Result<StoredTensor> TensorSource::Find(std::string_view name, std::span<const i
   }
   const int64_t size = std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
   return StoredTensor(*entry.file, entry.offset, *entry.format, size, entry.paired);
+}
+
+Status TensorSource::CheckUnchanged() const {
+  std::set<const ReadableFile*> files;
+  for (const auto& [name, entry] : entries_) files.insert(entry.file);
+  for (const ReadableFile* file : files) QUIRE_RETURN_IF_ERROR(file->CheckUnchanged());
+  return {};
 }
 
 void TensorSource::AddMissingPrefix(std::string_view prefix, std::string_view witness) {

@@ -37,6 +37,9 @@ class TensorSource {
   // It must be a tensor of floats, of that shape. Touches no data.
   Result<StoredTensor> Find(std::string_view name, std::span<const int64_t> shape) const;
 
+  // Behind all reading: an error if a file was written to meanwhile.
+  Status CheckUnchanged() const;
+
   // A model saved without its head has names without the prefix: they get it. `witness`: a name, with the prefix, that
   // every model has.
   void AddMissingPrefix(std::string_view prefix, std::string_view witness);
