@@ -33,13 +33,6 @@ Result<const ArchSpec*> ReadArchitecture(ConfigFields& fields) {
   return Unimplemented("{}: {} is not supported; supported are: {}", fields.path(), found, SupportedArchitectures());
 }
 
-Status RefuseQuantization(ConfigFields& fields) {
-  if (!fields.Has("quantization_config")) return {};
-  const std::string method = fields.Object("quantization_config").String("quant_method", "unnamed");
-  return Unimplemented("{}: quantization_config (quant_method {}) is not supported: use the unquantized checkpoint",
-                       fields.path(), method);
-}
-
 void ReadShape(ConfigFields& fields, const ConfigDefaults& defaults, ModelConfig& config) {
   config.vocab_size = fields.Int("vocab_size", defaults.vocab_size, 1, kMaxVocab);
   config.hidden_size = fields.Int("hidden_size", defaults.hidden_size, 1, kMaxFeatures);
@@ -276,7 +269,6 @@ Status ReadGenerationConfig(const std::string& directory, ModelConfig& config) {
 Result<ModelConfig> LoadModelConfig(const std::string& directory) {
   QUIRE_ASSIGN_OR_RETURN(ConfigFields fields, ConfigFields::Read(JoinPath(directory, "config.json")));
   QUIRE_ASSIGN_OR_RETURN(const ArchSpec* spec, ReadArchitecture(fields));
-  QUIRE_RETURN_IF_ERROR(RefuseQuantization(fields));
   ModelConfig config;
   config.architecture = spec->architecture;
   ReadShape(fields, spec->defaults, config);

@@ -61,7 +61,10 @@ static_assert(EveryFormatIsInItsPlace());
 
 }  // namespace
 
-const WeightFormat& FormatOf(WeightKind kind) { return kFormats[static_cast<size_t>(kind)]; }
+const WeightFormat& FormatOf(WeightKind kind) {
+  QUIRE_CHECK_LT(static_cast<int>(kind), kNumWeightKinds);
+  return kFormats[static_cast<size_t>(kind)];
+}
 
 const WeightFormat& FormatOf(DType dtype) {
   QUIRE_CHECK(dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBf16, "{}", DTypeName(dtype));

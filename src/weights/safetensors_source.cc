@@ -27,6 +27,7 @@ class SafetensorsSource : public TensorSource {
   Status Open() {
     QUIRE_ASSIGN_OR_RETURN(CheckpointFiles files, FindCheckpointFiles(where()));
     index_.insert(files.index.begin(), files.index.end());
+    StoredParts parts;
     for (const std::string& name : files.names) {
       QUIRE_ASSIGN_OR_RETURN(SafetensorsFile opened, SafetensorsFile::Open(JoinPath(where(), name)));
       const SafetensorsFile& file = files_.emplace(name, std::move(opened)).first->second;
@@ -39,16 +40,47 @@ class SafetensorsSource : public TensorSource {
                      .type_name = entry.dtype_name,
                      .shape = entry.shape,
                      .offset = entry.offset});
+        parts.insert_or_assign(tensor, StoredPart{.file = &file.file(),
+                                                  .name = tensor,
+                                                  .dtype = entry.dtype_name,
+                                                  .shape = entry.shape,
+                                                  .offset = entry.offset});
       }
+    }
+    return PutQuantized(parts);
+  }
+
+  bool IsMissing(std::string_view name) const override { return !Has(name) && FindInIndex(name) != index_.end(); }
+  std::string_view quantization() const override { return quantization_.method_name; }
+
+ private:
+  using Index = std::map<std::string, std::string, std::less<>>;
+
+  // Where the index has the tensor, or the codes of which it is made.
+  Index::const_iterator FindInIndex(std::string_view name) const {
+    for (const std::string& stored : NamesOfCodes(name)) {
+      if (const auto it = index_.find(stored); it != index_.end()) return it;
+    }
+    return index_.end();
+  }
+
+  // Quantised weights under the names and shapes that they would have in floats, instead of their parts.
+  Status PutQuantized(const StoredParts& parts) {
+    QUIRE_ASSIGN_OR_RETURN(quantization_, ReadQuantizationConfig(where()));
+    const QuantizedTensors found = FindQuantizedTensors(quantization_, parts);
+    for (const std::string& part : found.parts) Remove(part);
+    for (const auto& [name, tensor] : found.weights) {
+      Put(name, {.file = tensor->file,
+                 .format = &tensor->format,
+                 .type_name = tensor->format.name,
+                 .shape = {tensor->weight.rows, tensor->weight.columns},
+                 .quantized = tensor});
     }
     return {};
   }
 
-  bool IsMissing(std::string_view name) const override { return !Has(name) && index_.find(name) != index_.end(); }
-
- private:
   std::string HintOfMissing(std::string_view name) const override {
-    const auto said = index_.find(name);
+    const auto said = FindInIndex(name);
     if (said != index_.end()) {
       const std::string path = JoinPath(where(), said->second);
       std::string problem = DanglingLink(path);
@@ -65,10 +97,13 @@ class SafetensorsSource : public TensorSource {
     return "";
   }
 
-  std::string_view SupportedTypes() const override { return "F32, BF16, F16, F64"; }
+  std::string_view SupportedTypes() const override {
+    return "F32, BF16, F16, F64, and F8_E4M3, F8_E5M2, I8 and U8 with what their quantization_config asks for";
+  }
 
   std::map<std::string, SafetensorsFile, std::less<>> files_;  // by name in the directory; entries point into them
-  std::map<std::string, std::string, std::less<>> index_;      // what the index says: for messages
+  QuantizationConfig quantization_;
+  Index index_;  // what the index says: for messages
 };
 
 }  // namespace

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace quire {
 
 struct StoredFormat {
-  std::string_view name;  // "Q4_K"
+  StoredFormat(std::string_view format_name, uint64_t num_bytes) : name(format_name), bytes(num_bytes) {}
+
+  std::string name;  // "Q4_K"
   uint64_t bytes = 0;
 };
 

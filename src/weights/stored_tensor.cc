@@ -41,6 +41,7 @@ int64_t StoredTensor::StoredRow(int64_t row) const {
 
 // Elements that lie one behind the other.
 Status StoredTensor::ReadRun(int64_t first, int64_t count, void* to) const {
+  if (decoder_ != nullptr) return decoder_->Read(first, count, static_cast<float*>(to));
   const auto block_bytes = static_cast<uint64_t>(format_->block_bytes);
   const uint64_t begin = offset_ + static_cast<uint64_t>(first / unit()) * block_bytes;
   const auto num_blocks = static_cast<uint64_t>(count / unit());

@@ -3,12 +3,15 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <utility>
 
 #include "base/readable_file.h"
 #include "quire/result.h"
 #include "tensor/dtype.h"
 #include "tensor/weight_format.h"
+#include "weights/weight_decoder.h"
 
 namespace quire {
 
@@ -24,12 +27,14 @@ class StoredTensor {
   StoredTensor(const ReadableFile& file, uint64_t offset, const WeightFormat& format, int64_t size,
                PairedRows paired = {})
       : file_(&file), offset_(offset), format_(&format), size_(size), paired_(paired) {}
+  StoredTensor(std::shared_ptr<const WeightDecoder> decoder, const WeightFormat& format, int64_t size)
+      : format_(&format), size_(size), decoder_(std::move(decoder)) {}
 
   const WeightFormat& format() const { return *format_; }
   DType dtype() const { return ReadDType(*format_); }  // of what Read gives
   int64_t size() const { return size_; }               // elements
   // Read begins and ends at multiples of it.
-  int64_t unit() const { return format_->block_size; }
+  int64_t unit() const { return decoder_ != nullptr ? 1 : format_->block_size; }
 
   // Elements [first, first + count), which take count * DTypeSize(dtype()) bytes. 16-bit floats are as they are stored,
   // all else is float32, exactly (but for F64, which is rounded).
@@ -39,11 +44,12 @@ class StoredTensor {
   Status ReadRun(int64_t first, int64_t count, void* to) const;
   int64_t StoredRow(int64_t row) const;
 
-  const ReadableFile* file_;
-  uint64_t offset_;
+  const ReadableFile* file_ = nullptr;
+  uint64_t offset_ = 0;
   const WeightFormat* format_;
   int64_t size_;
   PairedRows paired_;
+  std::shared_ptr<const WeightDecoder> decoder_;  // instead of file_ and offset_
 };
 
 // The same as float32.

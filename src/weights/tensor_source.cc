@@ -30,15 +30,19 @@ Result<StoredTensor> TensorSource::Find(std::string_view name, std::span<const i
                     HintOfMissing(name));
   }
   const Entry& entry = it->second;
+  if (entry.quantized != nullptr && !entry.quantized->problem.ok()) return entry.quantized->problem.error();
   if (!std::equal(shape.begin(), shape.end(), entry.shape.begin(), entry.shape.end())) {
     return InvalidArgument("{}: tensor {} has shape {}: {} asks for {}", entry.file->path(), PrintableName(name),
                            ShapeText(entry.shape), config_, ShapeText(shape));
+  }
+  const int64_t size = std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+  if (entry.quantized != nullptr) {
+    return StoredTensor(OpenQuantizedWeight(entry.quantized->weight), entry.quantized->format, size);
   }
   if (entry.format == nullptr) {
     return Unimplemented("{}: tensor {} is stored as {}: supported are {}", entry.file->path(), PrintableName(name),
                          entry.type_name, SupportedTypes());
   }
-  const int64_t size = std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
   return StoredTensor(*entry.file, entry.offset, *entry.format, size, entry.paired);
 }
 

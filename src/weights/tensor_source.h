@@ -15,6 +15,7 @@
 #include "base/readable_file.h"
 #include "quire/result.h"
 #include "weights/gguf_set.h"
+#include "weights/quantized/quantized_tensors.h"
 #include "weights/stored_tensor.h"
 
 namespace quire {
@@ -27,6 +28,8 @@ class TensorSource {
 
   bool Has(std::string_view name) const { return entries_.find(name) != entries_.end(); }
   size_t num_tensors() const { return entries_.size(); }
+  // How the model was quantised, by the name of the method ("gptq", "gguf"); empty if nothing says that it was.
+  virtual std::string_view quantization() const { return ""; }
   // In order.
   std::vector<std::string> names() const;
   // Of the tensor as it is stored; empty if there is none.
@@ -57,6 +60,7 @@ class TensorSource {
     std::vector<int64_t> shape;
     uint64_t offset = 0;  // of its data in the file
     PairedRows paired;
+    std::shared_ptr<const QuantizedTensor> quantized;  // instead of a place in one file
   };
 
   // `where`: the model, for messages; `config`: what its shapes are asked for by.
@@ -64,6 +68,9 @@ class TensorSource {
 
   const std::string& where() const { return where_; }
   void Put(std::string_view name, Entry entry) { entries_.insert_or_assign(std::string(name), std::move(entry)); }
+  void Remove(std::string_view name) {
+    if (const auto it = entries_.find(name); it != entries_.end()) entries_.erase(it);
+  }
   // Why a tensor may be missing, behind the message that says so; empty if nothing is known.
   virtual std::string HintOfMissing(std::string_view /*name*/) const { return ""; }
   virtual std::string_view SupportedTypes() const = 0;
