@@ -97,10 +97,6 @@ TEST(ModelConfigTest, UnknownArchitectureListsWhatIsSupported) {
   EXPECT_THAT(Bad("{}"), HasSubstr("LlamaForCausalLM"));
 }
 
-TEST(ModelConfigTest, QuantizedCheckpointsAreRefused) {
-  EXPECT_THAT(BadLlama(R"("quantization_config":{"quant_method":"gptq"})"), HasSubstr("gptq"));
-}
-
 TEST(ModelConfigTest, WindowsOfQwenNeedToBeSwitchedOn) {
   const std::string window = R"("num_hidden_layers":4,"sliding_window":64,)";
   const auto config = [&](const std::string& fields) { return Good(Config("Qwen2ForCausalLM", window + fields)); };
