@@ -47,7 +47,8 @@ Result<std::vector<float>> ReadInPieces(const StoredTensor& tensor, std::mt19937
   for (int64_t first = 0; first < tensor.size();) {
     const int64_t left = tensor.size() - first;
     const int64_t count = std::min<int64_t>(left, 1 + static_cast<int64_t>(random() % 300));
-    QUIRE_RETURN_IF_ERROR(ReadFloats(tensor, first, std::span(values).subspan(static_cast<size_t>(first), static_cast<size_t>(count))));
+    QUIRE_RETURN_IF_ERROR(
+        ReadFloats(tensor, first, std::span(values).subspan(static_cast<size_t>(first), static_cast<size_t>(count))));
     first += count;
   }
   return values;
@@ -72,8 +73,8 @@ TEST_P(QuantizedGoldenTest, HasTheBitsOfItsOwnPackage) {
     EXPECT_GT(tensor->format().block_bytes, 0) << name;
     const auto values = ReadInPieces(*tensor, random);
     ASSERT_TRUE(values.ok()) << values.error().message;
-    EXPECT_EQ(DigestOf(*values), golden["digest"].get<std::string>()) << name << " begins with " << (*values)[0] << " "
-                                                                      << (*values)[1] << " " << (*values)[2];
+    EXPECT_EQ(DigestOf(*values), golden["digest"].get<std::string>())
+        << name << " begins with " << (*values)[0] << " " << (*values)[1] << " " << (*values)[2];
   }
   for (const std::string& name : (*source)->names()) {
     const bool is_plain = name.find("embed_tokens") != std::string::npos || name.find("norm") != std::string::npos;
@@ -83,7 +84,8 @@ TEST_P(QuantizedGoldenTest, HasTheBitsOfItsOwnPackage) {
 
 INSTANTIATE_TEST_SUITE_P(Formats, QuantizedGoldenTest, ::testing::ValuesIn(GoldenNames()), [](const auto& info) {
   std::string name = info.param;
-  std::replace_if(name.begin(), name.end(), [](char c) { return c == '-' || c == '_'; }, 'X');
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return c == '-' || c == '_'; }, 'X');
   return name;
 });
 
@@ -132,7 +134,7 @@ TEST(QuantizedModelTest, ComputesWhatItsWeightsAsFloatsCompute) {
       EXPECT_EQ(found.step_logits, expected.step_logits) << name;
       EXPECT_TRUE(std::isfinite(found.prompt_logits[0]));
     }
-    const auto footprint = MeasureModel(kGoldens + "/" + name, {});
+    const auto footprint = MeasureModel(kGoldens + "/" + name, **backend, {});
     ASSERT_TRUE(footprint.ok());
     EXPECT_EQ(footprint->compute_dtype, DType::kF32);  // that of a checkpoint in float16
     EXPECT_EQ(footprint->stored_formats.size(), 2) << name;
@@ -165,7 +167,8 @@ TEST(QuantizedConfigTest, WhatIsNotReadIsRefusedByName) {
   EXPECT_THAT(RefusalOf(R"({"quant_method": "awq", "version": "GEMV"})"), HasSubstr(R"(version "gemv")"));
   EXPECT_THAT(RefusalOf(R"({"quant_method": "awq", "w_bit": 3})"), HasSubstr(R"(bits "3")"));
   EXPECT_THAT(RefusalOf(R"({"quant_method": "fp8", "weight_block_size": [128]})"), HasSubstr("weight_block_size"));
-  EXPECT_THAT(RefusalOf(R"({"quant_method": "fp8", "weight_block_size": [128, 0]})"), HasSubstr("weight_block_size is 0"));
+  EXPECT_THAT(RefusalOf(R"({"quant_method": "fp8", "weight_block_size": [128, 0]})"),
+              HasSubstr("weight_block_size is 0"));
   EXPECT_THAT(RefusalOf(R"({"quant_method": "modelopt", "quant_algo": "NVFP4"})"), HasSubstr(R"("NVFP4")"));
   EXPECT_THAT(RefusalOf(R"({"quant_method": "compressed-tensors", "config_groups": {"W4A16": ["Linear"]}})"),
               HasSubstr(R"("W4A16")"));
@@ -220,8 +223,24 @@ class Damage {
     if (value.is_structured() && !value.empty()) {
       return ChangeConfig(*std::next(value.begin(), static_cast<std::ptrdiff_t>(random_() % value.size())));
     }
-    const std::vector<json> values = {0,  -1,   -2,   1,  3,       5,   7,  64,  int64_t{1} << 40, 1e300, 0.5, "x",
-                                      "", true, json(), json::array(), json::object(), json::array({1, 2, 3})};
+    const std::vector<json> values = {0,
+                                      -1,
+                                      -2,
+                                      1,
+                                      3,
+                                      5,
+                                      7,
+                                      64,
+                                      int64_t{1} << 40,
+                                      1e300,
+                                      0.5,
+                                      "x",
+                                      "",
+                                      true,
+                                      json(),
+                                      json::array(),
+                                      json::object(),
+                                      json::array({1, 2, 3})};
     value = values[random_() % values.size()];
   }
 

@@ -13,7 +13,7 @@ namespace quire {
 namespace {
 
 using Method = QuantizationMethod;
-using Describe = Result<QuantizedWeight> (*)(const QuantizedLayer& layer);
+using Describer = Result<QuantizedWeight> (*)(const QuantizedLayer& layer);
 
 // Tensors beside a layer's codes that say how these are decoded, or how activations were meant to be quantised.
 constexpr std::string_view kLayerParts[] = {
@@ -42,7 +42,7 @@ Result<QuantizedWeight> RefuseUndescribed(const QuantizedLayer& layer) {
 
 struct Recognised {
   std::string_view layer;
-  Describe describe = nullptr;
+  Describer describe = nullptr;
 };
 
 // By the tensor of its codes; nothing if it is no such tensor.
@@ -54,7 +54,7 @@ std::optional<Recognised> Recognise(const StoredPart& part, const QuantizationCo
     return tensors.find(std::string(layer) + std::string(suffix)) != tensors.end();
   };
   if (name.ends_with(".qweight")) {
-    const Describe describe = config.method == Method::kGptq  ? DescribeGptq
+    const Describer describe = config.method == Method::kGptq  ? DescribeGptq
                               : config.method == Method::kAwq ? DescribeAwq
                                                               : RefuseUndescribed;
     return Recognised{layer_of(".qweight"), describe};
@@ -74,7 +74,7 @@ std::optional<Recognised> Recognise(const StoredPart& part, const QuantizationCo
   return std::nullopt;
 }
 
-std::shared_ptr<QuantizedTensor> Build(const QuantizedLayer& layer, Describe describe, bool is_there_already) {
+std::shared_ptr<QuantizedTensor> Build(const QuantizedLayer& layer, Describer describe, bool is_there_already) {
   auto tensor = std::make_shared<QuantizedTensor>();
   Result<QuantizedWeight> weight = describe(layer);
   if (is_there_already) {
