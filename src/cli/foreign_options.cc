@@ -24,7 +24,8 @@ constexpr const char* kSpeculation =
     "use --speculative-config, a JSON object: {\"method\": \"ngram\", \"num_speculative_tokens\": 5}";
 constexpr const char* kPooling = "Quire generates text and offers no embeddings, scores or classes";
 constexpr const char* kQuantised =
-    "weights are decoded from the formats of GGUF files alone: serve such a file, or the unquantised checkpoint";
+    "weights are decoded from what their files hold, and quantised no further: leave it out, or serve a checkpoint "
+    "that is";
 constexpr const char* kTls = "the server speaks plain HTTP: put a proxy in front of it that does TLS";
 constexpr const char* kOverrides = "a model is served as its config.json says: change that in a copy of the directory";
 constexpr const char* kTools = "requests with tools are refused";

@@ -26,7 +26,7 @@ struct LoadOptions {
   SamplingDefaults generation_config = SamplingDefaults::kOfModel;
 
   std::string dtype = "auto";           // auto, bfloat16, float32 or float; float16 or half: bfloat16
-  std::string quantization = "auto";    // what the weights are stored as: auto, gguf, or a format by its name
+  std::string quantization = "auto";    // what the weights are stored as: auto, a method (gguf, gptq), a format
   std::string kv_cache_dtype = "auto";  // auto: bfloat16 for bfloat16 products, else float32
   std::optional<int32_t> max_model_len;
   int32_t block_size = 16;

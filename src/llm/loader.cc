@@ -3,7 +3,6 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -23,10 +22,10 @@
 #include "llm/model_location.h"
 #include "llm/model_text.h"
 #include "llm/option_names.h"
+#include "llm/quantization_check.h"
 #include "llm/scheduling_options.h"
 #include "llm/speculation_options.h"
 #include "model/model.h"
-#include "model/model_files.h"
 #include "runner/model_runner.h"
 #include "runner/swap_file.h"
 #include "sched/ngram_drafter.h"
@@ -110,21 +109,6 @@ ModelRunnerOptions RunnerOptions(const LoadOptions& options, int32_t max_model_l
   return runner;
 }
 
-// Weights are read in the formats that they have; whoever names one wants to be sure of it.
-Status CheckQuantization(const LoadOptions& options, const std::string& path, const ModelFootprint& footprint) {
-  const auto equal = [](std::string_view a, std::string_view b) {
-    const auto lower = [](char c) { return std::tolower(static_cast<unsigned char>(c)); };
-    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
-  };
-  const std::string& asked = options.quantization;
-  if (asked == "auto" || asked == "None" || (asked == "gguf" && IsGgufModel(path))) return {};
-  for (const StoredFormat& format : footprint.stored_formats) {
-    if (equal(format.name, asked)) return {};
-  }
-  return InvalidArgument("--quantization {}: the weights of {} are stored as {}: leave it out, or use auto", asked,
-                         path, StoredFormatsText(footprint.stored_formats));
-}
-
 // What headers and options decide, before any weight is read.
 struct Outline {
   ModelOptions model_options;
@@ -166,7 +150,7 @@ Result<Outline> MakeOutline(const LoadOptions& options, const std::string& path,
   Outline outline;
   outline.model_options = MakeModelOptions(options);
   QUIRE_ASSIGN_OR_RETURN(outline.footprint, MeasureModel(path, backend, outline.model_options));
-  QUIRE_RETURN_IF_ERROR(CheckQuantization(options, path, outline.footprint));
+  QUIRE_RETURN_IF_ERROR(CheckQuantization(options.quantization, path, outline.footprint));
   const ModelConfig& config = outline.footprint.config;
   outline.kv_shape = outline.footprint.kv_shape;
   outline.kv_shape.block_size = options.block_size;

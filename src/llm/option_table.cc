@@ -63,8 +63,8 @@ constexpr LoadOption kOptions[] = {
      .aliases = "-q",
      .value = takes::Text{&LoadOptions::quantization},
      .group = kMemory,
-     .help = "What the weights must be stored as: auto (whatever it is), gguf, or a format such as q4_1; they are "
-             "decoded exactly while they are loaded"},
+     .help = "What the weights must be stored as: auto (whatever it is), gguf, fp8, gptq, awq, compressed-tensors, "
+             "bitsandbytes, or a format such as q4_1; they are decoded exactly while they are loaded"},
     {.name = "--kv-cache-dtype",
      .value = takes::Spelling{&LoadOptions::kv_cache_dtype, kKvDTypes},
      .group = kMemory,

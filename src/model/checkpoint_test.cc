@@ -159,8 +159,11 @@ TEST_F(CheckpointFaultTest, DirectoriesWithoutSafetensorsSayWhatTheyHold) {
   CopyGolden("llama2");
   std::filesystem::remove(directory_.File("model.safetensors"));
   EXPECT_THAT(LoadError(directory_.path()).message, HasSubstr("there are no weights"));
-  directory_.Write("pytorch_model.bin", "x");
-  EXPECT_THAT(LoadError(directory_.path()).message, AllOf(HasSubstr("pytorch_model.bin"), HasSubstr("safetensors")));
+  for (const char* pickle : {"consolidated.00.pth", "model.pt", "pytorch_model.bin"}) {
+    directory_.Write(pickle, "x");
+    EXPECT_THAT(LoadError(directory_.path()).message, AllOf(HasSubstr(pickle), HasSubstr("a pickle"),
+                                                            HasSubstr("safetensors"), HasSubstr("save_pretrained")));
+  }
 }
 
 TEST_F(CheckpointFaultTest, TruncationAtAnyLengthIsAnErrorThatNamesTheFile) {

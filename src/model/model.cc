@@ -272,7 +272,8 @@ Result<ModelFootprint> MeasureModel(const std::string& path, const Backend& back
                         .kv_layout = kv_layout,
                         .kv_shape = MakeKvShape(opened.config, kv_layout),
                         .num_parameters = source->num_parameters(),
-                        .stored_formats = source->stored_formats()};
+                        .stored_formats = source->stored_formats(),
+                        .quantization = std::string(opened.tensors->quantization())};
 }
 
 }  // namespace quire

@@ -33,6 +33,7 @@ struct ModelFootprint {
   KvShape kv_shape;
   int64_t num_parameters = 0;
   std::vector<StoredFormat> stored_formats;  // on disk, the largest part first
+  std::string quantization;                  // what the files call it: "gptq", "gguf"; empty: nothing
 };
 
 class Model {

@@ -40,7 +40,8 @@ enum class WeightKind : uint8_t {
   kMxfp4,
   kTq1_0,
   kTq2_0,
-  // Codes of a checkpoint that keeps their scales in tensors beside them: how groups and scales lie is not the kind's to
+  // Codes of a checkpoint that keeps their scales in tensors beside them: how groups and scales lie is not the kind's
+  // to
   // say, so each weight has a WeightFormat of its own.
   kFp8E4M3,
   kFp8E5M2,

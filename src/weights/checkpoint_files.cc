@@ -31,8 +31,11 @@ Error NoWeights(const std::string& directory, const std::vector<std::string>& na
     for (const std::string& file : names) {
       if (!file.ends_with(suffix)) continue;
       return Unimplemented(
-          "{}: there is no {}, only {}: weights are read from safetensors alone; download or convert to that format",
-          directory, kSingleFile, file);
+          "{}: there is no {}, only {}, a pickle: reading one runs code that is in it. Download the model in "
+          "safetensors, "
+          "or convert it where you trust it: python3 -c \"from transformers import AutoModelForCausalLM as M; "
+          "M.from_pretrained('{}', torch_dtype='auto').save_pretrained('NEW')\"",
+          directory, kSingleFile, file, directory);
     }
   }
   return NotFound("{}: there are no weights: neither {} nor {}", directory, kSingleFile, kIndexFile);

@@ -20,6 +20,8 @@ class GgufSource : public TensorSource {
     }
   }
 
+  std::string_view quantization() const override { return "gguf"; }
+
  private:
   std::string_view SupportedTypes() const override { return "floats, Q4_0 to Q8_0, the K and IQ kinds, MXFP4, TQ"; }
 

@@ -2,7 +2,8 @@
 // of their values, and the largest magnitude of each block of elements, which may be quantised itself. 8-bit: int8 with
 // 127 times the scale of each row.
 //
-// value * scale in float32, in the order of operations of bitsandbytes for float32; to other types it rounds the result.
+// value * scale in float32, in the order of operations of bitsandbytes for float32; to other types it rounds the
+// result.
 #include <simdjson.h>
 
 #include <algorithm>
@@ -22,6 +23,7 @@ constexpr int64_t kMaxBlockSize = 1 << 20;
 
 // What quant_state says, a JSON text in a tensor.
 struct BnbState {
+  bool is_fp4 = false;
   int64_t rows = 0, columns = 0;
   int64_t block_size = 0;
   int64_t nested_block_size = 0;
@@ -56,7 +58,8 @@ Result<BnbState> ReadBnbState(const StoredPart& part) {
   if (root["nested_offset"].get_double().get(offset) == simdjson::SUCCESS) {
     state.nested_offset = static_cast<float>(offset);
   }
-  if (root["nested_blocksize"].get_int64().get(state.nested_block_size) != simdjson::SUCCESS) state.nested_block_size = 0;
+  if (root["nested_blocksize"].get_int64().get(state.nested_block_size) != simdjson::SUCCESS)
+    state.nested_block_size = 0;
   const bool is_sane = state.rows > 0 && state.columns > 0 && state.rows <= INT32_MAX && state.columns <= INT32_MAX &&
                        state.block_size > 0 && state.block_size <= kMaxBlockSize && state.nested_block_size >= 0 &&
                        state.nested_block_size <= kMaxBlockSize;
@@ -120,10 +123,11 @@ Result<std::vector<float>> ReadBlockScales(const BnbParts& parts, const BnbState
 
 Result<OpenedWeight> OpenBnb(const BnbParts& parts, const BnbState& state) {
   OpenedWeight opened;
-  opened.codes =
-      MakeRowCodes({.part = parts.codes, .bits = 4, .row_bits = state.columns * 4, .high_first = true});
+  opened.codes = MakeRowCodes({.part = parts.codes, .bits = 4, .row_bits = state.columns * 4, .high_first = true});
   QUIRE_ASSIGN_OR_RETURN(const std::vector<float> table, ReadFloats(parts.table));
   std::copy(table.begin(), table.end(), opened.values.begin());
+  // The sign of fp4's code 8 is in no table, but in what the package decodes.
+  if (state.is_fp4 && opened.values[8] == 0) opened.values[8] = -0.0F;
   QUIRE_ASSIGN_OR_RETURN(opened.scales.scales, ReadBlockScales(parts, state));
   opened.scales.elements_per_scale = state.block_size;
   return opened;
@@ -135,10 +139,10 @@ Result<QuantizedWeight> DescribeBnb4Bit(const QuantizedLayer& layer) {
   const StoredPart* state_part = layer.Find(".weight.quant_state.bitsandbytes__nf4");
   const bool is_nf4 = state_part != nullptr;
   if (!is_nf4) {
-    QUIRE_ASSIGN_OR_RETURN(state_part,
-                           layer.Need(".weight.quant_state.bitsandbytes__fp4", *layer.Find(".weight")));
+    QUIRE_ASSIGN_OR_RETURN(state_part, layer.Need(".weight.quant_state.bitsandbytes__fp4", *layer.Find(".weight")));
   }
-  QUIRE_ASSIGN_OR_RETURN(const BnbState state, ReadBnbState(*state_part));
+  QUIRE_ASSIGN_OR_RETURN(BnbState state, ReadBnbState(*state_part));
+  state.is_fp4 = !is_nf4;
   QUIRE_ASSIGN_OR_RETURN(const BnbParts parts, FindBnbParts(layer, state));
   QuantizedWeight weight = {.rows = state.rows,
                             .columns = state.columns,

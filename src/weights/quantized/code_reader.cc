@@ -23,8 +23,8 @@ class RowCodeReader : public CodeReader {
     const int64_t num_bytes = (first_bit + count * layout_.bits + 7) / 8 - first_byte;
     std::array<uint8_t, kMaxCodes + 2> piece;
     const auto bytes = std::span(piece).first(static_cast<size_t>(num_bytes));
-    QUIRE_RETURN_IF_ERROR(
-        layout_.part.file->Read(layout_.part.offset + static_cast<uint64_t>(first_byte), std::as_writable_bytes(bytes)));
+    QUIRE_RETURN_IF_ERROR(layout_.part.file->Read(layout_.part.offset + static_cast<uint64_t>(first_byte),
+                                                  std::as_writable_bytes(bytes)));
     Unpack(bytes.data(), first_bit % 8, count, to);
     return {};
   }

@@ -17,7 +17,7 @@ const CodeValues& ExponentValues();
 const CodeValues& Fp4Values();
 // The code itself, as an unsigned number; less `offset`, as a signed one.
 const CodeValues& UnsignedValues();
-const CodeValues& SignedValues();                   // two's complement of 8 bits
-const CodeValues& OffsetValues(int bits);           // code - 2^(bits - 1). REQUIRES: 1 <= bits <= 8
+const CodeValues& SignedValues();          // two's complement of 8 bits
+const CodeValues& OffsetValues(int bits);  // code - 2^(bits - 1). REQUIRES: 1 <= bits <= 8
 
 }  // namespace quire

@@ -43,7 +43,8 @@ Error NoScheme(const StoredPart& codes, const QuantizedLayer& layer, std::string
                          ShapeText(codes.shape), layer.config.path, what);
 }
 
-// Zero points [rows, groups] from words [rows * bits / 32, groups], in the order of the scales. `rows`: that have scales.
+// Zero points [rows, groups] from words [rows * bits / 32, groups], in the order of the scales. `rows`: that have
+// scales.
 Result<std::vector<float>> UnpackZeros(const StoredPart& part, int64_t rows, int bits) {
   QUIRE_ASSIGN_OR_RETURN(const std::vector<uint32_t> words, ReadWords(part));
   const int64_t num_groups = part.shape[1];
@@ -60,7 +61,8 @@ Result<std::vector<float>> UnpackZeros(const StoredPart& part, int64_t rows, int
 Result<std::vector<float>> PlainZeros(const StoredPart& part) {
   QUIRE_ASSIGN_OR_RETURN(const std::vector<int32_t> integers, ReadIntegers(part));
   std::vector<float> zeros(integers.size());
-  std::transform(integers.begin(), integers.end(), zeros.begin(), [](int32_t value) { return static_cast<float>(value); });
+  std::transform(integers.begin(), integers.end(), zeros.begin(),
+                 [](int32_t value) { return static_cast<float>(value); });
   return zeros;
 }
 
@@ -150,7 +152,8 @@ Status CheckZeros(const CompressedParts& parts, const GridLayout& layout, int64_
   if (!parts.zeros) return {};
   const int64_t scale_rows = layout.grid.row_stride == 0 ? 1 : rows;
   if (parts.zeros->dtype == "I32") {
-    return ExpectShape(*parts.zeros, {CeilDiv(scale_rows * bits, 32), layout.num_groups}, "one for each scale, packed,");
+    return ExpectShape(*parts.zeros, {CeilDiv(scale_rows * bits, 32), layout.num_groups},
+                       "one for each scale, packed,");
   }
   const bool is_byte = parts.zeros->dtype == "I8" || parts.zeros->dtype == "U8";
   if (is_byte && parts.zeros->size() == parts.scales.size()) return {};
@@ -185,9 +188,8 @@ Result<QuantizedWeight> DescribeCompressedPacked(const QuantizedLayer& layer) {
   QUIRE_ASSIGN_OR_RETURN(const int64_t columns, UnpackedColumns(layer, codes));
   QUIRE_ASSIGN_OR_RETURN(const int64_t bits, PackedBits(layer, codes, columns));
   QuantizedWeight weight = {.rows = codes.shape[0], .columns = columns, .kind = IntKind(bits)};
-  const ScaleShape shape = {.rows = weight.rows,
-                            .columns = columns,
-                            .group_size = StatedGroup(layer, parts.scales, bits, columns)};
+  const ScaleShape shape = {
+      .rows = weight.rows, .columns = columns, .group_size = StatedGroup(layer, parts.scales, bits, columns)};
   QUIRE_ASSIGN_OR_RETURN(GridLayout layout, LayOutScales(parts.scales, shape));
   QUIRE_RETURN_IF_ERROR(CheckZeros(parts, layout, weight.rows, bits));
   const RowCodes rows = {.part = codes, .bits = static_cast<int>(bits), .row_bits = codes.shape[1] * 32};

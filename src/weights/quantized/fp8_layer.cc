@@ -1,5 +1,6 @@
-// Weights in 8-bit floats, with a scale of all, of each row, of groups of columns, or of blocks; or none. DeepSeek's and
-// Qwen3's checkpoints call it weight_scale_inv, compressed-tensors, FBGEMM and ModelOpt weight_scale; it multiplies.
+// Weights in 8-bit floats, with a scale of all, of each row, of groups of columns, or of blocks; or none. DeepSeek's
+// and Qwen3's checkpoints call it weight_scale_inv, compressed-tensors, FBGEMM and ModelOpt weight_scale; it
+// multiplies.
 //
 // value * scale in float32, as Transformers computes it; it rounds that to the model's type, which packing does if
 // products are in bfloat16.

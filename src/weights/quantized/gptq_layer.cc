@@ -1,6 +1,6 @@
-// AutoGPTQ's and GPTQModel's weights: codes of 2, 3, 4 or 8 bits in words along the columns, a scale and a zero point for
-// each row and group of columns, and, with act-order, the group of each column in g_idx. The format "gptq" stores zero
-// points minus 1, "gptq_v2" as they are.
+// AutoGPTQ's and GPTQModel's weights: codes of 2, 3, 4 or 8 bits in words along the columns, a scale and a zero point
+// for each row and group of columns, and, with act-order, the group of each column in g_idx. The format "gptq" stores
+// zero points minus 1, "gptq_v2" as they are.
 //
 // (code - zero) * scale in float32. The packages compute in float16: there they round the same exact product.
 #include <algorithm>
@@ -110,13 +110,14 @@ Result<QuantizedWeight> DescribeGptq(const QuantizedLayer& layer) {
       ExpectShape(parts.zeros, {num_groups, CeilDiv(rows * parts.bits, 32)}, "one zero point for each scale, packed,"));
   if (parts.groups) QUIRE_RETURN_IF_ERROR(ExpectShape(*parts.groups, {columns}, "one group for each column"));
   constexpr WeightKind kKinds[] = {WeightKind::kInt2, WeightKind::kInt3, WeightKind::kInt4};
-  QuantizedWeight weight = {.rows = rows,
-                            .columns = columns,
-                            .kind = parts.bits == 8 ? WeightKind::kInt8 : kKinds[parts.bits - 2],
-                            .format_name = fmt::format("gptq-int{}-{}", parts.bits,
-                                                       layer.config.group_size < 0 ? "channel" : fmt::format("g{}", group)),
-                            .group = group,
-                            .has_zero_points = true};
+  QuantizedWeight weight = {
+      .rows = rows,
+      .columns = columns,
+      .kind = parts.bits == 8 ? WeightKind::kInt8 : kKinds[parts.bits - 2],
+      .format_name =
+          fmt::format("gptq-int{}-{}", parts.bits, layer.config.group_size < 0 ? "channel" : fmt::format("g{}", group)),
+      .group = group,
+      .has_zero_points = true};
   const ScaleGrid grid = {.columns_per_scale = group, .row_stride = 1, .group_stride = rows};
   weight.open = [parts, grid] { return OpenGptq(parts, grid); };
   const StoredPart* groups = parts.groups ? &*parts.groups : nullptr;

@@ -1,10 +1,11 @@
 // Weights in 4-bit floats, bytes of two, the low one first. (OCP Microscaling Formats 1.0)
 //  - gpt-oss: NAME_blocks [rows, groups, 16] and NAME_scales [rows, groups], exponents of two, for groups of 32;
-//  - compressed-tensors: .weight_packed [rows, columns / 2] and .weight_scale, the same exponents ("mxfp4"), or e4m3 for
+//  - compressed-tensors: .weight_packed [rows, columns / 2] and .weight_scale, the same exponents ("mxfp4"), or e4m3
+//  for
 //    groups of 16, to be divided by .weight_global_scale ("nvfp4").
 //
-// value * 2^(exponent - 127), which float32 holds exactly; value * (scale / global) in float32. The packages round that to
-// bfloat16.
+// value * 2^(exponent - 127), which float32 holds exactly; value * (scale / global) in float32. The packages round that
+// to bfloat16.
 #include <algorithm>
 #include <memory>
 #include <utility>

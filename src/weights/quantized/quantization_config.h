@@ -1,5 +1,5 @@
-// QuantizationConfig: what a model's directory says of how its weights are quantised: the object quantization_config (or
-// compression_config) of config.json, or a file beside it, as older exports have. A value.
+// QuantizationConfig: what a model's directory says of how its weights are quantised: the object quantization_config
+// (or compression_config) of config.json, or a file beside it, as older exports have. A value.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +37,8 @@ struct QuantizationConfig {
   std::vector<CompressedScheme> schemes;
 };
 
-// kNone if nothing is said there. An unknown method or layout, or a value that makes no sense, is an error that names it.
+// kNone if nothing is said there. An unknown method or layout, or a value that makes no sense, is an error that names
+// it.
 Result<QuantizationConfig> ReadQuantizationConfig(const std::string& directory);
 
 }  // namespace quire

@@ -81,7 +81,8 @@ Result<GridLayout> LayOutScales(const StoredPart& scales, const ScaleShape& shap
     if (shape.group_size > 0 && is_grid(1, shape.group_size)) return PerGroup(found[1], shape.group_size);
   }
   std::string expected = fmt::format("one scale, or {} rows of them", shape.rows);
-  if (shape.group_size > 0) expected += fmt::format(", with groups of {} in {} columns", shape.group_size, shape.columns);
+  if (shape.group_size > 0)
+    expected += fmt::format(", with groups of {} in {} columns", shape.group_size, shape.columns);
   if (shape.block_rows > 0) expected += fmt::format(", or blocks of {} x {}", shape.block_rows, shape.block_columns);
   return InvalidArgument("{} has shape {}: for a weight of {} rows and {} columns there must be {}", scales.Where(),
                          ShapeText(found), shape.rows, shape.columns, expected);

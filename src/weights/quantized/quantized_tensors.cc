@@ -17,22 +17,35 @@ using Describer = Result<QuantizedWeight> (*)(const QuantizedLayer& layer);
 
 // Tensors beside a layer's codes that say how these are decoded, or how activations were meant to be quantised.
 constexpr std::string_view kLayerParts[] = {
-    ".qweight",           ".qzeros",
-    ".scales",            ".g_idx",
-    ".weight_packed",     ".weight_scale",
-    ".weight_scale_inv",  ".weight_zero_point",
-    ".weight_shape",      ".weight_g_idx",
-    ".weight_global_scale", ".weight_format",
-    ".SCB",               ".input_scale",
-    ".input_scale_ub",    ".input_zero_point",
-    ".input_global_scale", ".output_scale",
-    ".output_zero_point", ".activation_scale",
-    ".weight.absmax",     ".weight.quant_map",
-    ".weight.nested_absmax", ".weight.nested_quant_map",
-    ".weight.quant_state.bitsandbytes__nf4", ".weight.quant_state.bitsandbytes__fp4",
+    ".qweight",
+    ".qzeros",
+    ".scales",
+    ".g_idx",
+    ".weight_packed",
+    ".weight_scale",
+    ".weight_scale_inv",
+    ".weight_zero_point",
+    ".weight_shape",
+    ".weight_g_idx",
+    ".weight_global_scale",
+    ".weight_format",
+    ".SCB",
+    ".input_scale",
+    ".input_scale_ub",
+    ".input_zero_point",
+    ".input_global_scale",
+    ".output_scale",
+    ".output_zero_point",
+    ".activation_scale",
+    ".weight.absmax",
+    ".weight.quant_map",
+    ".weight.nested_absmax",
+    ".weight.nested_quant_map",
+    ".weight.quant_state.bitsandbytes__nf4",
+    ".weight.quant_state.bitsandbytes__fp4",
 };
 // Of a quantised KV cache: the cache's type is an option, and needs none.
-constexpr std::string_view kCacheParts[] = {".k_scale", ".v_scale", ".q_scale",      ".kv_scale",
+constexpr std::string_view kCacheParts[] = {".k_scale",      ".v_scale",      ".q_scale",      ".kv_scale",
                                             ".k_zero_point", ".v_zero_point", ".q_zero_point", ".prob_scale"};
 
 Result<QuantizedWeight> RefuseUndescribed(const QuantizedLayer& layer) {
@@ -60,7 +73,8 @@ std::optional<Recognised> Recognise(const StoredPart& part, const QuantizationCo
     return Recognised{layer_of(".qweight"), describe};
   }
   if (name.ends_with(".weight_packed")) {
-    return Recognised{layer_of(".weight_packed"), part.dtype == "U8" ? DescribeCompressedFp4 : DescribeCompressedPacked};
+    return Recognised{layer_of(".weight_packed"),
+                      part.dtype == "U8" ? DescribeCompressedFp4 : DescribeCompressedPacked};
   }
   if (name.ends_with("_blocks") && has(layer_of("_blocks"), "_scales")) {
     return Recognised{layer_of("_blocks"), DescribeMxfp4};
@@ -69,7 +83,8 @@ std::optional<Recognised> Recognise(const StoredPart& part, const QuantizationCo
   const std::string_view layer = layer_of(".weight");
   if (part.dtype == "F8_E4M3" || part.dtype == "F8_E5M2") return Recognised{layer, DescribeFp8};
   if (part.dtype == "I8" && has(layer, ".SCB")) return Recognised{layer, DescribeBnb8Bit};
-  if (part.dtype == "I8" && config.method == Method::kCompressedTensors) return Recognised{layer, DescribeCompressedInt8};
+  if (part.dtype == "I8" && config.method == Method::kCompressedTensors)
+    return Recognised{layer, DescribeCompressedInt8};
   if (part.dtype == "U8" && has(layer, ".weight.absmax")) return Recognised{layer, DescribeBnb4Bit};
   return std::nullopt;
 }

@@ -25,8 +25,9 @@ struct QuantizedTensor {
 };
 
 struct QuantizedTensors {
-  std::map<std::string, std::shared_ptr<const QuantizedTensor>> weights;  // by name: "model.layers.0.mlp.up_proj.weight"
-  std::vector<std::string> parts;                                         // what belongs to them or to their activations
+  std::map<std::string, std::shared_ptr<const QuantizedTensor>>
+      weights;                     // by name: "model.layers.0.mlp.up_proj.weight"
+  std::vector<std::string> parts;  // what belongs to them or to their activations
 };
 
 // Reads no data but what is small: shapes that are tensors themselves.

@@ -1,5 +1,5 @@
-// QuantizedWeight: what headers say of a weight [rows, columns] that is stored as codes with scales beside them, and how
-// it is opened for reading. Const; any thread.
+// QuantizedWeight: what headers say of a weight [rows, columns] that is stored as codes with scales beside them, and
+// how it is opened for reading. Const; any thread.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,8 @@ struct OpenedWeight {
 };
 
 struct QuantizedWeight {
-  int64_t rows = 0;     // positive, as columns are
-  int64_t columns = 0;  // of 31 bits, as the bytes of a row are
+  int64_t rows = 0;           // positive, as columns are
+  int64_t columns = 0;        // of 31 bits, as the bytes of a row are
   uint64_t stored_bytes = 0;  // of all its parts
   WeightKind kind = WeightKind::kInt4;
   std::string format_name;  // "gptq-int4-g128"

@@ -1,5 +1,5 @@
-// ScaleGrid: scales and zero points of a weight [rows, columns], whichever part of it shares one: all, a row, a group of
-// a row's columns, a block of rows and columns, any set of columns, or a run of elements across rows. A value, const
+// ScaleGrid: scales and zero points of a weight [rows, columns], whichever part of it shares one: all, a row, a group
+// of a row's columns, a block of rows and columns, any set of columns, or a run of elements across rows. A value, const
 // once it is filled in; any thread.
 #pragma once
 
@@ -26,8 +26,8 @@ struct ScaleGrid {
   // Instead, if not 0: element i of the weight, row by row, has scale i / elements_per_scale.
   int64_t elements_per_scale = 0;
 
-  // to = (values[code] - zero) * scale * factor, each operation rounded to float32, for the codes from (row, column) on.
-  // `columns`: of the weight.
+  // to = (values[code] - zero) * scale * factor, each operation rounded to float32, for the codes from (row, column)
+  // on. `columns`: of the weight.
   void Apply(int64_t row, int64_t column, int64_t columns, std::span<const uint8_t> codes, const CodeValues& values,
              float* to) const;
 
