@@ -1,5 +1,6 @@
 #include "model/config_fields.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -22,8 +23,16 @@ struct ConfigFields::Shared {
 
 namespace {
 
+// Whether writing the value, which the library does by recursion, goes no deeper than a reader would look.
+bool IsShallow(const json& value, int levels = 8) {
+  if (!value.is_structured()) return true;
+  return levels > 0 &&
+         std::all_of(value.begin(), value.end(), [&](const json& element) { return IsShallow(element, levels - 1); });
+}
+
 // The value as the file has it, shortened for a message.
 std::string Shown(const json& value) {
+  if (!IsShallow(value)) return fmt::format("deeply nested {}s", value.type_name());
   std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
   if (text.size() > 80) text = text.substr(0, 77) + "...";
   return text;

@@ -202,6 +202,13 @@ TEST(ModelConfigTest, FilesThatAreNoObjects) {
   EXPECT_EQ(LoadModelConfig(empty.path()).error().code, ErrorCode::kNotFound);
 }
 
+TEST(ModelConfigTest, DeepValuesAreNamedWithoutBeingWritten) {
+  const std::string deep = std::string(200000, '[') + std::string(200000, ']');
+  EXPECT_THAT(BadLlama(R"("hidden_size":)" + deep),
+              HasSubstr("hidden_size is deeply nested arrays: must be an integer"));
+  EXPECT_THAT(BadLlama(R"("hidden_size":[1,{"a":2}])"), HasSubstr(R"(hidden_size is [1,{"a":2}]: must be an integer)"));
+}
+
 TEST(ModelConfigTest, TypesByEitherNameAndPrefix) {
   EXPECT_EQ(Good(Config("LlamaForCausalLM", R"("dtype":"bfloat16")")).checkpoint_dtype, DType::kBf16);
   EXPECT_EQ(Good(Config("LlamaForCausalLM", R"("torch_dtype":"float16")")).checkpoint_dtype, DType::kF16);
