@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "base/env.h"
@@ -86,9 +87,10 @@ class SettingsReader {
 
   // {"<tool>": 32000}: plain tokens by id, special if they have a role.
   Status ReadAddedTokensJson(const JsonNode& tokens) {
+    const std::set<std::string_view> with_roles = ContentsWithRoles();
     return tokens.ForEachMember([&](std::string_view content, const JsonNode& node) -> Status {
       QUIRE_ASSIGN_OR_RETURN(const int64_t id, node.AsInt());
-      const bool special = HasRole(content);
+      const bool special = with_roles.contains(content);
       by_id_.insert_or_assign(id,
                               AddedToken{.content = std::string(content), .special = special, .normalized = !special});
       return {};
@@ -130,18 +132,19 @@ class SettingsReader {
   }
 
   void SetRole(std::string name, AddedToken token) {
-    const auto found = std::find_if(roles_.begin(), roles_.end(), [&](const auto& role) { return role.first == name; });
-    if (found == roles_.end()) {
+    const auto [place, is_new] = role_index_.emplace(name, roles_.size());
+    if (is_new) {
       roles_.emplace_back(std::move(name), std::move(token));
     } else {
-      found->second = std::move(token);
+      roles_[place->second].second = std::move(token);
     }
   }
 
-  bool HasRole(std::string_view content) const {
-    const auto is_it = [&](const AddedToken& token) { return token.content == content; };
-    return std::any_of(more_.begin(), more_.end(), is_it) ||
-           std::any_of(roles_.begin(), roles_.end(), [&](const auto& role) { return is_it(role.second); });
+  std::set<std::string_view> ContentsWithRoles() const {
+    std::set<std::string_view> contents;
+    for (const AddedToken& token : more_) contents.insert(token.content);
+    for (const auto& [name, token] : roles_) contents.insert(token.content);
+    return contents;
   }
 
   Status ReadFlags(const JsonNode& config) {
@@ -166,8 +169,7 @@ class SettingsReader {
   Status AddRolesOfTheClass() {
     QUIRE_ASSIGN_OR_RETURN(settings_.names, LoadSpecialTokens(directory_, padding_token_));
     for (const NamedToken& token : settings_.names) {
-      const auto is_it = [&](const Role& role) { return role.first == token.name; };
-      if (std::any_of(roles_.begin(), roles_.end(), is_it)) continue;
+      if (role_index_.contains(token.name)) continue;
       SetRole(token.name, {.content = token.text, .special = true});
     }
     return {};
@@ -188,10 +190,11 @@ class SettingsReader {
   const std::string& directory_;
   const std::string& padding_token_;
   TokenizerSettings settings_;
-  bool has_table_ = false;               // added_tokens_decoder is there
-  std::map<int64_t, AddedToken> by_id_;  // of added_tokens_decoder or added_tokens.json
-  std::vector<Role> roles_;              // in the order of the files
-  std::vector<AddedToken> more_;         // special tokens without a role
+  bool has_table_ = false;                    // added_tokens_decoder is there
+  std::map<int64_t, AddedToken> by_id_;       // of added_tokens_decoder or added_tokens.json
+  std::vector<Role> roles_;                   // in the order of the files
+  std::map<std::string, size_t> role_index_;  // by name: where in roles_
+  std::vector<AddedToken> more_;              // special tokens without a role
 };
 
 }  // namespace

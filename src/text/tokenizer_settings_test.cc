@@ -111,6 +111,38 @@ TEST(TokenizerSettings, ThePaddingOfTheFileNamesThePadToken) {
   }
 }
 
+// None of them is looked for among all before it.
+TEST(TokenizerSettings, ManyTokensAreReadAtOnce) {
+  json table = json::object(), added = json::object(), more = json::array();
+  for (int i = 0; i < 40000; ++i) {
+    const std::string content = "<" + std::to_string(i) + ">";
+    table[std::to_string(2000 + i)] = {{"content", content}, {"special", i % 2 == 0}};
+    added[content] = 2000 + i;
+    more.push_back(content);
+  }
+  for (const json& files : {json{{"tokenizer_config.json", {{"added_tokens_decoder", table}, {"eos_token", "<7>"}}}},
+                            json{{"tokenizer_config.json", {{"additional_special_tokens", more}, {"eos_token", "<7>"}}},
+                                 {"added_tokens.json", added}}}) {
+    const auto tokenizer = Directory(TinyTokenizer(), files).Load();
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+    EXPECT_EQ((*tokenizer)->eos_token_id(), (*tokenizer)->TokenId("<7>"));
+    EXPECT_TRUE((*tokenizer)->TokenId("<39999>").has_value());
+  }
+}
+
+TEST(TokenizerSettings, TooManyNamesAreRefused) {
+  json names = json::object(), objects = json::array();
+  for (int i = 0; i < 60000; ++i) {
+    names["token" + std::to_string(i)] = "<s>";
+    objects.push_back(json::object());
+  }
+  for (const json& config : {json{{"extra_special_tokens", names}}, json{{"chat_template", objects}}}) {
+    const auto tokenizer = Directory(TinyTokenizer(), {{"tokenizer_config.json", config}}).Load();
+    ASSERT_FALSE(tokenizer.ok());
+    EXPECT_THAT(tokenizer.error().message, HasSubstr("tokenizer_config.json: it has too many members"));
+  }
+}
+
 // Transformers 4 takes such a token for none.
 TEST(TokenizerSettings, ATokenWithoutATextIsNone) {
   const auto tokenizer =
