@@ -75,9 +75,7 @@ Status AddedTokens::Add(const AddedToken& token, const Vocabulary& model) {
 Status AddedTokens::Finish(const std::vector<std::unique_ptr<const Normalizer>>& normalizers) {
   for (size_t i = 0; i < tokens_.size(); ++i) {
     std::string sought = tokens_[i].content;
-    if (tokens_[i].normalized) {
-      for (const auto& normalizer : normalizers) QUIRE_RETURN_IF_ERROR(normalizer->Apply(sought));
-    }
+    if (tokens_[i].normalized) QUIRE_RETURN_IF_ERROR(Normalize(normalizers, sought));
     if (!sought.empty()) (tokens_[i].normalized ? normalized_ : raw_).Add(sought, static_cast<int32_t>(i));
     sought_.push_back(std::move(sought));
   }

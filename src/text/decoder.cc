@@ -1,5 +1,6 @@
 #include "text/decoder.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -171,7 +172,10 @@ class ReplaceInToken final : public WholeTokenStage {
  private:
   void Token(std::string_view token, std::string& out) override {
     const Result<std::string> replaced = parameters_.pattern->ReplaceAll(token, parameters_.content);
-    Pass(replaced.ok() ? std::string_view(*replaced) : token, out);
+    // Steps behind each other could multiply a token without end.
+    constexpr size_t kMaxGrownToken = size_t{1} << 20;
+    const bool taken = replaced.ok() && replaced->size() <= std::max(token.size(), kMaxGrownToken);
+    Pass(taken ? std::string_view(*replaced) : token, out);
   }
 
   ReplaceParameters parameters_;

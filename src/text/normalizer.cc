@@ -197,6 +197,17 @@ Status AppendSteps(const JsonNode& node, Steps& steps) {
 
 }  // namespace
 
+Status Normalize(const Steps& steps, std::string& text) {
+  const size_t max_bytes = MaxGrownBytes(text.size());
+  for (const auto& step : steps) {
+    QUIRE_RETURN_IF_ERROR(step->Apply(text));
+    if (text.size() > max_bytes) {
+      return InvalidArgument("the tokenizer's normalizer makes more than {} bytes of a text", max_bytes);
+    }
+  }
+  return {};
+}
+
 Result<Steps> ParseNormalizers(const JsonNode& node) {
   Steps steps;
   QUIRE_RETURN_IF_ERROR(AppendSteps(node, steps));

@@ -16,6 +16,9 @@ class Normalizer {
   virtual Status Apply(std::string& text) const = 0;
 };
 
+// All of them in order. An error if together they make the text larger than MaxGrownBytes (text/pattern.h).
+Status Normalize(const std::vector<std::unique_ptr<const Normalizer>>& steps, std::string& text);
+
 // The steps of `node`, with sequences flattened. kUnimplemented names a type that is not offered.
 Result<std::vector<std::unique_ptr<const Normalizer>>> ParseNormalizers(const JsonNode& node);
 

@@ -1,16 +1,42 @@
 #include "text/pattern.h"
 
+#include <utility>
+
+#include "base/error.h"
+
 namespace quire::text {
 namespace {
 
-std::string ReplaceLiteral(std::string_view text, std::string_view from, std::string_view to) {
-  std::string out;
-  out.reserve(text.size() + text.size() / 4);
+// A text that is put together in the place of another one.
+class GrowingText {
+ public:
+  explicit GrowingText(std::string_view from) : max_bytes_(MaxGrownBytes(from.size())) {
+    out_.reserve(from.size() + from.size() / 4);
+  }
+
+  Status Append(std::string_view piece) {
+    if (piece.size() > max_bytes_ - out_.size()) {
+      return InvalidArgument("replacing what the tokenizer says makes more than {} bytes of a text", max_bytes_);
+    }
+    out_.append(piece);
+    return {};
+  }
+  std::string Take() { return std::move(out_); }
+
+ private:
+  size_t max_bytes_;
+  std::string out_;
+};
+
+Result<std::string> ReplaceLiteral(std::string_view text, std::string_view from, std::string_view to) {
+  GrowingText out(text);
   size_t at = 0;
   for (size_t found; (found = text.find(from, at)) != std::string_view::npos; at = found + from.size()) {
-    out.append(text.substr(at, found - at)).append(to);
+    QUIRE_RETURN_IF_ERROR(out.Append(text.substr(at, found - at)));
+    QUIRE_RETURN_IF_ERROR(out.Append(to));
   }
-  return out.append(text.substr(at));
+  QUIRE_RETURN_IF_ERROR(out.Append(text.substr(at)));
+  return out.Take();
 }
 
 }  // namespace
@@ -33,16 +59,18 @@ Result<Pattern> Pattern::Parse(const JsonNode& node) {
 
 Result<std::string> Pattern::ReplaceAll(std::string_view text, std::string_view content) const {
   if (literal_) return ReplaceLiteral(text, *literal_, content);
-  std::string out;
+  GrowingText out(text);
   size_t at = 0;
   RegexScanner scanner(regex_);
   scanner.Reset(text);
   while (scanner.Next()) {
-    out.append(text.substr(at, scanner.begin() - at)).append(content);
+    QUIRE_RETURN_IF_ERROR(out.Append(text.substr(at, scanner.begin() - at)));
+    QUIRE_RETURN_IF_ERROR(out.Append(content));
     at = scanner.end();
   }
   if (!scanner.status().ok()) return scanner.status().error();
-  return out.append(text.substr(at));
+  QUIRE_RETURN_IF_ERROR(out.Append(text.substr(at)));
+  return out.Take();
 }
 
 }  // namespace quire::text

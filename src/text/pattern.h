@@ -11,12 +11,17 @@
 
 namespace quire::text {
 
+// What a text of that many bytes may become where a tokenizer's file says how it is rewritten: far more than any
+// script's longest compatibility forms need.
+constexpr size_t MaxGrownBytes(size_t text_bytes) { return 4096 + 16 * text_bytes; }
+
 class Pattern {
  public:
   static Result<Pattern> Parse(const JsonNode& node);
   explicit Pattern(Regex regex) : regex_(std::move(regex)) {}
 
-  // `text` with every match replaced. The content is taken literally.
+  // `text` with every match replaced. The content is taken literally. An error if the text becomes larger than
+  // MaxGrownBytes.
   Result<std::string> ReplaceAll(std::string_view text, std::string_view content) const;
   Regex TakeRegex() && { return std::move(regex_); }
 

@@ -134,7 +134,7 @@ Status TokenizerPipeline::EncodeRaw(std::string_view text, bool starts_input, st
   std::string normalized;
   if (!normalizers_.empty()) {
     normalized = text;
-    for (const auto& normalizer : normalizers_) QUIRE_RETURN_IF_ERROR(normalizer->Apply(normalized));
+    QUIRE_RETURN_IF_ERROR(Normalize(normalizers_, normalized));
     text = normalized;
   }
   for (const TextPart& part : added_.Split(text, /*normalized=*/true)) {

@@ -85,6 +85,36 @@ TEST(TokenizerTest, MergesLowestRankFirstAndFallsBackToBytes) {
   EXPECT_THAT(Tokens(*tokenizer, "aé"), ElementsAre("a", "<0xC3>", "<0xA9>"));
 }
 
+json Replacing(const char* from, const std::string& to) {
+  return {{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
+}
+
+TEST(TokenizerTest, ATextThatGrowsWithoutEndIsAnError) {
+  json steps = json::array();
+  for (int i = 0; i < 12; ++i) steps.push_back(Replacing("a", std::string(10, 'a')));
+  for (const json& normalizer :
+       {json{{"type", "Sequence"}, {"normalizers", steps}}, Replacing("a", std::string(9000, 'b')),
+        json{{"type", "Prepend"}, {"prepend", std::string(9000, 'a')}}}) {
+    json description = SmallTokenizer();
+    description["normalizer"] = normalizer;
+    const auto tokenizer = Make(description);
+    ASSERT_NE(tokenizer, nullptr);
+    const Result<Ids> ids = tokenizer->Encode("a", false);
+    ASSERT_FALSE(ids.ok());
+    EXPECT_THAT(ids.error().message, HasSubstr("bytes of a text"));
+  }
+}
+
+TEST(TokenizerTest, ATokenThatGrowsWithoutEndIsDecodedAsFarAsMemoryAllows) {
+  json steps = json::array();
+  for (int i = 0; i < 40; ++i) steps.push_back(Replacing("a", "aaaaaaaaaaaa"));
+  json description = SmallTokenizer();
+  description["decoder"] = {{"type", "Sequence"}, {"decoders", steps}};
+  const auto tokenizer = Make(description);
+  ASSERT_NE(tokenizer, nullptr);
+  EXPECT_EQ(tokenizer->Decode(Ids{258}, false), std::string(12 * 12 * 12 * 12 * 12, 'a'));
+}
+
 TEST(TokenizerTest, NamesTheOffsetOfInvalidUtf8) {
   const auto tokenizer = Make(SmallTokenizer());
   const Result<Ids> ids = tokenizer->Encode("abc\xC3(", true);
