@@ -207,12 +207,12 @@ void AddHub(CLI::App& app, Commands& commands, std::function<int()>& chosen) {
 }
 
 void AddQuantize(CLI::App& sub, QuantizeCommand& quantize) {
-  sub.add_option("model", quantize.model, "A directory of safetensors, or a name on the hub")->required();
-  sub.add_option("out", quantize.out, "The directory to write, which is not there yet")->required();
+  sub.add_option("model", quantize.model, "A directory of safetensors, a GGUF file, or a name on the hub")->required();
+  sub.add_option("out", quantize.out, "The directory or GGUF file to write, which is not there yet")->required();
   sub.add_option(
          "--format", quantize.format,
          "int8: 8 bits, a scale for each output, activations by token; int4-g32, int4-g128: 4 bits, a scale for "
-         "each 32 or 128 inputs")
+         "each 32 or 128 inputs; of GGUF files: q8_0, q4_0, q4_k")
       ->required();
   sub.add_option("--text", quantize.text, "A text file on which perplexity is measured before and after");
 }

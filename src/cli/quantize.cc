@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cstdio>
 #include <string_view>
+#include <variant>
 
 #include "base/env.h"
 #include "base/error.h"
@@ -15,26 +17,48 @@
 #include "llm/available_cpus.h"
 #include "llm/memory_plan.h"
 #include "llm/model_location.h"
+#include "model/model_files.h"
 #include "model/quantize_checkpoint.h"
+#include "model/quantize_gguf.h"
 
 namespace quire {
 namespace {
 
 struct NamedFormat {
   std::string_view name;
-  IntegerFormat format;
+  std::variant<IntegerFormat, WeightKind> format;  // of a directory; of a GGUF file
 };
 constexpr std::array kFormats = {NamedFormat{"int8", IntegerFormat::kInt8},
                                  NamedFormat{"int4-g32", IntegerFormat::kInt4G32},
-                                 NamedFormat{"int4-g128", IntegerFormat::kInt4G128}};
+                                 NamedFormat{"int4-g128", IntegerFormat::kInt4G128},
+                                 NamedFormat{"q8_0", WeightKind::kQ8_0},
+                                 NamedFormat{"q4_0", WeightKind::kQ4_0},
+                                 NamedFormat{"q4_k", WeightKind::kQ4_K}};
 
-Result<IntegerFormat> FormatOfName(std::string_view name) {
+Result<NamedFormat> FormatOfName(std::string name) {
+  std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   std::string names;
   for (const NamedFormat& format : kFormats) {
-    if (format.name == name) return format.format;
+    if (format.name == name) return format;
     names += fmt::format("{}{}", names.empty() ? "" : ", ", format.name);
   }
   return InvalidArgument("--format is {}: must be one of {}", name, names);
+}
+
+Result<QuantizationReport> Write(const std::string& from, const std::string& to, const NamedFormat& format,
+                                 FunctionRef<void(std::string_view)> show) {
+  const bool is_file = IsGgufModel(from);
+  if (const auto* kind = std::get_if<WeightKind>(&format.format)) {
+    if (is_file) return QuantizeGguf(from, to, *kind, AvailableCpus(), show);
+    return InvalidArgument("--format {} is for GGUF files, and {} is a directory: choose int8, int4-g32 or int4-g128",
+                           format.name, from);
+  }
+  if (is_file) {
+    return InvalidArgument(
+        "--format {} is for directories of safetensors, and {} is a GGUF file: choose q8_0, q4_0 or q4_k", format.name,
+        from);
+  }
+  return QuantizeCheckpoint(from, to, std::get<IntegerFormat>(format.format), AvailableCpus(), show);
 }
 
 Result<Perplexity> PerplexityOf(LoadOptions options, const std::string& model, const std::string& text) {
@@ -43,7 +67,7 @@ Result<Perplexity> PerplexityOf(LoadOptions options, const std::string& model, c
   return MeasurePerplexity(running, text);
 }
 
-std::string ErrorTable(const QuantizedCheckpoint& checkpoint) {
+std::string ErrorTable(const QuantizationReport& checkpoint) {
   size_t width = 6;
   double sum = 0;
   for (const LayerError& error : checkpoint.errors) {
@@ -59,18 +83,17 @@ std::string ErrorTable(const QuantizedCheckpoint& checkpoint) {
 }
 
 Result<std::string> Quantize(const QuantizeCommand& command) {
-  QUIRE_ASSIGN_OR_RETURN(const IntegerFormat format, FormatOfName(command.format));
+  QUIRE_ASSIGN_OR_RETURN(const NamedFormat format, FormatOfName(command.format));
   std::string text;
   if (!command.text.empty()) {
     QUIRE_ASSIGN_OR_RETURN(text, Env::Posix().ReadFile(command.text));
   }
   QUIRE_ASSIGN_OR_RETURN(const std::string from, LocateModel(command.model));
   const bool shows = isatty(STDERR_FILENO) != 0;
-  QUIRE_ASSIGN_OR_RETURN(const QuantizedCheckpoint checkpoint,
-                         QuantizeCheckpoint(from, command.out, format, AvailableCpus(), [&](std::string_view tensor) {
-                           if (shows)
-                             std::fprintf(stderr, "\r\033[K%.*s", static_cast<int>(tensor.size()), tensor.data());
-                         }));
+  const auto show = [&](std::string_view tensor) {
+    if (shows) std::fprintf(stderr, "\r\033[K%.*s", static_cast<int>(tensor.size()), tensor.data());
+  };
+  QUIRE_ASSIGN_OR_RETURN(const QuantizationReport checkpoint, Write(from, command.out, format, show));
   if (shows) std::fprintf(stderr, "\r\033[K");
   std::string report = ErrorTable(checkpoint);
   report += fmt::format("{}: {}, of {}\n", command.out, FormatBytes(checkpoint.bytes_after),

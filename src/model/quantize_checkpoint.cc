@@ -263,10 +263,10 @@ Status CopyOtherFiles(const std::string& from, const std::string& to) {
   return {};
 }
 
-Result<QuantizedCheckpoint> WriteWeights(const TensorSource& tensors, const std::set<std::string, std::less<>>& layers,
-                                         const std::string& path, Quantizer& quantizer,
-                                         FunctionRef<void(std::string_view)> show) {
-  QuantizedCheckpoint checkpoint;
+Result<QuantizationReport> WriteWeights(const TensorSource& tensors, const std::set<std::string, std::less<>>& layers,
+                                        const std::string& path, Quantizer& quantizer,
+                                        FunctionRef<void(std::string_view)> show) {
+  QuantizationReport checkpoint;
   std::vector<NewTensor> promised;
   for (const std::string& name : tensors.names()) {
     const std::vector<int64_t> shape = tensors.ShapeOf(name);
@@ -299,8 +299,8 @@ Result<QuantizedCheckpoint> WriteWeights(const TensorSource& tensors, const std:
   return checkpoint;
 }
 
-Result<QuantizedCheckpoint> Write(const std::string& from, const std::string& to, Quantizer& quantizer,
-                                  FunctionRef<void(std::string_view)> show) {
+Result<QuantizationReport> Write(const std::string& from, const std::string& to, Quantizer& quantizer,
+                                 FunctionRef<void(std::string_view)> show) {
   QUIRE_ASSIGN_OR_RETURN(const std::string config_text,
                          WithQuantization(JoinPath(from, "config.json"), quantizer.ConfigText()));
   QUIRE_ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(from));
@@ -312,7 +312,7 @@ Result<QuantizedCheckpoint> Write(const std::string& from, const std::string& to
     if (!tensors->Has(name)) return NotFound("{}: tensor {} is missing", from, name);
   }
   QUIRE_RETURN_IF_ERROR(Env::Posix().CreateDirectories(to));
-  QUIRE_ASSIGN_OR_RETURN(QuantizedCheckpoint checkpoint,
+  QUIRE_ASSIGN_OR_RETURN(QuantizationReport checkpoint,
                          WriteWeights(*tensors, layers, JoinPath(to, "model.safetensors"), quantizer, show));
   QUIRE_RETURN_IF_ERROR(CopyOtherFiles(from, to));
   QUIRE_RETURN_IF_ERROR(Env::Posix().WriteFile(JoinPath(to, "config.json"), config_text));
@@ -321,8 +321,8 @@ Result<QuantizedCheckpoint> Write(const std::string& from, const std::string& to
 
 }  // namespace
 
-Result<QuantizedCheckpoint> QuantizeCheckpoint(const std::string& from, const std::string& to, IntegerFormat format,
-                                               int threads, FunctionRef<void(std::string_view tensor)> show) {
+Result<QuantizationReport> QuantizeCheckpoint(const std::string& from, const std::string& to, IntegerFormat format,
+                                              int threads, FunctionRef<void(std::string_view tensor)> show) {
   if (!Env::Posix().IsDirectory(from)) {
     return InvalidArgument("{} is not a directory of safetensors, which this format is made from", from);
   }
@@ -331,7 +331,7 @@ Result<QuantizedCheckpoint> QuantizeCheckpoint(const std::string& from, const st
   }
   QUIRE_ASSIGN_OR_RETURN(ThreadTeam team, ThreadTeam::Start(threads));
   Quantizer quantizer(format, team);
-  Result<QuantizedCheckpoint> checkpoint = Write(from, to, quantizer, show);
+  Result<QuantizationReport> checkpoint = Write(from, to, quantizer, show);
   if (!checkpoint.ok()) {
     std::error_code error;
     fs::remove_all(to, error);

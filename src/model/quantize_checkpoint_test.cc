@@ -23,7 +23,7 @@ constexpr auto kQuiet = [](std::string_view /*tensor*/) {};
 
 class QuantizeCheckpointTest : public ::testing::Test {
  protected:
-  Result<QuantizedCheckpoint> Quantize(const std::string& model, IntegerFormat format) {
+  Result<QuantizationReport> Quantize(const std::string& model, IntegerFormat format) {
     return QuantizeCheckpoint(GoldenModelDirectory(model), to_, format, 2, kQuiet);
   }
   RawTensor Find(const std::string& name) const {

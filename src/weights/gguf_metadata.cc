@@ -153,12 +153,14 @@ Result<GgufMetadata::Value> GgufMetadata::ReadValue(GgufReader& reader, std::str
   if (value.type != GgufType::kArray) {
     value.offset = reader.position();
     QUIRE_RETURN_IF_ERROR(SkipElements(reader, path_, value.type, 1, what, 0));
+    value.end = reader.position();
     return value;
   }
   QUIRE_ASSIGN_OR_RETURN(value.element, ReadType(reader, path_, what));
   QUIRE_ASSIGN_OR_RETURN(value.count, reader.Number<uint64_t>(what));
   value.offset = reader.position();
   QUIRE_RETURN_IF_ERROR(SkipElements(reader, path_, value.element, value.count, what, 1));
+  value.end = reader.position();
   return value;
 }
 
@@ -174,6 +176,13 @@ std::string GgufMetadata::TypeText(std::string_view key) const {
   const Value& value = it->second;
   if (value.type != GgufType::kArray) return std::string(GgufTypeName(value.type));
   return fmt::format("{}[{}]", GgufTypeName(value.element), value.count);
+}
+
+std::string_view GgufMetadata::StoredBytes(std::string_view key) const {
+  constexpr uint64_t kArrayHead = sizeof(uint32_t) + sizeof(uint64_t);
+  const Value& value = values_.find(key)->second;
+  const uint64_t begin = value.offset - (value.type == GgufType::kArray ? kArrayHead : 0);
+  return std::string_view(*head_).substr(begin, value.end - begin);
 }
 
 uint64_t GgufMetadata::ArrayLength(std::string_view key) const {

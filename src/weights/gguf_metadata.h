@@ -53,6 +53,9 @@ class GgufMetadata {
   std::vector<std::string_view> keys() const;
   // "uint32", "string[49152]"; empty if there is no such key.
   std::string TypeText(std::string_view key) const;
+  // As they stand in the file; of an array with its type and length. REQUIRES: there is such a key.
+  GgufType TypeOf(std::string_view key) const { return values_.find(key)->second.type; }
+  std::string_view StoredBytes(std::string_view key) const;
   // Of an array; 0 for anything else, or no such key.
   uint64_t ArrayLength(std::string_view key) const;
 
@@ -85,6 +88,7 @@ class GgufMetadata {
     GgufType element = GgufType::kUint8;  // of an array
     uint64_t count = 1;                   // of an array
     uint64_t offset = 0;                  // of the value, or of an array's first element
+    uint64_t end = 0;                     // of all of it
   };
 
   Result<Value> ReadValue(GgufReader& reader, std::string_view what) const;

@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "base/check.h"
+
 namespace quire {
 namespace {
 
@@ -32,6 +34,14 @@ const GgufTensorType* FindGgufTensorType(uint32_t number) {
   };
   // Every number up to the last has its place.
   return number < kTypes.size() ? &kTypes[number] : nullptr;
+}
+
+uint32_t GgufNumberOf(WeightKind kind) {
+  for (uint32_t number = 0;; ++number) {
+    const GgufTensorType* type = FindGgufTensorType(number);
+    QUIRE_CHECK(type != nullptr, "kind {}", static_cast<int>(kind));
+    if (type->kind == kind) return number;
+  }
 }
 
 }  // namespace quire

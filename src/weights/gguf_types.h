@@ -17,6 +17,9 @@ struct GgufTensorType {
   std::optional<WeightKind> kind;  // none: not weights that can be read as floats
 };
 
+// REQUIRES: one of the kinds that FormatOf knows.
+uint32_t GgufNumberOf(WeightKind kind);
+
 // nullptr: none that is known.
 const GgufTensorType* FindGgufTensorType(uint32_t number);
 
