@@ -68,8 +68,8 @@ std::optional<Recognised> Recognise(const StoredPart& part, const QuantizationCo
   };
   if (name.ends_with(".qweight")) {
     const Describer describe = config.method == Method::kGptq  ? DescribeGptq
-                              : config.method == Method::kAwq ? DescribeAwq
-                                                              : RefuseUndescribed;
+                               : config.method == Method::kAwq ? DescribeAwq
+                                                               : RefuseUndescribed;
     return Recognised{layer_of(".qweight"), describe};
   }
   if (name.ends_with(".weight_packed")) {
