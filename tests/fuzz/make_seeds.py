@@ -153,6 +153,10 @@ def tokenizer_seeds():
         yield f"decoder-{i}", compact(small_tokenizer(decoder=decoder)) + b"\0" + text
     for i, post_processor in enumerate(POST_PROCESSORS):
         yield f"post-processor-{i}", compact(small_tokenizer(post_processor=post_processor)) + b"\0" + text
+    growing = {"type": "Replace", "pattern": {"String": "a"}, "content": "aaaaaaaaaa"}
+    yield "growing", compact(small_tokenizer(
+        normalizer={"type": "Sequence", "normalizers": [growing] * 12},
+        decoder={"type": "Sequence", "decoders": [growing] * 12})) + b"\0" + text
     yield "sequences", compact(small_tokenizer(
         normalizer={"type": "Sequence", "normalizers": NORMALIZERS[7:]},
         pre_tokenizer={"type": "Sequence", "pretokenizers": PRE_TOKENIZERS[4:6]},
