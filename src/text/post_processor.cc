@@ -1,5 +1,7 @@
 #include "text/post_processor.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "text/vocabulary.h"
 
@@ -7,6 +9,10 @@ namespace quire::text {
 namespace {
 
 using Templates = std::vector<TokenTemplate>;
+
+// Of a template; and of all templates together, how often they repeat what was encoded. Real ones add two tokens.
+constexpr size_t kMaxTokens = 4096;
+constexpr int64_t kMaxRepeats = 16;
 
 Result<int32_t> ParseId(const JsonNode& node) {
   QUIRE_ASSIGN_OR_RETURN(const int64_t id, node.AsInt());
@@ -23,6 +29,7 @@ Status AppendSpecialToken(const JsonNode& processor, const JsonNode& piece, Toke
   QUIRE_ASSIGN_OR_RETURN(const JsonNode ids, token.Get("ids"));
   return ids.ForEachElement([&](const JsonNode& node) -> Status {
     QUIRE_ASSIGN_OR_RETURN(const int32_t id, ParseId(node));
+    if (tokens.size() == kMaxTokens) return node.Complain(fmt::format("the template has over {} tokens", kMaxTokens));
     tokens.push_back(id);
     return {};
   });
@@ -36,6 +43,7 @@ Result<TokenTemplate> ParseTemplate(const JsonNode& processor) {
       return AppendSpecialToken(processor, *special, tokens);
     }
     if (!piece.Find("Sequence")) return piece.Complain("must be a SpecialToken or a Sequence");
+    if (tokens.size() == kMaxTokens) return piece.Complain(fmt::format("the template has over {} tokens", kMaxTokens));
     tokens.push_back(kSequence);
     return {};
   }));
@@ -83,6 +91,13 @@ Status AppendTemplates(const JsonNode& node, Templates& templates) {
 Result<Templates> ParsePostProcessors(const JsonNode& node) {
   Templates templates;
   QUIRE_RETURN_IF_ERROR(AppendTemplates(node, templates));
+  int64_t repeats = 1;
+  for (const TokenTemplate& tokens : templates) {
+    repeats *= std::max<int64_t>(std::ranges::count(tokens, kSequence), 1);
+    if (repeats > kMaxRepeats) {
+      return node.Complain(fmt::format("its templates repeat the text over {} times", kMaxRepeats));
+    }
+  }
   return templates;
 }
 

@@ -150,6 +150,23 @@ TEST(TokenizerTest, TemplatesAddTokensOnlyWhenAsked) {
   EXPECT_THAT(*tokenizer->Encode("a", false), ElementsAre(258));
 }
 
+TEST(TokenizerTest, TemplatesThatMultiplyATextAreRefused) {
+  json description = SmallTokenizer();
+  const json sequence = {{"Sequence", {{"id", "A"}}}}, special = {{"SpecialToken", {{"id", "x"}}}};
+  const auto processor = [&](const json& pieces, size_t num_ids) {
+    return json{{"type", "TemplateProcessing"},
+                {"single", pieces},
+                {"special_tokens", {{"x", {{"id", "x"}, {"ids", std::vector<int>(num_ids, 7)}}}}}};
+  };
+  description["post_processor"] = processor({sequence, special, sequence}, 1);
+  EXPECT_THAT(*Make(description)->Encode("a", true), ElementsAre(258, 7, 258));
+  const json twice = description["post_processor"];
+  description["post_processor"] = {{"type", "Sequence"}, {"processors", {twice, twice, twice, twice, twice}}};
+  EXPECT_THAT(LoadError(description.dump()).message, HasSubstr("repeat the text over 16 times"));
+  description["post_processor"] = processor(std::vector<json>(100, special), 100);
+  EXPECT_THAT(LoadError(description.dump()).message, HasSubstr("over 4096 tokens"));
+}
+
 TEST(TokenizerTest, StreamHoldsBackBytesUntilTheirRunEnds) {
   const auto tokenizer = Make(SmallTokenizer());
   Detokenizer detokenizer(*tokenizer, true);
