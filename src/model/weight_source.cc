@@ -60,6 +60,7 @@ Result<std::unique_ptr<PackedLinear>> WeightSource::Matrix(std::span<const Weigh
     num_rows += part.rows;
   }
   std::vector<MatrixPart> stacked;
+  stacked.reserve(matrices.size());
   for (const StoredMatrix& matrix : matrices) stacked.push_back(WholeOf(matrix));
   bytes_ += Arena::Align(backend_.PackedBytes(num_rows, in_features, format_));
   return Pack(stacked);

@@ -45,6 +45,7 @@ TEST(QuantizeTest, GgufBlocksAreThoseOfTheGgufPackage) {
     for (size_t i = 0; i < digests.size(); ++i) {
       const auto* block = blocks.data() + i * static_cast<size_t>(format.block_bytes);
       std::vector<uint32_t> words;
+      words.reserve(static_cast<size_t>(format.block_bytes));
       for (int32_t byte = 0; byte < format.block_bytes; ++byte) words.push_back(std::to_integer<uint32_t>(block[byte]));
       EXPECT_EQ(FnvOf(words), std::string_view(digests.at(i))) << format.name << " block " << i;
     }

@@ -124,7 +124,7 @@ QuantizedTensors FindQuantizedTensors(const QuantizationConfig& config, const St
   if (found.weights.empty()) return found;
   for (const auto& [name, part] : tensors) {
     const bool is_cache = std::any_of(std::begin(kCacheParts), std::end(kCacheParts),
-                                      [&](std::string_view suffix) { return name.ends_with(suffix); });
+                                      [&name = name](std::string_view suffix) { return name.ends_with(suffix); });
     if (is_cache) found.parts.push_back(name);
   }
   return found;
