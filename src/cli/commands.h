@@ -92,6 +92,12 @@ struct QuantizeCommand {
   std::string text;  // a file; empty: no perplexity
 };
 
+struct ConvertCommand {
+  std::string model;
+  std::string out;
+  std::string dtype = "auto";
+};
+
 struct PullCommand {
   std::string model;
   std::string revision = "main";
@@ -113,6 +119,7 @@ int RunBenchKv(const BenchKvCommand& command);
 int RunTokenize(const TokenizeCommand& command);
 int RunInfo(const InfoCommand& command);
 int RunQuantize(const QuantizeCommand& command);
+int RunConvert(const ConvertCommand& command);
 int RunPull(const PullCommand& command);
 int RunList(const ListCommand& command);
 int RunRemove(const RemoveCommand& command);

@@ -217,6 +217,16 @@ void AddQuantize(CLI::App& sub, QuantizeCommand& quantize) {
   sub.add_option("--text", quantize.text, "A text file on which perplexity is measured before and after");
 }
 
+void AddConvert(CLI::App& sub, ConvertCommand& convert) {
+  sub.add_option("model", convert.model, "A GGUF file, a directory of safetensors, or a name on the hub")->required();
+  sub.add_option("out", convert.out, "What to write, which is not there yet: a directory, or a name that ends in .gguf")
+      ->required();
+  sub.add_option("--dtype", convert.dtype,
+                 "auto: floats stay as they are, quantised weights become bfloat16; or all become float32, which is "
+                 "exact, or bfloat16")
+      ->capture_default_str();
+}
+
 }  // namespace
 
 bool TakesSeveralValues(const std::string& name) { return name == "--api-key" || name == "--served-model-name"; }
@@ -238,6 +248,9 @@ void AddCommands(CLI::App& app, Commands& commands, std::function<int()>& chosen
   AddSampling(chat_app, chat.sampling);
   AddBench(app, commands, chosen);
   AddHub(app, commands, chosen);
+  AddConvert(AddCommand(app, "convert", "Write a GGUF file as a directory of safetensors, or the other way round",
+                        commands.convert, &RunConvert, chosen),
+             commands.convert);
   AddQuantize(
       AddCommand(app, "quantize", "Write a copy of a model with its weights as integers, and say what that costs",
                  commands.quantize, &RunQuantize, chosen),

@@ -22,6 +22,7 @@ struct Commands {
   TokenizeCommand tokenize;
   InfoCommand info;
   QuantizeCommand quantize;
+  ConvertCommand convert;
   PullCommand pull;
   ListCommand list;
   RemoveCommand remove;

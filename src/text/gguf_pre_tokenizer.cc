@@ -194,6 +194,18 @@ std::string KnownNames() {
 
 }  // namespace
 
+std::optional<std::string_view> NameOfGgufPreTokenizer(std::span<const std::string> patterns, bool ignore_merges,
+                                                       bool composes) {
+  for (const GgufPreTokenizer& known : kKnown) {
+    const bool same = known.spelled_patterns.empty() && known.ignore_merges == ignore_merges &&
+                      known.composes == composes && std::ranges::equal(known.patterns, patterns);
+    if (same) return known.names.front();
+  }
+  return std::nullopt;
+}
+
+std::string_view Gpt2Pattern() { return kGpt2[0]; }
+
 Result<GgufPreTokenizer> FindGgufPreTokenizer(std::string_view name) {
   if (name.empty()) name = kDefaultNames[0];
   for (const GgufPreTokenizer& known : kKnown) {

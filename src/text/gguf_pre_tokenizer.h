@@ -2,7 +2,9 @@
 // llama.cpp's, what they mean is what the models' own tokenizers do. Pure; any thread.
 #pragma once
 
+#include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "quire/result.h"
@@ -19,6 +21,12 @@ struct GgufPreTokenizer {
   bool add_bos = false;        // unless the file says otherwise
   bool composes = false;       // text is brought to NFC first
 };
+
+// The name of one that cuts as these patterns do and is like it otherwise; nothing if there is none.
+std::optional<std::string_view> NameOfGgufPreTokenizer(std::span<const std::string> patterns, bool ignore_merges,
+                                                       bool composes);
+// GPT-2's pattern, which tokenizer.json does not write down.
+std::string_view Gpt2Pattern();
 
 // Of an empty name: the default one. An error lists the names that are known.
 Result<GgufPreTokenizer> FindGgufPreTokenizer(std::string_view name);

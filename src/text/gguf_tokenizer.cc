@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "text/bpe_model.h"
 #include "text/gguf_pre_tokenizer.h"
+#include "text/gguf_scored_merges.h"
 #include "text/gguf_special_tokens.h"
 #include "text/tokenizer_pipeline.h"
 #include "text/utf8.h"
@@ -63,71 +64,12 @@ Status AddStatedMerges(const GgufVocabulary& vocabulary, BpeModel::Builder& buil
   return {};
 }
 
-// SentencePiece joins the neighbours whose token has the highest score. As merges: every pair of pieces that together
-// are a piece, in the order of the scores, and of the ids where these are equal. Transformers converts such
-// vocabularies in the same way.
-class ScoredMerges {
- public:
-  ScoredMerges(const GgufVocabulary& vocabulary, const Vocabulary& ids) : vocabulary_(vocabulary), ids_(ids) {}
-
-  Status AddTo(BpeModel::Builder& builder) {
-    QUIRE_RETURN_IF_ERROR(Check());
-    std::vector<int32_t> order;
-    for (size_t id = 0; id < vocabulary_.tokens.size(); ++id) {
-      is_piece_.push_back(TypeOf(vocabulary_, id) == GgufTokenType::kNormal);
-      if (is_piece_.back()) order.push_back(static_cast<int32_t>(id));
-    }
-    std::ranges::stable_sort(order, std::ranges::greater(),
-                             [&](int32_t id) { return vocabulary_.scores[static_cast<size_t>(id)]; });
-    for (const int32_t id : order) AddPairsOf(id);
-    builder.BeginMerges(pairs_.size());
-    for (const Pair& pair : pairs_) builder.AddMerge(pair.left, pair.right, pair.merged);
-    return {};
-  }
-
- private:
-  struct Pair {
-    int32_t left = 0;
-    int32_t right = 0;
-    int32_t merged = 0;
-  };
-
-  Status Check() const {
-    constexpr uint64_t kMaxWork = uint64_t{1} << 32;  // bytes that are hashed to find the pairs
-    uint64_t work = 0;
-    for (const std::string_view token : vocabulary_.tokens) {
-      work += std::min<uint64_t>(token.size(), kMaxWork) * token.size();
-      if (work > kMaxWork) return InvalidArgument("{}: the tokens are too long to find out which merge", kTokens);
-    }
-    if (vocabulary_.scores.empty()) {
-      return InvalidArgument("{}: is missing, and there is no tokenizer.ggml.merges either", kScores);
-    }
-    const auto odd = std::ranges::find_if(vocabulary_.scores, [](double score) { return std::isnan(score); });
-    if (odd == vocabulary_.scores.end()) return {};
-    return InvalidArgument("{}[{}]: is not a number", kScores, odd - vocabulary_.scores.begin());
-  }
-
-  bool IsPiece(int32_t id) const { return is_piece_[static_cast<size_t>(id)]; }
-
-  void AddPairsOf(int32_t merged) {
-    const std::string_view text = vocabulary_.tokens[static_cast<size_t>(merged)];
-    const auto first = static_cast<std::ptrdiff_t>(pairs_.size());
-    for (size_t cut = 1; cut < text.size(); ++cut) {
-      if ((static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) continue;  // within a character
-      const std::optional<int32_t> left = ids_.Find(text.substr(0, cut));
-      if (!left || !IsPiece(*left)) continue;
-      const std::optional<int32_t> right = ids_.Find(text.substr(cut));
-      if (right && IsPiece(*right)) pairs_.push_back({.left = *left, .right = *right, .merged = merged});
-    }
-    std::sort(pairs_.begin() + first, pairs_.end(),
-              [](const Pair& a, const Pair& b) { return std::pair(a.left, a.right) < std::pair(b.left, b.right); });
-  }
-
-  const GgufVocabulary& vocabulary_;
-  const Vocabulary& ids_;
-  std::vector<bool> is_piece_;  // by id
-  std::vector<Pair> pairs_;
-};
+Status AddScoredMerges(const GgufVocabulary& vocabulary, BpeModel::Builder& builder) {
+  QUIRE_ASSIGN_OR_RETURN(const std::vector<ScoredMerge> merges, FindScoredMerges(vocabulary, builder.vocabulary()));
+  builder.BeginMerges(merges.size());
+  for (const ScoredMerge& merge : merges) builder.AddMerge(merge.left, merge.right, merge.merged);
+  return {};
+}
 
 Result<std::vector<std::unique_ptr<const Normalizer>>> NormalizersOf(std::string_view json) {
   QUIRE_ASSIGN_OR_RETURN(const JsonDocument document, JsonDocument::Parse(json));
@@ -179,7 +121,7 @@ Result<TokenizerParts> SentencePieceParts(const GgufVocabulary& vocabulary, cons
   BpeModel::Builder builder(std::move(options));
   QUIRE_RETURN_IF_ERROR(AddTokens(vocabulary, builder));
   // Files that were made of a tokenizer.json have its merges, and no scores worth the name.
-  QUIRE_RETURN_IF_ERROR(vocabulary.merges.empty() ? ScoredMerges(vocabulary, builder.vocabulary()).AddTo(builder)
+  QUIRE_RETURN_IF_ERROR(vocabulary.merges.empty() ? AddScoredMerges(vocabulary, builder)
                                                   : AddStatedMerges(vocabulary, builder));
   parts.model = std::move(builder).Build();
   parts.templates = AroundText(special, vocabulary.add_bos.value_or(true), vocabulary.add_eos.value_or(false));

@@ -42,6 +42,37 @@ void GgufPairs::AddString(std::string_view key, std::string_view text) {
   AppendText(bytes_, text);
 }
 
+void GgufPairs::BeginArray(std::string_view key, GgufType element, size_t count) {
+  Begin(key, GgufType::kArray);
+  Append(bytes_, element);
+  Append<uint64_t>(bytes_, count);
+}
+
+void GgufPairs::AddFloat32(std::string_view key, float value) {
+  Begin(key, GgufType::kFloat32);
+  Append(bytes_, value);
+}
+
+void GgufPairs::AddBool(std::string_view key, bool value) {
+  Begin(key, GgufType::kBool);
+  Append<uint8_t>(bytes_, value ? 1 : 0);
+}
+
+void GgufPairs::AddStrings(std::string_view key, std::span<const std::string> texts) {
+  BeginArray(key, GgufType::kString, texts.size());
+  for (const std::string& text : texts) AppendText(bytes_, text);
+}
+
+void GgufPairs::AddInt32s(std::string_view key, std::span<const int32_t> values) {
+  BeginArray(key, GgufType::kInt32, values.size());
+  for (const int32_t value : values) Append(bytes_, value);
+}
+
+void GgufPairs::AddFloat32s(std::string_view key, std::span<const float> values) {
+  BeginArray(key, GgufType::kFloat32, values.size());
+  for (const float value : values) Append(bytes_, value);
+}
+
 void GgufPairs::Copy(const GgufMetadata& from, std::string_view key) {
   Begin(key, from.TypeOf(key));
   bytes_ += from.StoredBytes(key);

@@ -19,7 +19,12 @@ namespace quire {
 class GgufPairs {
  public:
   void AddUint32(std::string_view key, uint32_t value);
+  void AddFloat32(std::string_view key, float value);
+  void AddBool(std::string_view key, bool value);
   void AddString(std::string_view key, std::string_view text);
+  void AddStrings(std::string_view key, std::span<const std::string> texts);
+  void AddInt32s(std::string_view key, std::span<const int32_t> values);
+  void AddFloat32s(std::string_view key, std::span<const float> values);
   // As the other file has it. REQUIRES: it has it.
   void Copy(const GgufMetadata& from, std::string_view key);
 
@@ -28,6 +33,7 @@ class GgufPairs {
 
  private:
   void Begin(std::string_view key, GgufType type);
+  void BeginArray(std::string_view key, GgufType element, size_t count);
 
   std::string bytes_;
   uint64_t count_ = 0;
