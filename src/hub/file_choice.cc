@@ -21,7 +21,7 @@ constexpr const char* kSingleWeights = "model.safetensors";
 constexpr std::array kSmallFiles = {"config.json",           "generation_config.json",  "tokenizer.json",
                                     "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
                                     "chat_template.jinja",   "chat_template.json",      "quantize_config.json",
-                                    "quant_config.json"};
+                                    "quant_config.json",     "hf_quant_config.json"};
 // Needed where there is no tokenizer.json.
 constexpr std::array kOtherTokenizers = {"tokenizer.model", "vocab.json", "merges.txt", "vocab.txt"};
 constexpr std::string_view kTemplates = "additional_chat_templates/";

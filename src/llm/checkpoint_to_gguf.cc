@@ -150,7 +150,8 @@ class CheckpointConversion {
     Status status = ConfigPairs(config_, architecture, pairs).Write(name);
     if (!status.ok()) return Unimplemented("{}: {}", from_, status.error().message);
     QUIRE_ASSIGN_OR_RETURN(const auto tokenizer, LoadTokenizer(from_));
-    QUIRE_RETURN_IF_ERROR(AddTokenizerPairs(from_, *tokenizer, config_.vocab_size, pairs));
+    QUIRE_RETURN_IF_ERROR(AddTokenizerPairs(
+        from_, *tokenizer, {.vocab_size = config_.vocab_size, .end_token_ids = config_.eos_token_ids}, pairs));
     QUIRE_RETURN_IF_ERROR(CompareWhatIsRead(*tokenizer, pairs, to));
     return WriteTensors(pairs, to, show);
   }

@@ -122,8 +122,8 @@ bool IsByteToken(std::string_view token) {
 
 class PairsWriter {
  public:
-  PairsWriter(const json& description, const Tokenizer& tokenizer, int32_t vocab_size, GgufPairs& pairs)
-      : description_(description), tokenizer_(tokenizer), vocab_size_(vocab_size), pairs_(pairs) {}
+  PairsWriter(const json& description, const Tokenizer& tokenizer, const VocabularyUse& use, GgufPairs& pairs)
+      : description_(description), tokenizer_(tokenizer), use_(use), pairs_(pairs) {}
 
   Status Write() {
     const json& model = Member(description_, "model");
@@ -144,6 +144,8 @@ class PairsWriter {
   }
 
  private:
+  int32_t size() const { return std::max(use_.vocab_size, tokenizer_.vocab_size()); }
+
   int32_t TypeOf(int32_t id, const std::string& token) const {
     if (token.empty()) return static_cast<int32_t>(GgufTokenType::kUnused);
     if (unknown_ == id && is_sentencepiece_) return static_cast<int32_t>(GgufTokenType::kUnknown);
@@ -160,8 +162,7 @@ class PairsWriter {
     }
     std::vector<std::string> tokens;
     std::vector<int32_t> types;
-    const int32_t size = std::max(vocab_size_, tokenizer_.vocab_size());
-    for (int32_t id = 0; id < size; ++id) {
+    for (int32_t id = 0; id < size(); ++id) {
       const std::string token(tokenizer_.TokenText(id));
       types.push_back(TypeOf(id, token));
       tokens.push_back(token.empty() ? fmt::format("[PAD{}]", id) : token);
@@ -177,8 +178,7 @@ class PairsWriter {
     for (const auto& [left, right] : merges) texts.push_back(left + " " + right);
     pairs_.AddStrings("tokenizer.ggml.merges", texts);
     if (!is_sentencepiece_) return;
-    const int32_t size = std::max(vocab_size_, tokenizer_.vocab_size());
-    std::vector<float> scores(static_cast<size_t>(size), -static_cast<float>(merges.size()) - 1);
+    std::vector<float> scores(static_cast<size_t>(size()), -static_cast<float>(merges.size()) - 1);
     for (size_t i = merges.size(); i > 0; --i) {
       const auto merged = tokenizer_.TokenId(merges[i - 1].first + merges[i - 1].second);
       if (merged) scores[static_cast<size_t>(*merged)] = -static_cast<float>(i - 1);
@@ -202,16 +202,38 @@ class PairsWriter {
       if (token.name == "eos_token") eos = id;
     }
     QUIRE_ASSIGN_OR_RETURN(const std::vector<int32_t> around, tokenizer_.Encode("", true));
+    // Where no file names them, what goes around a text tells.
+    if (!bos && !around.empty() && around.front() != eos) {
+      bos = around.front();
+      pairs_.AddUint32("tokenizer.ggml.bos_token_id", static_cast<uint32_t>(*bos));
+    }
+    if (!eos && around.size() > 1) {
+      eos = around.back();
+      pairs_.AddUint32("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(*eos));
+    }
     const bool adds_bos = bos && !around.empty() && around.front() == *bos;
     const bool adds_eos = eos && around.size() > (adds_bos ? 1U : 0U) && around.back() == *eos;
     pairs_.AddBool("tokenizer.ggml.add_bos_token", adds_bos);
     pairs_.AddBool("tokenizer.ggml.add_eos_token", adds_eos);
+    return WriteEnds(eos);
+  }
+
+  // There are three keys for what ends an answer.
+  Status WriteEnds(std::optional<int32_t> eos) {
+    std::vector<std::string> keys = {"tokenizer.ggml.eom_token_id", "tokenizer.ggml.eot_token_id"};
+    if (!eos) keys.emplace_back("tokenizer.ggml.eos_token_id");
+    for (const int32_t id : use_.end_token_ids) {
+      if (id == eos) continue;
+      if (keys.empty()) return Unimplemented("over three tokens end an answer, {} among them", id);
+      pairs_.AddUint32(keys.back(), static_cast<uint32_t>(id));
+      keys.pop_back();
+    }
     return {};
   }
 
   const json& description_;
   const Tokenizer& tokenizer_;
-  const int32_t vocab_size_;
+  const VocabularyUse& use_;
   GgufPairs& pairs_;
   bool is_sentencepiece_ = false;
   std::optional<int32_t> unknown_;
@@ -220,13 +242,13 @@ class PairsWriter {
 
 }  // namespace
 
-Status AddTokenizerPairs(const std::string& directory, const Tokenizer& tokenizer, int32_t vocab_size,
+Status AddTokenizerPairs(const std::string& directory, const Tokenizer& tokenizer, const VocabularyUse& use,
                          GgufPairs& pairs) {
   const std::string path = JoinPath(directory, "tokenizer.json");
   QUIRE_ASSIGN_OR_RETURN(const std::string text, Env::Posix().ReadFile(path));
   const json description = json::parse(text, nullptr, false);
   if (!description.is_object()) return DataLoss("{} is not a JSON object", path);
-  Status status = PairsWriter(description, tokenizer, vocab_size, pairs).Write();
+  Status status = PairsWriter(description, tokenizer, use, pairs).Write();
   if (!status.ok()) {
     return Unimplemented("{}: GGUF cannot say this tokenizer: {}", path, status.error().message);
   }

@@ -33,16 +33,18 @@ Result<RopeScaling> Llama3Scaling(const ModelConfig& config) {
   candidate.rope_scaling = {};
   const std::vector<double> plain = ComputeRopeFrequencies(candidate, config.max_position).radians;
   const std::vector<float>& factors = config.rope_scaling.factors;
-  for (const float factor : {8.0F, 32.0F, 2.0F, 4.0F, 16.0F, 64.0F}) {
+  // Powers of two: Llama 3.1 has a factor of 8, 3.2 one of 32, both of 8,192 positions.
+  constexpr int kMaxFactorBits = 7, kMaxLengthBits = 20;
+  for (int i = 0; i < kMaxFactorBits * kMaxLengthBits; ++i) {
     candidate.rope_scaling = {.kind = Kind::kLlama3,
-                              .factor = factor,
+                              .factor = static_cast<float>(2 << i % kMaxFactorBits),
                               .low_freq_factor = 1,
                               .high_freq_factor = 4,
-                              .original_max_position = 8192};
+                              .original_max_position = 1 << i / kMaxFactorBits};
     const std::vector<double> scaled = ComputeRopeFrequencies(candidate, config.max_position).radians;
     bool fits = true;
-    for (size_t i = 0; i < factors.size(); ++i) {
-      fits = fits && std::abs(plain[i] / scaled[i] / double{factors[i]} - 1) < 1e-5;
+    for (size_t pair = 0; pair < factors.size(); ++pair) {
+      fits = fits && std::abs(plain[pair] / scaled[pair] / double{factors[pair]} - 1) < 1e-5;
     }
     if (fits) return candidate.rope_scaling;
   }
