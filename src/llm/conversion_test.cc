@@ -37,6 +37,7 @@ std::vector<float> LogitsOf(const std::string& path, ComputeDType dtype) {
   EXPECT_TRUE(model.ok()) << model.error().message;
   if (!model.ok()) return {};
   std::vector<int32_t> ids;
+  ids.reserve(40);
   for (int32_t i = 0; i < 40; ++i) ids.push_back((i * 37 + 5) % 256);
   testing::SequenceRunner runner(**backend, **model, {}, 1, 40, 40);
   return runner.Feed(ids);
