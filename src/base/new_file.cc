@@ -64,13 +64,13 @@ Status NewFile::Append(std::span<const std::byte> bytes) {
 
 Status NewFile::Finish() {
   if (fsync(fd_) != 0) return WriteError(path_);
-  if (replaces_) {
-    if (rename(temporary_.c_str(), path_.c_str()) != 0) return WriteError(path_);
-  } else {
-    // Fails where rename would take the place of what has come meanwhile.
-    if (link(temporary_.c_str(), path_.c_str()) != 0) return errno == EEXIST ? AlreadyThere(path_) : WriteError(path_);
-    unlink(temporary_.c_str());
+  const char *from = temporary_.c_str(), *to = path_.c_str();
+  int failed = renameat2(AT_FDCWD, from, AT_FDCWD, to, replaces_ ? 0 : RENAME_NOREPLACE);
+  if (failed != 0 && errno == EINVAL && !replaces_) {  // not every file system knows the flag
+    if (Env::Posix().Exists(path_)) return AlreadyThere(path_);
+    failed = rename(from, to);
   }
+  if (failed != 0) return errno == EEXIST ? AlreadyThere(path_) : WriteError(path_);
   close(std::exchange(fd_, -1));
   return {};
 }

@@ -1,6 +1,4 @@
 // quire convert IN OUT: a GGUF file as a directory of safetensors, or the other way round.
-#include <unistd.h>
-
 #include <cstdio>
 #include <string_view>
 
@@ -8,6 +6,7 @@
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/generate.h"
+#include "cli/tensor_progress.h"
 #include "llm/checkpoint_to_gguf.h"
 #include "llm/gguf_to_checkpoint.h"
 #include "llm/model_location.h"
@@ -26,18 +25,14 @@ Result<ConvertOptions> OptionsOf(const std::string& dtype) {
 Status Convert(const ConvertCommand& command) {
   QUIRE_ASSIGN_OR_RETURN(const ConvertOptions options, OptionsOf(command.dtype));
   QUIRE_ASSIGN_OR_RETURN(const std::string from, LocateModel(command.model));
-  const bool shows = isatty(STDERR_FILENO) != 0;
-  const auto show = [&](std::string_view tensor) {
-    if (shows) std::fprintf(stderr, "\r\033[K%.*s", static_cast<int>(tensor.size()), tensor.data());
-  };
+  const TensorProgress progress;
+  const auto show = [&](std::string_view tensor) { progress.Show(tensor); };
   const bool is_file = IsGgufModel(from);
   if (!is_file && !command.out.ends_with(".gguf")) {
     return InvalidArgument("{} is a directory, which becomes a GGUF file: {} must end in .gguf", from, command.out);
   }
-  Status status =
-      is_file ? GgufToCheckpoint(from, command.out, options, show) : CheckpointToGguf(from, command.out, options, show);
-  if (shows) std::fprintf(stderr, "\r\033[K");
-  return status;
+  return is_file ? GgufToCheckpoint(from, command.out, options, show)
+                 : CheckpointToGguf(from, command.out, options, show);
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
 // quire quantize MODEL OUT: a copy of a checkpoint with its layers' weights as integers; what that costs, layer by
 // layer and in perplexity.
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -14,6 +12,7 @@
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/perplexity.h"
+#include "cli/tensor_progress.h"
 #include "llm/available_cpus.h"
 #include "llm/memory_plan.h"
 #include "llm/model_location.h"
@@ -61,6 +60,11 @@ Result<QuantizationReport> Write(const std::string& from, const std::string& to,
   return QuantizeCheckpoint(from, to, std::get<IntegerFormat>(format.format), AvailableCpus(), show);
 }
 
+Result<QuantizationReport> WriteShowing(const std::string& from, const std::string& to, const NamedFormat& format) {
+  const TensorProgress progress;
+  return Write(from, to, format, [&](std::string_view tensor) { progress.Show(tensor); });
+}
+
 Result<Perplexity> PerplexityOf(LoadOptions options, const std::string& model, const std::string& text) {
   options.model = model;
   QUIRE_ASSIGN_OR_RETURN(RunningModel running, RunningModel::Start(options));
@@ -89,12 +93,7 @@ Result<std::string> Quantize(const QuantizeCommand& command) {
     QUIRE_ASSIGN_OR_RETURN(text, Env::Posix().ReadFile(command.text));
   }
   QUIRE_ASSIGN_OR_RETURN(const std::string from, LocateModel(command.model));
-  const bool shows = isatty(STDERR_FILENO) != 0;
-  const auto show = [&](std::string_view tensor) {
-    if (shows) std::fprintf(stderr, "\r\033[K%.*s", static_cast<int>(tensor.size()), tensor.data());
-  };
-  QUIRE_ASSIGN_OR_RETURN(const QuantizationReport checkpoint, Write(from, command.out, format, show));
-  if (shows) std::fprintf(stderr, "\r\033[K");
+  QUIRE_ASSIGN_OR_RETURN(const QuantizationReport checkpoint, WriteShowing(from, command.out, format));
   std::string report = ErrorTable(checkpoint);
   report += fmt::format("{}: {}, of {}\n", command.out, FormatBytes(checkpoint.bytes_after),
                         FormatBytes(checkpoint.bytes_before));

@@ -1,9 +1,14 @@
 #include "llm/checkpoint_to_gguf.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -17,13 +22,12 @@
 #include "llm/model_text.h"
 #include "model/arch_spec.h"
 #include "model/gguf_config.h"
-#include "model/model_config.h"
+#include "model/opened_model.h"
 #include "model/rope_table.h"
 #include "model/weight_names.h"
 #include "weights/gguf_writer.h"
 #include "weights/stored_tensor.h"
 #include "weights/tensor_source.h"
-#include "weights/tensor_text.h"
 
 namespace quire {
 namespace {
@@ -137,13 +141,14 @@ class CheckpointConversion {
   CheckpointConversion(const std::string& from, const ConvertOptions& options) : from_(from), options_(options) {}
 
   Status Write(const std::string& to, FunctionRef<void(std::string_view)> show) {
-    QUIRE_ASSIGN_OR_RETURN(config_, LoadModelConfig(from_));
-    const ArchSpec& spec = *FindArchSpec(config_.architecture);
-    QUIRE_ASSIGN_OR_RETURN(tensors_, OpenSafetensors(from_));
-    tensors_->AddMissingPrefix("model.", spec.names.embedding);
+    QUIRE_ASSIGN_OR_RETURN(OpenedModel model, OpenModel(from_));
+    QUIRE_ASSIGN_OR_RETURN(const auto used, FindUsedTensors(from_, model));
+    config_ = std::move(model.config);
+    tensors_ = std::move(model.tensors);
+    const ArchSpec& spec = model.spec;
     // As GGUF, Mistral's models are "llama".
     const std::string architecture(spec.gguf_architecture.empty() ? "llama" : spec.gguf_architecture);
-    QUIRE_RETURN_IF_ERROR(Plan(spec, architecture == "llama"));
+    QUIRE_RETURN_IF_ERROR(Plan(spec, used, architecture == "llama"));
     GgufPairs pairs;
     std::string name = std::filesystem::path(from_).lexically_normal().filename().string();
     if (name.empty()) name = std::filesystem::path(from_).lexically_normal().parent_path().filename().string();
@@ -152,37 +157,25 @@ class CheckpointConversion {
     QUIRE_ASSIGN_OR_RETURN(const auto tokenizer, LoadTokenizer(from_));
     QUIRE_RETURN_IF_ERROR(AddTokenizerPairs(
         from_, *tokenizer, {.vocab_size = config_.vocab_size, .end_token_ids = config_.eos_token_ids}, pairs));
-    QUIRE_RETURN_IF_ERROR(CompareWhatIsRead(*tokenizer, pairs, to));
+    QUIRE_RETURN_IF_ERROR(CompareWhatIsRead(*tokenizer, pairs));
     return WriteTensors(pairs, to, show);
   }
 
  private:
-  Status Plan(const ArchSpec& spec, bool pairs_rows) {
-    std::set<std::string> named;
+  Status Plan(const ArchSpec& spec, const std::set<std::string, std::less<>>& used, bool pairs_rows) {
     for (const WeightName& name : NamesOf(spec.names, GgufWeightNames(), config_.num_layers)) {
-      if (!tensors_->Has(name.from)) continue;
-      named.insert(name.from);
-      const bool is_tied_head = name.from == spec.names.lm_head && config_.tie_word_embeddings;
-      if (is_tied_head) continue;
+      if (used.count(name.from) == 0) continue;
       const std::vector<int64_t> shape = tensors_->ShapeOf(name.from);
       QUIRE_ASSIGN_OR_RETURN(const StoredTensor stored, tensors_->Find(name.from, shape));
       const int64_t heads = name.part == WeightName::kQuery ? config_.num_heads
                             : name.part == WeightName::kKey ? config_.num_kv_heads
                                                             : 0;
-      if (heads > 0 && shape.front() % (2 * heads) != 0) {
-        return InvalidArgument("{}: tensor {} has {} rows, which are not those of {} heads", from_,
-                               PrintableName(name.from), shape.front(), heads);
-      }
       planned_.push_back({.stored = name.from, .paired_heads = pairs_rows ? heads : 0});
       promised_.push_back({.name = name.to, .shape = shape, .kind = KindOf(stored, shape)});
     }
     if (config_.rope_scaling.kind == RopeScaling::Kind::kLlama3) {
       planned_.emplace_back();
       promised_.push_back({.name = kRopeFactors, .shape = {config_.head_dim / 2}});
-    }
-    for (const std::string& name : tensors_->names()) {
-      if (named.count(name) > 0 || name.ends_with("rotary_emb.inv_freq")) continue;
-      return Unimplemented("{}: tensor {} has no place in a GGUF file of this family", from_, PrintableName(name));
     }
     return {};
   }
@@ -194,15 +187,21 @@ class CheckpointConversion {
     return FormatOf(dtype).kind;
   }
 
-  // The tokenizer that readers of the file will have must be the checkpoint's: written for a look, without weights.
-  Status CompareWhatIsRead(const Tokenizer& tokenizer, const GgufPairs& pairs, const std::string& to) const {
-    const std::string trial = to + ".vocabulary";
-    QUIRE_ASSIGN_OR_RETURN(GgufWriter writer, GgufWriter::Create(trial, pairs, {}, true));
-    QUIRE_RETURN_IF_ERROR(writer.Finish());
-    const auto converted = LoadTokenizer(trial);
-    QUIRE_RETURN_IF_ERROR(Env::Posix().Remove(trial));
-    if (!converted.ok()) return converted.error();
-    Status status = CompareTokenizers(tokenizer, **converted);
+  // The tokenizer that readers of the file will have must be the checkpoint's: a file without weights, in memory,
+  // tells.
+  Status CompareWhatIsRead(const Tokenizer& tokenizer, const GgufPairs& pairs) const {
+    const int trial = memfd_create("quire-vocabulary", MFD_CLOEXEC);
+    if (trial < 0) return Io("cannot make a file in memory: {}", std::strerror(errno));
+    const std::string head = GgufHead(pairs, {}), path = fmt::format("/proc/self/fd/{}", trial);
+    Status status = Env::Posix().WriteFile(path, head);
+    if (status.ok()) status = CompareWithFile(tokenizer, path);
+    close(trial);
+    return status;
+  }
+
+  Status CompareWithFile(const Tokenizer& tokenizer, const std::string& path) const {
+    QUIRE_ASSIGN_OR_RETURN(const auto converted, LoadTokenizer(path));
+    Status status = CompareTokenizers(tokenizer, *converted);
     return status.ok() ? Status() : Unimplemented("{}: {}", from_, status.error().message);
   }
 

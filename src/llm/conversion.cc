@@ -1,11 +1,17 @@
 #include "llm/conversion.h"
 
 #include <array>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "backend/backend_factory.h"
 #include "base/error.h"
+#include "base/log.h"
+#include "model/decoder_weights.h"
+#include "model/opened_model.h"
+#include "model/weight_source.h"
 #include "text/tokenizer.h"
 #include "weights/tensor_text.h"
 
@@ -65,6 +71,25 @@ Status CompareOn(const Tokenizer& original, const Tokenizer& converted, const st
 }
 
 }  // namespace
+
+Result<std::set<std::string, std::less<>>> FindUsedTensors(const std::string& path, const OpenedModel& model) {
+  QUIRE_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, MakeCpuBackend({.num_threads = 1}));
+  const auto source = MakeMeasuringSource(*backend, *model.tensors, DType::kF32);
+  QUIRE_RETURN_IF_ERROR(BuildDecoder(model.spec, model.config, *source));
+  const std::vector<std::string> names = model.tensors->names();
+  std::set<std::string, std::less<>> used(names.begin(), names.end());
+  std::vector<std::string> unused = source->UnusedTensors();
+  for (const std::string& name : unused) used.erase(name);
+  std::erase_if(unused, [&](const std::string& name) {
+    // A tied head; constants, which the config says as well.
+    return name == model.spec.names.lm_head || name.ends_with("rotary_emb.inv_freq") ||
+           name.ends_with("rope_freqs.weight") || name.ends_with("attn_rot_embd.weight");
+  });
+  if (!unused.empty()) {
+    LogWarning("tensors_left_out model={} count={} first={}", LogValue(path), unused.size(), LogValue(unused.front()));
+  }
+  return used;
+}
 
 Status CompareTokenizers(const Tokenizer& original, const Tokenizer& converted) {
   std::string all;

@@ -109,6 +109,48 @@ INSTANTIATE_TEST_SUITE_P(Families, ConversionTest,
                            return name;
                          });
 
+// The flag is wrong more often than the weights: a head that differs is the head.
+TEST_F(ConversionTest, AHeadThatContradictsTheFlagIsKept) {
+  const std::string from = Checkpoint("qwen3-untied");
+  nlohmann::json config = nlohmann::json::parse(*Env::Posix().ReadFile(from + "/config.json"));
+  config["tie_word_embeddings"] = true;
+  ASSERT_TRUE(Env::Posix().WriteFile(from + "/config.json", config.dump()).ok());
+  ASSERT_TRUE(CheckpointToGguf(from, gguf_, {}, kUnseen).ok());
+  ASSERT_TRUE(GgufToCheckpoint(gguf_, back_, {}, kUnseen).ok());
+  const std::vector<float> expected = LogitsOf(from, ComputeDType::kF32);
+  EXPECT_TRUE(LogitsOf(gguf_, ComputeDType::kF32) == expected);
+  EXPECT_TRUE(LogitsOf(back_, ComputeDType::kF32) == expected);
+}
+
+// Tensors that no weight is made of change nothing, whatever they are; one that is missing or misshapen is an error.
+TEST_F(ConversionTest, WhatIsComputedWithGoesAlongAndMustBeWhole) {
+  const std::string from = Checkpoint("llama2"), weights = from + "/model.safetensors";
+  const std::vector<RawTensor> tensors = testing::ReadRawTensors(weights);
+  const auto write = [&](const std::vector<RawTensor>& changed) {
+    ASSERT_TRUE(Env::Posix().WriteFile(weights, testing::SafetensorsBytes(changed)).ok());
+  };
+  const std::vector<float> expected = LogitsOf(from, ComputeDType::kF32);
+  std::vector<RawTensor> more = tensors;
+  more.push_back({"model.layers.0.self_attn.q_proj.bias", "F32", {}, std::string(4, 'x')});
+  more.push_back({"model.layers.0.self_attn.masked_bias", "I64", {1}, std::string(8, '\1')});
+  write(more);
+  ASSERT_TRUE(CheckpointToGguf(from, gguf_, {}, kUnseen).ok());
+  EXPECT_TRUE(LogitsOf(gguf_, ComputeDType::kF32) == expected) << "a bias that config.json denies";
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{}, {0, 64}, {64}}) {
+    std::vector<RawTensor> broken = tensors;
+    for (RawTensor& tensor : broken) {
+      if (tensor.name != "model.layers.1.self_attn.k_proj.weight") continue;
+      tensor.shape = shape;
+      tensor.data.resize(shape.empty() ? 4 : shape.size() == 2 ? 0 : 256);
+    }
+    write(broken);
+    const Status status = CheckpointToGguf(from, directory_.File("broken.gguf"), {}, kUnseen);
+    ASSERT_FALSE(status.ok());
+    EXPECT_THAT(status.error().message, HasSubstr("model.layers.1.self_attn.k_proj.weight"));
+  }
+  EXPECT_FALSE(fs::exists(directory_.File("broken.gguf")));
+}
+
 TEST_F(ConversionTest, WhatCannotBeSaidIsRefusedAndLeavesNothing) {
   const std::string from = Checkpoint("qwen3-windows");
   const Status windows = CheckpointToGguf(from, gguf_, {}, kUnseen);

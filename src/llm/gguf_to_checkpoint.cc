@@ -1,10 +1,9 @@
 #include "llm/gguf_to_checkpoint.h"
 
-#include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <set>
-#include <span>
 #include <utility>
 #include <vector>
 
@@ -13,7 +12,7 @@
 #include "llm/model_text.h"
 #include "model/arch_spec.h"
 #include "model/config_json.h"
-#include "model/gguf_config.h"
+#include "model/opened_model.h"
 #include "model/weight_names.h"
 #include "text/gguf_tokenizer_json.h"
 #include "text/tokenizer.h"
@@ -21,41 +20,36 @@
 #include "weights/safetensors_writer.h"
 #include "weights/stored_tensor.h"
 #include "weights/tensor_source.h"
-#include "weights/tensor_text.h"
 
 namespace quire {
 namespace {
-
-// Tensors that say what config.json says, or nothing.
-bool IsConstant(std::string_view name) {
-  return name.ends_with("rope_freqs.weight") || name.ends_with("attn_rot_embd.weight");
-}
 
 class Conversion {
  public:
   Conversion(const std::string& from, const ConvertOptions& options) : from_(from), options_(options) {}
 
   Status Write(const std::string& to, FunctionRef<void(std::string_view)> show) {
-    QUIRE_ASSIGN_OR_RETURN(GgufSet set, GgufSet::Open(from_));
-    const GgufMetadata metadata = set.metadata();
-    const std::unique_ptr<TensorSource> tensors = MakeGgufSource(std::move(set));
-    QUIRE_ASSIGN_OR_RETURN(const ModelConfig config, ReadGgufConfig(metadata, *tensors));
-    QUIRE_RETURN_IF_ERROR(OrderGgufRows(*FindArchSpec(config.architecture), config, *tensors));
-    QUIRE_ASSIGN_OR_RETURN(const DType dtype, DTypeOf(GgufWeightNames().embedding, *tensors));
+    QUIRE_ASSIGN_OR_RETURN(const OpenedModel model, OpenModel(from_));
+    QUIRE_ASSIGN_OR_RETURN(const auto used, FindUsedTensors(from_, model));
+    const ModelConfig& config = model.config;
+    const TensorSource& tensors = *model.tensors;
+    QUIRE_ASSIGN_OR_RETURN(const DType dtype, DTypeOf(model.spec.names.embedding, tensors));
     QUIRE_ASSIGN_OR_RETURN(const std::string config_json, ModelConfigJson(config, dtype));
     QUIRE_RETURN_IF_ERROR(Env::Posix().CreateDirectories(to));
-    QUIRE_RETURN_IF_ERROR(WriteText(metadata, config, to));
-    QUIRE_RETURN_IF_ERROR(
-        WriteWeights(*tensors, NamesOf(GgufWeightNames(), FindArchSpec(config.architecture)->names, config.num_layers),
-                     JoinPath(to, "model.safetensors"), show));
+    QUIRE_RETURN_IF_ERROR(WriteText(config, to));
+    std::vector<WeightName> names =
+        NamesOf(model.spec.names, FindArchSpec(config.architecture)->names, config.num_layers);
+    std::erase_if(names, [&](const WeightName& name) { return used.count(name.from) == 0; });
+    QUIRE_RETURN_IF_ERROR(WriteWeights(tensors, names, JoinPath(to, "model.safetensors"), show));
     QUIRE_RETURN_IF_ERROR(Env::Posix().WriteFile(JoinPath(to, "generation_config.json"), GenerationConfigJson(config)));
     return Env::Posix().WriteFile(JoinPath(to, "config.json"), config_json);
   }
 
  private:
-  Status WriteText(const GgufMetadata& metadata, const ModelConfig& config, const std::string& to) const {
+  Status WriteText(const ModelConfig& config, const std::string& to) const {
+    QUIRE_ASSIGN_OR_RETURN(const GgufSet set, GgufSet::Open(from_));
     QUIRE_ASSIGN_OR_RETURN(const auto tokenizer, LoadTokenizer(from_));  // says what is wrong with it
-    QUIRE_ASSIGN_OR_RETURN(const GgufVocabulary vocabulary, ReadGgufVocabulary(metadata));
+    QUIRE_ASSIGN_OR_RETURN(const GgufVocabulary vocabulary, ReadGgufVocabulary(set.metadata()));
     QUIRE_ASSIGN_OR_RETURN(const std::string tokenizer_json, GgufTokenizerJson(vocabulary));
     QUIRE_ASSIGN_OR_RETURN(const auto converted, Tokenizer::FromJson(tokenizer_json));
     QUIRE_RETURN_IF_ERROR(CompareTokenizers(*tokenizer, *converted));
@@ -78,53 +72,21 @@ class Conversion {
 
   Status WriteWeights(const TensorSource& tensors, const std::vector<WeightName>& names, const std::string& path,
                       FunctionRef<void(std::string_view)> show) const {
-    std::vector<WeightName> present;
     std::vector<NewTensor> promised;
+    promised.reserve(names.size());
     for (const WeightName& name : names) {
-      if (!tensors.Has(name.from)) continue;
       const std::vector<int64_t> shape = tensors.ShapeOf(name.from);
       QUIRE_ASSIGN_OR_RETURN(const StoredTensor stored, tensors.Find(name.from, shape));
-      const DType dtype = DTypeOf(stored);
-      present.push_back(name);
-      promised.push_back({.name = name.to,
-                          .dtype = dtype == DType::kF32    ? "F32"
-                                   : dtype == DType::kBf16 ? "BF16"
-                                                           : "F16",
-                          .shape = shape,
-                          .bytes = static_cast<uint64_t>(stored.size()) * DTypeSize(dtype)});
+      promised.push_back(NewFloatTensor(name.to, DTypeOf(stored), shape));
     }
-    QUIRE_RETURN_IF_ERROR(CheckAllAreNamed(tensors, present));
     QUIRE_ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::Create(path, std::move(promised), false));
-    for (const WeightName& name : present) {
+    for (const WeightName& name : names) {
       QUIRE_ASSIGN_OR_RETURN(const StoredTensor stored, tensors.Find(name.from, tensors.ShapeOf(name.from)));
-      QUIRE_RETURN_IF_ERROR(CopyTensor(stored, DTypeOf(stored), writer));
+      QUIRE_RETURN_IF_ERROR(writer.AppendTensor(stored, DTypeOf(stored)));
       show(name.to);
     }
     QUIRE_RETURN_IF_ERROR(tensors.CheckUnchanged());
     return writer.Finish();
-  }
-
-  // A tensor without a place would be lost without a word.
-  Status CheckAllAreNamed(const TensorSource& tensors, const std::vector<WeightName>& present) const {
-    std::set<std::string_view> named;
-    for (const WeightName& tensor : present) named.insert(tensor.from);
-    for (const std::string& name : tensors.names()) {
-      if (named.count(name) > 0 || IsConstant(name)) continue;
-      return Unimplemented("{}: tensor {} has no place in a checkpoint of this family", from_, PrintableName(name));
-    }
-    return {};
-  }
-
-  static Status CopyTensor(const StoredTensor& stored, DType dtype, SafetensorsWriter& writer) {
-    const int64_t unit = stored.unit(), piece = (int64_t{1} << 20) / unit * unit;
-    const size_t element = DTypeSize(dtype);
-    std::vector<std::byte> bytes(static_cast<size_t>(std::min(piece, stored.size())) * element);
-    for (int64_t first = 0; first < stored.size(); first += piece) {
-      const int64_t count = std::min(piece, stored.size() - first);
-      QUIRE_RETURN_IF_ERROR(ReadAs(stored, first, count, dtype, bytes.data()));
-      QUIRE_RETURN_IF_ERROR(writer.Append(std::span(bytes).first(static_cast<size_t>(count) * element)));
-    }
-    return {};
   }
 
   const std::string& from_;

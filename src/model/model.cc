@@ -9,8 +9,7 @@
 #include "base/log.h"
 #include "model/arch_spec.h"
 #include "model/decoder_weights.h"
-#include "model/gguf_config.h"
-#include "model/model_files.h"
+#include "model/opened_model.h"
 #include "model/rope_table.h"
 #include "model/weight_source.h"
 #include "tensor/buffer_pool.h"
@@ -56,76 +55,20 @@ Status CheckMaxModelLen(const ModelConfig& config, int32_t max_model_len) {
 
 // Everything before weights are read: shared by Load and MeasureModel.
 struct Opened {
-  ModelConfig config;
-  ArchSpec spec;  // with the names that these files use
-  std::unique_ptr<TensorSource> tensors;
+  OpenedModel model;
   DType format = DType::kF32;
   int32_t num_positions = 0;
 };
 
-// What is stored decides whether the head is the embedding: flags are wrong more often than weights. A head that is
-// neither stored nor said to be is the embedding, too.
-Status SettleHead(const WeightNames& names, TensorSource& tensors, ModelConfig& config) {
-  if (!tensors.Has(names.lm_head)) {
-    if (config.tie_word_embeddings || tensors.IsMissing(names.lm_head)) return {};
-    config.tie_word_embeddings = true;
-    config.warnings.push_back(
-        fmt::format("there is no {}: the embedding is used, although tie_word_embeddings is false", names.lm_head));
-    return {};
-  }
-  if (!config.tie_word_embeddings) return {};
-  if (!tensors.Has(names.embedding)) {  // tied the other way round
-    tensors.AddAlias(std::string(names.embedding), names.lm_head);
-    return {};
-  }
-  const std::array<int64_t, 2> shape = {config.vocab_size, config.hidden_size};
-  const Result<StoredTensor> head = tensors.Find(names.lm_head, shape);
-  if (!head.ok()) {
-    config.warnings.push_back(fmt::format("ignored, as tie_word_embeddings is true: {}", head.error().message));
-    return {};
-  }
-  QUIRE_ASSIGN_OR_RETURN(const StoredTensor embedding, tensors.Find(names.embedding, shape));
-  QUIRE_ASSIGN_OR_RETURN(const bool same, SameValues(*head, embedding));
-  if (same) return {};
-  config.tie_word_embeddings = false;
-  config.warnings.push_back(
-      fmt::format("{} differs from the embedding: it is used, although tie_word_embeddings is true", names.lm_head));
-  return {};
-}
-
-Result<Opened> OpenDirectory(const std::string& directory) {
-  Opened opened;
-  QUIRE_ASSIGN_OR_RETURN(opened.config, LoadModelConfig(directory));
-  const ArchSpec* spec = FindArchSpec(opened.config.architecture);
-  QUIRE_CHECK(spec != nullptr);
-  opened.spec = *spec;
-  QUIRE_ASSIGN_OR_RETURN(opened.tensors, OpenSafetensors(directory));
-  opened.tensors->AddMissingPrefix("model.", spec->names.embedding);
-  return opened;
-}
-
-Result<Opened> OpenGguf(const std::string& path) {
-  QUIRE_ASSIGN_OR_RETURN(GgufSet set, GgufSet::Open(path));
-  const GgufMetadata metadata = set.metadata();
-  Opened opened;
-  opened.tensors = MakeGgufSource(std::move(set));
-  QUIRE_ASSIGN_OR_RETURN(opened.config, ReadGgufConfig(metadata, *opened.tensors));
-  const ArchSpec* spec = FindArchSpec(opened.config.architecture);
-  QUIRE_CHECK(spec != nullptr);
-  opened.spec = *spec;
-  opened.spec.names = GgufWeightNames();
-  QUIRE_RETURN_IF_ERROR(OrderGgufRows(opened.spec, opened.config, *opened.tensors));
-  return opened;
-}
-
 Result<Opened> Open(const std::string& path, const ModelOptions& options) {
-  QUIRE_ASSIGN_OR_RETURN(Opened opened, IsGgufModel(path) ? OpenGguf(path) : OpenDirectory(path));
-  ModelConfig& config = opened.config;
+  Opened opened;
+  QUIRE_ASSIGN_OR_RETURN(opened.model, OpenModel(path));
+  ModelConfig& config = opened.model.config;
   QUIRE_RETURN_IF_ERROR(CheckMaxModelLen(config, options.max_model_len));
-  QUIRE_RETURN_IF_ERROR(SettleHead(opened.spec.names, *opened.tensors, config));
   if (!config.checkpoint_dtype) {
     const std::array<int64_t, 2> shape = {config.vocab_size, config.hidden_size};
-    QUIRE_ASSIGN_OR_RETURN(const StoredTensor embedding, opened.tensors->Find(opened.spec.names.embedding, shape));
+    QUIRE_ASSIGN_OR_RETURN(const StoredTensor embedding,
+                           opened.model.tensors->Find(opened.model.spec.names.embedding, shape));
     config.checkpoint_dtype = embedding.dtype();
   }
   opened.format = ProductFormat(options.dtype, *config.checkpoint_dtype);
@@ -246,34 +189,34 @@ BatchLimits DecoderBatchLimits(const ModelConfig& config, int64_t max_rows) {
 
 Result<std::unique_ptr<Model>> Model::Load(const std::string& path, Backend& backend, const ModelOptions& options) {
   QUIRE_ASSIGN_OR_RETURN(Opened opened, Open(path, options));
-  const auto measured = MakeMeasuringSource(backend, *opened.tensors, opened.format);
-  QUIRE_RETURN_IF_ERROR(BuildDecoder(opened.spec, opened.config, *measured));
+  const auto measured = MakeMeasuringSource(backend, *opened.model.tensors, opened.format);
+  QUIRE_RETURN_IF_ERROR(BuildDecoder(opened.model.spec, opened.model.config, *measured));
   QUIRE_ASSIGN_OR_RETURN(Buffer arena, backend.Allocate(measured->bytes()));
   auto memory = std::make_unique<BufferPool>(std::move(arena));
-  const auto source = MakePackingSource(backend, *memory, *opened.tensors, opened.format);
-  QUIRE_ASSIGN_OR_RETURN(DecoderWeights weights, BuildDecoder(opened.spec, opened.config, *source));
-  QUIRE_RETURN_IF_ERROR(opened.tensors->CheckUnchanged());
-  QUIRE_ASSIGN_OR_RETURN(RopeTables rope, RopeTables::Make(opened.config, opened.num_positions, backend));
-  LogWarnings(path, opened.config);
-  WarnOfUnusedTensors(path, *source, opened.spec.names);
-  return std::unique_ptr<Model>(std::make_unique<DecoderModel>(std::move(opened.config), opened.format, backend,
+  const auto source = MakePackingSource(backend, *memory, *opened.model.tensors, opened.format);
+  QUIRE_ASSIGN_OR_RETURN(DecoderWeights weights, BuildDecoder(opened.model.spec, opened.model.config, *source));
+  QUIRE_RETURN_IF_ERROR(opened.model.tensors->CheckUnchanged());
+  QUIRE_ASSIGN_OR_RETURN(RopeTables rope, RopeTables::Make(opened.model.config, opened.num_positions, backend));
+  LogWarnings(path, opened.model.config);
+  WarnOfUnusedTensors(path, *source, opened.model.spec.names);
+  return std::unique_ptr<Model>(std::make_unique<DecoderModel>(std::move(opened.model.config), opened.format, backend,
                                                                std::move(memory), std::move(weights), std::move(rope),
                                                                *source));
 }
 
 Result<ModelFootprint> MeasureModel(const std::string& path, const Backend& backend, const ModelOptions& options) {
   QUIRE_ASSIGN_OR_RETURN(Opened opened, Open(path, options));
-  const auto source = MakeMeasuringSource(backend, *opened.tensors, opened.format);
-  QUIRE_RETURN_IF_ERROR(BuildDecoder(opened.spec, opened.config, *source));
-  const KvLayout kv_layout = LayOutKv(LayerWindows(opened.config));
-  return ModelFootprint{.config = opened.config,
+  const auto source = MakeMeasuringSource(backend, *opened.model.tensors, opened.format);
+  QUIRE_RETURN_IF_ERROR(BuildDecoder(opened.model.spec, opened.model.config, *source));
+  const KvLayout kv_layout = LayOutKv(LayerWindows(opened.model.config));
+  return ModelFootprint{.config = opened.model.config,
                         .compute_dtype = opened.format,
-                        .weight_bytes = source->bytes() + RopeTables::Bytes(opened.config, opened.num_positions),
+                        .weight_bytes = source->bytes() + RopeTables::Bytes(opened.model.config, opened.num_positions),
                         .kv_layout = kv_layout,
-                        .kv_shape = MakeKvShape(opened.config, kv_layout),
+                        .kv_shape = MakeKvShape(opened.model.config, kv_layout),
                         .num_parameters = source->num_parameters(),
                         .stored_formats = source->stored_formats(),
-                        .quantization = std::string(opened.tensors->quantization())};
+                        .quantization = std::string(opened.model.tensors->quantization())};
 }
 
 }  // namespace quire

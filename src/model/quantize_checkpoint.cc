@@ -14,8 +14,7 @@
 #include "base/error.h"
 #include "base/first_error.h"
 #include "base/thread_team.h"
-#include "model/arch_spec.h"
-#include "model/model_config.h"
+#include "model/opened_model.h"
 #include "tensor/dtype.h"
 #include "weights/quantize.h"
 #include "weights/safetensors_writer.h"
@@ -213,23 +212,6 @@ class Quantizer {
   ThreadTeam& team_;
 };
 
-// Bytes of the tensor as it is stored, written as they are.
-Status CopyTensor(const StoredTensor& stored, SafetensorsWriter& writer) {
-  constexpr int64_t kPiece = int64_t{1} << 20;
-  const size_t element = DTypeSize(stored.dtype());
-  std::vector<std::byte> piece(static_cast<size_t>(std::min(kPiece, stored.size())) * element);
-  for (int64_t first = 0; first < stored.size(); first += kPiece) {
-    const int64_t count = std::min(kPiece, stored.size() - first);
-    QUIRE_RETURN_IF_ERROR(stored.Read(first, count, piece.data()));
-    QUIRE_RETURN_IF_ERROR(writer.Append(std::span(piece).first(static_cast<size_t>(count) * element)));
-  }
-  return {};
-}
-
-const char* SafetensorsName(DType dtype) {
-  return dtype == DType::kF32 ? "F32" : dtype == DType::kBf16 ? "BF16" : "F16";
-}
-
 // config.json with the member put last, so that all else stays as it is to the letter.
 Result<std::string> WithQuantization(const std::string& path, const std::string& quantization) {
   QUIRE_ASSIGN_OR_RETURN(std::string text, Env::Posix().ReadFile(path));
@@ -268,7 +250,9 @@ Result<QuantizationReport> WriteWeights(const TensorSource& tensors, const std::
                                         FunctionRef<void(std::string_view)> show) {
   QuantizationReport checkpoint;
   std::vector<NewTensor> promised;
-  for (const std::string& name : tensors.names()) {
+  std::vector<std::string> names = tensors.names();
+  std::erase_if(names, [&](const std::string& name) { return !tensors.IsFloat(name); });  // nobody's weights
+  for (const std::string& name : names) {
     const std::vector<int64_t> shape = tensors.ShapeOf(name);
     QUIRE_ASSIGN_OR_RETURN(const StoredTensor stored, tensors.Find(name, shape));
     checkpoint.bytes_before += static_cast<uint64_t>(stored.size()) * DTypeSize(stored.dtype());
@@ -276,13 +260,12 @@ Result<QuantizationReport> WriteWeights(const TensorSource& tensors, const std::
       QUIRE_RETURN_IF_ERROR(quantizer.CheckShape(name, shape));
       for (NewTensor& tensor : quantizer.Tensors(name, shape)) promised.push_back(std::move(tensor));
     } else {
-      promised.push_back({.name = name, .dtype = SafetensorsName(stored.dtype()), .shape = shape});
-      promised.back().bytes = static_cast<uint64_t>(stored.size()) * DTypeSize(stored.dtype());
+      promised.push_back(NewFloatTensor(name, stored.dtype(), shape));
     }
   }
   for (const NewTensor& tensor : promised) checkpoint.bytes_after += tensor.bytes;
   QUIRE_ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::Create(path, std::move(promised), false));
-  for (const std::string& name : tensors.names()) {
+  for (const std::string& name : names) {
     const std::vector<int64_t> shape = tensors.ShapeOf(name);
     QUIRE_ASSIGN_OR_RETURN(const StoredTensor stored, tensors.Find(name, shape));
     if (layers.count(name) > 0) {
@@ -290,7 +273,7 @@ Result<QuantizationReport> WriteWeights(const TensorSource& tensors, const std::
       QUIRE_RETURN_IF_ERROR(Quantizer::Write(weight, shape, quantizer.packed(), writer));
       checkpoint.errors.push_back(weight.error);
     } else {
-      QUIRE_RETURN_IF_ERROR(CopyTensor(stored, writer));
+      QUIRE_RETURN_IF_ERROR(writer.AppendTensor(stored, stored.dtype()));
     }
     show(name);
   }
@@ -303,11 +286,9 @@ Result<QuantizationReport> Write(const std::string& from, const std::string& to,
                                  FunctionRef<void(std::string_view)> show) {
   QUIRE_ASSIGN_OR_RETURN(const std::string config_text,
                          WithQuantization(JoinPath(from, "config.json"), quantizer.ConfigText()));
-  QUIRE_ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(from));
-  const ArchSpec* spec = FindArchSpec(config.architecture);
-  QUIRE_ASSIGN_OR_RETURN(const std::unique_ptr<TensorSource> tensors, OpenSafetensors(from));
-  tensors->AddMissingPrefix("model.", spec->names.embedding);
-  const auto layers = LayerWeights(*spec, config);
+  QUIRE_ASSIGN_OR_RETURN(const OpenedModel model, OpenModel(from));
+  const TensorSource* tensors = model.tensors.get();
+  const auto layers = LayerWeights(model.spec, model.config);
   for (const std::string& name : layers) {
     if (!tensors->Has(name)) return NotFound("{}: tensor {} is missing", from, name);
   }

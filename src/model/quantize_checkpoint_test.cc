@@ -97,6 +97,17 @@ TEST_F(QuantizeCheckpointTest, CodesTimesScalesAreTheWeights) {
   EXPECT_EQ(Load<int64_t>(shape, 1), in);
 }
 
+TEST_F(QuantizeCheckpointTest, TensorsThatAreNoWeightsAreLeftOut) {
+  const std::string from = directory_.File("from");
+  std::filesystem::copy(GoldenModelDirectory("llama2"), from);
+  std::vector<RawTensor> tensors = testing::ReadRawTensors(from + "/model.safetensors");
+  tensors.push_back({"model.layers.0.self_attn.masked_bias", "I64", {1}, std::string(8, '\1')});
+  ASSERT_TRUE(Env::Posix().WriteFile(from + "/model.safetensors", testing::SafetensorsBytes(tensors)).ok());
+  const auto checkpoint = QuantizeCheckpoint(from, to_, IntegerFormat::kInt8, 1, kQuiet);
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message;
+  for (const RawTensor& tensor : testing::ReadRawTensors(to_ + "/model.safetensors")) EXPECT_NE(tensor.dtype, "I64");
+}
+
 TEST_F(QuantizeCheckpointTest, WhatCannotBeIsRefusedAndLeavesNothing) {
   const auto groups = Quantize("llama2", IntegerFormat::kInt4G128);
   ASSERT_FALSE(groups.ok());

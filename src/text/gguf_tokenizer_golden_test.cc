@@ -26,25 +26,6 @@ TokenIds EncodeOrFail(const Tokenizer& tokenizer, const std::string& text, bool 
   return ids.ok() ? *ids : TokenIds();
 }
 
-// Checks the 46 texts of `vectors` ("gpt-2").
-void ExpectVectors(const Tokenizer& tokenizer, const std::string& vectors) {
-  const std::string stem = "ggml-vocab/ggml-vocab-" + vectors + ".gguf";
-  const std::string texts = test::ReadMaybeGzip(test::DataRoot() / (stem + ".inp"));
-  std::istringstream lines(test::ReadMaybeGzip(test::DataRoot() / (stem + ".out")));
-  constexpr std::string_view kSeparator = "\n__ggml_vocab_test__\n";
-  size_t at = 0;
-  int num_texts = 0;
-  for (size_t end; (end = texts.find(kSeparator, at)) != std::string::npos; at = end + kSeparator.size()) {
-    std::string line;
-    ASSERT_TRUE(std::getline(lines, line));
-    std::istringstream numbers(line);
-    const TokenIds expected{std::istream_iterator<int32_t>(numbers), std::istream_iterator<int32_t>()};
-    EXPECT_EQ(EncodeOrFail(tokenizer, texts.substr(at, end - at), false), expected) << texts.substr(at, end - at);
-    ++num_texts;
-  }
-  EXPECT_EQ(num_texts, 46);
-}
-
 class GgufVectors : public testing::TestWithParam<const char*> {};
 
 TEST_P(GgufVectors, AgreeWithTheModelsOwnTokenizer) {
@@ -53,7 +34,7 @@ TEST_P(GgufVectors, AgreeWithTheModelsOwnTokenizer) {
   QUIRE_SKIP_WITHOUT(path);
   const std::unique_ptr<Tokenizer> tokenizer = FromGgufOrFail(test::ReadGgufVocabulary(path));
   ASSERT_NE(tokenizer, nullptr);
-  ExpectVectors(*tokenizer, GetParam());
+  test::ExpectGgmlVectors(*tokenizer, GetParam());
 }
 
 INSTANTIATE_TEST_SUITE_P(, GgufVectors,
@@ -195,7 +176,7 @@ TEST_P(GgufTokenizerGolden, EqualsTheTokenizerJsonOfTheSameModel) {
   SCOPED_TRACE(seed);
   std::mt19937 random(seed);
   for (int i = 0; i < 500 && !HasFatalFailure(); ++i) ExpectSame(RandomText(random));
-  if (GetParam().vectors != nullptr) ExpectVectors(*actual_, GetParam().vectors);
+  if (GetParam().vectors != nullptr) test::ExpectGgmlVectors(*actual_, GetParam().vectors);
 }
 
 INSTANTIATE_TEST_SUITE_P(

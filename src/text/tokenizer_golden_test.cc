@@ -194,25 +194,10 @@ class GgmlGolden : public testing::TestWithParam<GgmlVocab> {};
 // 46 texts with the ids of the models' own tokenizers.
 TEST_P(GgmlGolden, AgreesWithTheModelsOwnTokenizer) {
   const std::filesystem::path path = test::DataRoot() / "tokenizers" / GetParam().tokenizer / "tokenizer.json.gz";
-  const std::string stem = "ggml-vocab/ggml-vocab-" + std::string(GetParam().vocab) + ".gguf";
   QUIRE_SKIP_WITHOUT(path);
   const std::unique_ptr<Tokenizer> tokenizer = test::LoadOrFail(path);
   ASSERT_NE(tokenizer, nullptr);
-  const std::string texts = test::ReadMaybeGzip(test::DataRoot() / (stem + ".inp"));
-  std::istringstream lines(test::ReadMaybeGzip(test::DataRoot() / (stem + ".out")));
-  constexpr std::string_view kSeparator = "\n__ggml_vocab_test__\n";
-  size_t at = 0;
-  int num_texts = 0;
-  for (size_t end; (end = texts.find(kSeparator, at)) != std::string::npos; at = end + kSeparator.size()) {
-    std::string line;
-    ASSERT_TRUE(std::getline(lines, line));
-    std::istringstream numbers(line);
-    const Ids expected{std::istream_iterator<int32_t>(numbers), std::istream_iterator<int32_t>()};
-    const std::string text = texts.substr(at, end - at);
-    EXPECT_EQ(*tokenizer->Encode(text, false), expected) << json(text).dump();
-    ++num_texts;
-  }
-  EXPECT_EQ(num_texts, 46);
+  test::ExpectGgmlVectors(*tokenizer, GetParam().vocab);
 }
 
 INSTANTIATE_TEST_SUITE_P(, GgmlGolden,

@@ -7,9 +7,11 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <memory>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "text/tokenizer.h"
 
@@ -44,6 +46,28 @@ inline std::unique_ptr<Tokenizer> LoadOrFail(const std::filesystem::path& tokeni
     return nullptr;
   }
   return *std::move(tokenizer);
+}
+
+// Checks the 46 texts of `vectors` ("gpt-2"), with the ids of the models' own tokenizers.
+inline void ExpectGgmlVectors(const Tokenizer& tokenizer, const std::string& vectors) {
+  const std::string stem = "ggml-vocab/ggml-vocab-" + vectors + ".gguf";
+  const std::string texts = ReadMaybeGzip(DataRoot() / (stem + ".inp"));
+  std::istringstream lines(ReadMaybeGzip(DataRoot() / (stem + ".out")));
+  constexpr std::string_view kSeparator = "\n__ggml_vocab_test__\n";
+  size_t at = 0;
+  int num_texts = 0;
+  for (size_t end; (end = texts.find(kSeparator, at)) != std::string::npos; at = end + kSeparator.size()) {
+    const std::string text = texts.substr(at, end - at);
+    std::string line;
+    ASSERT_TRUE(std::getline(lines, line));
+    std::istringstream numbers(line);
+    const std::vector<int32_t> expected{std::istream_iterator<int32_t>(numbers), std::istream_iterator<int32_t>()};
+    const Result<std::vector<int32_t>> ids = tokenizer.Encode(text, false);
+    ASSERT_TRUE(ids.ok()) << ids.error().message;
+    EXPECT_EQ(*ids, expected) << text;
+    ++num_texts;
+  }
+  EXPECT_EQ(num_texts, 46);
 }
 
 }  // namespace quire::test

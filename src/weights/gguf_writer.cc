@@ -85,8 +85,7 @@ uint64_t NewGgufTensor::bytes() const {
   return size / static_cast<uint64_t>(format.block_size);
 }
 
-Result<GgufWriter> GgufWriter::Create(const std::string& path, const GgufPairs& pairs,
-                                      std::span<const NewGgufTensor> tensors, bool replaces) {
+std::string GgufHead(const GgufPairs& pairs, std::span<const NewGgufTensor> tensors) {
   std::string head = "GGUF";
   Append(head, kVersion);
   Append<uint64_t>(head, tensors.size());
@@ -102,9 +101,17 @@ Result<GgufWriter> GgufWriter::Create(const std::string& path, const GgufPairs& 
     offset += Aligned(tensor.bytes());
   }
   head.resize(Aligned(head.size()));
+  return head;
+}
+
+Result<GgufWriter> GgufWriter::Create(const std::string& path, const GgufPairs& pairs,
+                                      std::span<const NewGgufTensor> tensors, bool replaces) {
   QUIRE_ASSIGN_OR_RETURN(NewFile file, NewFile::Create(path, replaces));
+  const std::string head = GgufHead(pairs, tensors);
   QUIRE_RETURN_IF_ERROR(file.Append(std::as_bytes(std::span(head))));
-  return GgufWriter(std::move(file), offset);
+  uint64_t data_bytes = 0;
+  for (const NewGgufTensor& tensor : tensors) data_bytes += Aligned(tensor.bytes());
+  return GgufWriter(std::move(file), data_bytes);
 }
 
 Status GgufWriter::AppendTensor(std::span<const std::byte> bytes) {

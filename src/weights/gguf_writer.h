@@ -47,6 +47,9 @@ struct NewGgufTensor {
   uint64_t bytes() const;
 };
 
+// What stands before the data.
+std::string GgufHead(const GgufPairs& pairs, std::span<const NewGgufTensor> tensors);
+
 class GgufWriter {
  public:
   // The file gets its name at the end; `replaces` as NewFile. `pairs` have no general.alignment: it is the usual one.

@@ -9,6 +9,8 @@
 
 #include "base/new_file.h"
 #include "quire/result.h"
+#include "tensor/dtype.h"
+#include "weights/stored_tensor.h"
 
 namespace quire {
 
@@ -19,6 +21,9 @@ struct NewTensor {
   uint64_t bytes = 0;
 };
 
+// A tensor of floats of that type and shape.
+NewTensor NewFloatTensor(std::string name, DType dtype, std::vector<int64_t> shape);
+
 class SafetensorsWriter {
  public:
   // The file gets its name at the end; `replaces` as NewFile.
@@ -26,6 +31,8 @@ class SafetensorsWriter {
 
   // The next bytes, of one tensor behind the other, in whichever pieces.
   Status Append(std::span<const std::byte> bytes);
+  // All of a tensor as `dtype`: its own, kF32, or kBf16, rounded to nearest even.
+  Status AppendTensor(const StoredTensor& tensor, DType dtype);
   // REQUIRES: all bytes that were promised have come.
   Status Finish();
 

@@ -18,6 +18,11 @@ std::vector<std::string> TensorSource::names() const {
   return names;
 }
 
+bool TensorSource::IsFloat(std::string_view name) const {
+  const auto it = entries_.find(name);
+  return it != entries_.end() && it->second.format != nullptr;
+}
+
 std::vector<int64_t> TensorSource::ShapeOf(std::string_view name) const {
   const auto it = entries_.find(name);
   return it == entries_.end() ? std::vector<int64_t>() : it->second.shape;

@@ -32,6 +32,8 @@ class TensorSource {
   virtual std::string_view quantization() const { return ""; }
   // In order.
   std::vector<std::string> names() const;
+  // Of floats, in whichever format: what Find gives. False: of integers or the like, or not there.
+  bool IsFloat(std::string_view name) const;
   // Of the tensor as it is stored; empty if there is none.
   std::vector<int64_t> ShapeOf(std::string_view name) const;
   // It is said to be somewhere, although no file holds it.

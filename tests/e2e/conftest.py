@@ -9,6 +9,7 @@ that a chat answer ends by itself.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -28,6 +29,15 @@ def server() -> Iterator[Server]:
         yield shared
     finally:
         shared.close()
+
+
+@pytest.fixture(scope="session")
+def smollm2_file() -> str:
+    """A trained model's GGUF file. Without a network there is none; CI refuses tests that were skipped."""
+    file = os.environ.get("QUIRE_SMOLLM2")
+    if not file:
+        pytest.skip("QUIRE_SMOLLM2 is not set: QUIRE_SMOLLM2=$(scripts/fetch_model smollm2)")
+    return file
 
 
 @pytest.fixture(scope="session")

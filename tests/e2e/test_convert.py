@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-import pytest
 from harness import MODEL_DIR, run_to_exit
 
 PROMPTS = ("Tell me a story about a fox.", "What is 7 + 8?")
@@ -38,11 +36,8 @@ def test_a_model_goes_to_gguf_and_back(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == [back, file]
 
 
-def test_a_quantised_file_becomes_the_floats_that_it_stands_for(tmp_path: Path) -> None:
-    file = os.environ.get("QUIRE_SMOLLM2")
-    if not file:
-        pytest.skip("QUIRE_SMOLLM2 is not set: QUIRE_SMOLLM2=$(scripts/fetch_model smollm2)")
+def test_a_quantised_file_becomes_the_floats_that_it_stands_for(smollm2_file: str, tmp_path: Path) -> None:
     out = tmp_path / "smollm2"
-    ended = run_to_exit("convert", file, str(out), "--dtype", "float32")
+    ended = run_to_exit("convert", smollm2_file, str(out), "--dtype", "float32")
     assert ended.returncode == 0, ended.stderr
-    assert answers(out) == answers(file, "--dtype", "float32")
+    assert answers(out) == answers(smollm2_file, "--dtype", "float32")

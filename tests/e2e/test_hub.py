@@ -178,6 +178,17 @@ def test_a_quantisation_is_picked_with_all_its_parts(hub: LocalHub, cache: Path)
     assert '"Q5_0"' in text and "BF16, Q4_K_M, Q8_0" in text
 
 
+def test_a_gguf_of_the_hub_answers_as_the_model_that_it_was_made_of(hub: LocalHub, tmp_path: Path) -> None:
+    file = tmp_path / "tiny-BF16.gguf"
+    ended = quire("convert", str(MODEL_DIR), str(file))
+    assert ended.returncode == 0, ended.stderr
+    hub.repo("org/tiny-ggufs", {file.name: file.read_bytes()})
+    prompt = ("Tell me a story about a fox.", "--chat", "--temperature", "0", "--max-tokens", "12")
+    ended, local = quire("run", "org/tiny-ggufs:BF16", *prompt), quire("run", str(MODEL_DIR), *prompt)
+    assert (ended.returncode, ended.stdout) == (0, local.stdout), ended.stderr
+    assert local.stdout
+
+
 def test_the_token_goes_to_the_hub_alone(hub: LocalHub) -> None:
     hub.repo("org/private", FILES, token="hf_right")
     pulled("org/private", HF_TOKEN="hf_right")

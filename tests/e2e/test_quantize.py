@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -33,19 +32,16 @@ def test_a_quantised_copy_is_served_and_costs_what_is_said(name: str, tmp_path: 
     assert answer.stdout.strip()
 
 
-def test_a_gguf_file_is_quantised_to_another(tmp_path: Path) -> None:
-    file = os.environ.get("QUIRE_SMOLLM2")
-    if not file:
-        pytest.skip("QUIRE_SMOLLM2 is not set: QUIRE_SMOLLM2=$(scripts/fetch_model smollm2)")
+def test_a_gguf_file_is_quantised_to_another(smollm2_file: str, tmp_path: Path) -> None:
     out, text = tmp_path / "q8.gguf", tmp_path / "text"
     text.write_text((REPO / "docs" / "chat.md").read_text(encoding="utf-8")[:1500], encoding="utf-8")
-    ended = run_to_exit("quantize", file, str(out), "--format", "Q8_0", "--text", str(text))
+    ended = run_to_exit("quantize", smollm2_file, str(out), "--format", "Q8_0", "--text", str(text))
     assert ended.returncode == 0, ended.stderr
     before, after = map(float, re.search(r": ([\d.]+) before, ([\d.]+) after", ended.stdout).groups())
     assert abs(after / before - 1) < 0.01
     info = run_to_exit("info", str(out))
     assert re.search(r"^weights on disk +Q8_0 1\d\d\.\d+ MiB, F32 ", info.stdout, re.MULTILINE)
-    ended = run_to_exit("quantize", file, str(tmp_path / "a"), "--format", "int8")
+    ended = run_to_exit("quantize", smollm2_file, str(tmp_path / "a"), "--format", "int8")
     assert ended.returncode == 2 and "choose q8_0" in ended.stderr
 
 

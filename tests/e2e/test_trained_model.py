@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,16 +17,9 @@ PROMPTS: list[dict[str, Any]] = GOLDEN["prompts"]
 TEXTS = (REPO / "tests" / "goldens" / "smollm2_texts.jsonl").read_text(encoding="utf-8").splitlines()
 
 
-def start(*options: str) -> Server:
-    file = os.environ.get("QUIRE_SMOLLM2")
-    if not file:
-        pytest.skip("QUIRE_SMOLLM2 is not set: QUIRE_SMOLLM2=$(scripts/fetch_model smollm2)")
-    return Server(file, "--served-model-name", NAME, *options)
-
-
 @pytest.fixture(scope="module")
-def smollm2() -> Iterator[Server]:
-    server = start("--dtype", "float32")
+def smollm2(smollm2_file: str) -> Iterator[Server]:
+    server = Server(smollm2_file, "--served-model-name", NAME, "--dtype", "float32")
     try:
         yield server
     finally:
@@ -35,8 +27,8 @@ def smollm2() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def smollm2_as_usual() -> Iterator[Server]:
-    server = start()
+def smollm2_as_usual(smollm2_file: str) -> Iterator[Server]:
+    server = Server(smollm2_file, "--served-model-name", NAME)
     try:
         yield server
     finally:

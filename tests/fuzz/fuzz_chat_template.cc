@@ -25,15 +25,15 @@ void Render(const std::string& source) {
 }
 
 }  // namespace
-}  // namespace quire::testing
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace quire::testing;  // NOLINT(google-build-using-namespace)
   static MemoryDirectory directory{"chat_template.jinja", "tokenizer_config.json"};
   directory.Write(CutAtZeros(TextOf(data, size)));
   for (const bool with_tools : {false, true}) {
-    const auto source = quire::LoadChatTemplateSource(directory.path(), with_tools);
+    const auto source = LoadChatTemplateSource(directory.path(), with_tools);
     if (source.ok()) Render(*source);
   }
   return 0;
 }
+
+}  // namespace quire::testing

@@ -3,14 +3,17 @@
 #include "model/arch_spec.h"
 #include "model/model_config.h"
 
+namespace quire::testing {
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace quire::testing;  // NOLINT(google-build-using-namespace)
   static MemoryDirectory directory{"config.json", "generation_config.json"};
   directory.Write(CutAtZeros(TextOf(data, size)));
-  const auto config = quire::LoadModelConfig(directory.path());
+  const auto config = LoadModelConfig(directory.path());
   if (!config.ok()) return 0;
-  QUIRE_CHECK(quire::FindArchSpec(config->architecture) != nullptr);
-  QUIRE_CHECK(quire::LayerWindows(*config).size() == static_cast<size_t>(config->num_layers));
-  QUIRE_CHECK(quire::LongestContext(*config) >= config->max_position);
+  QUIRE_CHECK(FindArchSpec(config->architecture) != nullptr);
+  QUIRE_CHECK(LayerWindows(*config).size() == static_cast<size_t>(config->num_layers));
+  QUIRE_CHECK(LongestContext(*config) >= config->max_position);
   return 0;
 }
+
+}  // namespace quire::testing

@@ -38,12 +38,12 @@ void ReadGguf(const std::string& path) {
 }
 
 }  // namespace
-}  // namespace quire::testing
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace quire::testing;  // NOLINT(google-build-using-namespace)
   static MemoryDirectory directory{"model.gguf"};
   directory.Write({TextOf(data, size)});
   ReadGguf(directory.path() + "/model.gguf");
   return 0;
 }
+
+}  // namespace quire::testing

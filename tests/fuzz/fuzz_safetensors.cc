@@ -3,8 +3,9 @@
 #include "fuzz_files.h"
 #include "fuzz_tensors.h"
 
+namespace quire::testing {
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace quire::testing;  // NOLINT(google-build-using-namespace)
   static MemoryDirectory directory{"model.safetensors", "model.safetensors.index.json", "a.safetensors"};
   const std::string_view input = TextOf(data, size);
   if (input.starts_with('{')) {
@@ -13,7 +14,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   } else {
     directory.Write({input});
   }
-  const auto source = quire::OpenSafetensors(directory.path());
+  const auto source = OpenSafetensors(directory.path());
   if (source.ok()) ReadEveryTensor(**source);
   return 0;
 }
+
+}  // namespace quire::testing

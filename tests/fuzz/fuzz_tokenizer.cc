@@ -3,8 +3,9 @@
 #include "fuzz_files.h"
 #include "fuzz_text.h"
 
+namespace quire::testing {
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace quire::testing;  // NOLINT(google-build-using-namespace)
   static MemoryDirectory directory{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
                                    "added_tokens.json", "config.json"};
   std::vector<std::string_view> parts = CutAtZeros(TextOf(data, size));
@@ -14,7 +15,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     parts.erase(parts.begin() + 1);
   }
   directory.Write(parts);
-  const auto tokenizer = quire::Tokenizer::Load(directory.path());
+  const auto tokenizer = Tokenizer::Load(directory.path());
   if (tokenizer.ok()) CheckTokenizer(**tokenizer, text);
   return 0;
 }
+
+}  // namespace quire::testing
